@@ -1,0 +1,137 @@
+// The library's face: what loadModel() takes and what a loaded model can do. Everything here
+// is either plain data that crosses to the engine's process, or an interface that
+// `client.ts` implements over that border.
+
+import type { Plan } from "../memory/plan.js";
+import type { SamplingParameters } from "../sampling/parameters.js";
+
+/** What to plan: every field is also an option of the command line, under its usual spelling. */
+export interface PlanOptions {
+  /** `auto` (default): CUDA where a usable GPU is, else the CPU. */
+  backend?: "auto" | "cpu" | "cuda";
+  /**
+   * Devices: real ones (`cuda:0,cuda:1`, `cpu`), or described ones for planning only
+   * (`24GiB,24GiB`, `a=24GiB:2GiB`: `[id=]SIZE[:USED]`). Default: all that the backend sees.
+   */
+  devices?: string;
+  /** Most that this process may take on each device, everything included: `"5,2.5,8GiB"` or GiB numbers; default `auto`. */
+  gpuSplit?: string | readonly number[];
+  /** Default: `even` when gpuSplit is given, else `fewest`. */
+  splitMode?: "even" | "fewest" | "fill";
+  /** Longest sequence; default `auto` = min(model's limit, 8192, what fits). */
+  ctx?: number | "auto" | "max";
+  /** KV cache type; default f16. */
+  cache?: "f16" | "q8" | "q4";
+  /** Size of the KV pool in tokens; default: ctx. */
+  cacheTokens?: number;
+  /** Sequences that may run at once; default 1. */
+  maxSequences?: number;
+  /** Most tokens of one prefill step; default 256 on the CPU, 2048 on GPUs. */
+  prefillChunk?: number;
+  /** Most memory the engine may take on the CPU, e.g. `"8GiB"` or bytes; default 80 % of what is free. */
+  cpuMemory?: string | number;
+  /** CPU: f32 activations, exact weights and an f32 KV cache; slow, the oracle for tests. Default false. */
+  cpuExact?: boolean;
+  /** Folder of a draft model for speculation, planned on the same devices. */
+  draft?: string;
+  /** Linear RoPE scaling (positions divided by this), over the model's own. */
+  ropeScale?: number;
+  /** NTK alpha, over the model's own. */
+  ropeAlpha?: number;
+  /** RoPE base, over the model's own. */
+  ropeTheta?: number;
+}
+
+export interface LoadOptions extends PlanOptions {
+  /** CPU compute threads; default: the number of cores this process may use. */
+  threads?: number;
+  /** CPU: ask for huge pages (Linux); default true where it works. */
+  hugePages?: boolean;
+  /** Run the engine in a child process (default) or in a worker thread of this one. */
+  engine?: "process" | "thread";
+  /** Ends the loading; everything taken is given back and the promise rejects with `signal.reason`. */
+  signal?: AbortSignal;
+  onProgress?: (progress: { loadedBytes: number; totalBytes: number }) => void;
+}
+
+/** Sampling defaults are the model's generation_config.json where it has one, else greedy-free ExLlama-like ones (see docs). */
+export interface GenerateOptions extends Partial<SamplingParameters> {
+  /** Most tokens to generate; default: to the end of the context. */
+  maxTokens?: number;
+  /** Makes a sampled answer repeatable; default: random. */
+  seed?: number;
+  /** End before any of these strings; they are not part of the answer. */
+  stop?: string | readonly string[];
+  /** End at these ids, besides the model's own. */
+  stopIds?: readonly number[];
+  /** Go on past the model's end-of-sequence ids; default false. */
+  ignoreEos?: boolean;
+  /** Text prompts: `<|special|>` spellings become special tokens; default false. */
+  parseSpecial?: boolean;
+  /** Text prompts: begin with BOS; default: as the tokenizer says. */
+  addBos?: boolean;
+  signal?: AbortSignal;
+}
+
+export type FinishReason = "stop" | "length";
+
+export interface Timings {
+  /** From the request to the first token, ms. */
+  readonly firstTokenMs: number;
+  readonly promptMs: number;
+  readonly generationMs: number;
+  readonly promptTokensPerSecond: number;
+  readonly tokensPerSecond: number;
+  /** Prompt tokens whose KV was still there from an earlier request. */
+  readonly reusedTokens: number;
+}
+
+export interface GenerationResult {
+  readonly text: string;
+  /** Generated ids, the stop token excluded. */
+  readonly ids: readonly number[];
+  readonly promptTokens: number;
+  readonly finishReason: FinishReason;
+  readonly timings: Timings;
+}
+
+/** Pieces of text as they come; breaking out of the loop ends the request and frees its memory. */
+export interface Generation extends AsyncIterable<string> {
+  /** Settles when the answer is complete; rejects as the iteration does. */
+  readonly result: Promise<GenerationResult>;
+}
+
+export interface ChatMessage {
+  readonly role: string;
+  readonly content: string;
+}
+
+export interface ModelInfo {
+  readonly source: string;
+  readonly architecture: string;
+  readonly parameters: number;
+  readonly quantization: string;
+  readonly vocabSize: number;
+  readonly contextLimit: number | null;
+  readonly hasChatTemplate: boolean;
+  readonly backend: "cpu" | "cuda";
+}
+
+export interface Model extends AsyncDisposable {
+  readonly info: ModelInfo;
+  readonly plan: Plan;
+  generate(prompt: string | readonly number[], options?: GenerateOptions): Generation;
+  /** Renders the model's chat template and answers; KV of the common prefix with earlier turns is reused. */
+  chat(messages: readonly ChatMessage[], options?: GenerateOptions): Generation;
+  /** Text → ids; without BOS and without special tokens unless asked. */
+  tokenize(text: string, options?: { addBos?: boolean; parseSpecial?: boolean }): Promise<number[]>;
+  detokenize(ids: readonly number[]): Promise<string>;
+  /** Ids of a conversation as the chat template writes it, ready for an answer. */
+  tokenizeChat(messages: readonly ChatMessage[]): Promise<number[]>;
+  /** Logits `[last][vocab]` at the last positions of a prompt. */
+  logits(ids: readonly number[], options?: { last?: number; signal?: AbortSignal }): Promise<Float32Array[]>;
+  /** Log-probability of each of ids[1…] given those before it. */
+  logprobs(ids: readonly number[], options?: { signal?: AbortSignal }): Promise<Float32Array>;
+  /** Ends the engine and gives all memory back; requests in flight reject. Idempotent. */
+  dispose(): Promise<void>;
+}

@@ -1,0 +1,21 @@
+import { defineConfig } from "tsdown";
+
+// Pure-JavaScript libraries (devDependencies) are bundled, so that installing the package
+// brings koffi and nothing else; every program that is started by file name is an entry.
+export default defineConfig({
+  entry: {
+    index: "src/index.ts",
+    plan: "src/plan.ts",
+    "cli/main": "src/cli/main.ts",
+    "engine/child": "src/engine/child.ts",
+    "engine/thread": "src/engine/thread.ts",
+    "backend/cpu/worker": "src/backend/cpu/worker.ts",
+  },
+  format: "esm",
+  platform: "node",
+  target: "node20",
+  fixedExtension: false,
+  dts: { entry: ["src/index.ts", "src/plan.ts"] },
+  clean: false,
+  deps: { neverBundle: ["koffi"] },
+});
