@@ -1,0 +1,59 @@
+// `npm test`: build, types, lint, then every test. Ends with one plain line that counts them
+// all: "N passed, N failed". A failing step fails the run but lets the others speak.
+
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+const scratch = mkdtempSync(join(tmpdir(), "exllama-test-"));
+const report = join(scratch, "vitest.json");
+
+let passed = 0;
+let failed = 0;
+
+step("build", ["npm", "run", "--silent", "build"]);
+step("types", ["npx", "--no-install", "tsc", "--noEmit"]);
+step("lint", ["npx", "--no-install", "biome", "check", "."]);
+const unit = run([
+  "npx",
+  "--no-install",
+  "vitest",
+  "run",
+  "--reporter=default",
+  "--reporter=json",
+  `--outputFile.json=${report}`,
+]);
+const counted = readReport();
+passed += counted.passed;
+failed += counted.failed;
+if (unit !== 0 && counted.failed === 0) failed += 1; // a crash outside any test
+rmSync(scratch, { recursive: true, force: true });
+
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed === 0 && passed > 0 ? 0 : 1);
+
+/** Runs a step that counts as one test. */
+function step(name, command) {
+  const status = run(command);
+  if (status === 0) passed += 1;
+  else failed += 1;
+  console.log(`${status === 0 ? "ok" : "FAILED"}: ${name}`);
+}
+
+function run([command, ...args]) {
+  return spawnSync(command, args, { cwd: root, stdio: "inherit", shell: process.platform === "win32" }).status ?? 1;
+}
+
+/** Tests counted from vitest's own JSON report; a suite that could not be loaded counts as one failure. */
+function readReport() {
+  try {
+    const json = JSON.parse(readFileSync(report, "utf8"));
+    const broken = json.testResults.filter((file) => file.status === "failed" && file.assertionResults.length === 0).length;
+    return { passed: json.numPassedTests, failed: json.numFailedTests + broken };
+  } catch {
+    return { passed: 0, failed: 1 };
+  }
+}
