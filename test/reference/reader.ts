@@ -1,0 +1,167 @@
+// Reads fixture checkpoints of the Llama architecture for the reference, by the definition
+// of the formats and nothing else: it shares no code with the product, so that both can be
+// held against each other. Quantised values are taken out bit by bit.
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { decodeFloats, type FloatType } from "../support/element-types.js";
+import type { DenseLinear, ReferenceModel } from "./model.js";
+import type { ReferenceRope } from "./rope.js";
+
+export interface FileTensor {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly bytes: Uint8Array;
+}
+
+/** All tensors of one safetensors file. */
+export function readTensors(path: string): Map<string, FileTensor> {
+  const file = readFileSync(path);
+  const headerBytes = Number(file.readBigUInt64LE(0));
+  const header = JSON.parse(file.toString("utf8", 8, 8 + headerBytes)) as Record<
+    string,
+    { dtype: string; shape: number[]; data_offsets: [number, number] }
+  >;
+  const tensors = new Map<string, FileTensor>();
+  for (const [name, entry] of Object.entries(header)) {
+    if (name === "__metadata__") continue;
+    const [begin, end] = entry.data_offsets;
+    const bytes = new Uint8Array(file.subarray(8 + headerBytes + begin, 8 + headerBytes + end));
+    tensors.set(name, { dtype: entry.dtype, shape: entry.shape, bytes });
+  }
+  return tensors;
+}
+
+/** A float tensor's values. */
+export function floatsOf(tensor: FileTensor | undefined): Float64Array {
+  if (!tensor) throw new Error("no such tensor in the fixture");
+  return decodeFloats(tensor.bytes, tensor.dtype.toLowerCase() as FloatType);
+}
+
+/** A 32-bit integer tensor's values. */
+export function integersOf(tensor: FileTensor | undefined): Int32Array {
+  if (tensor?.dtype !== "I32") throw new Error("no such I32 tensor in the fixture");
+  return new Int32Array(tensor.bytes.buffer, tensor.bytes.byteOffset, tensor.bytes.byteLength / 4);
+}
+
+interface LlamaConfig {
+  vocab_size: number;
+  hidden_size: number;
+  num_hidden_layers: number;
+  num_attention_heads: number;
+  num_key_value_heads: number;
+  head_dim: number;
+  rms_norm_eps: number;
+  tie_word_embeddings: boolean;
+  rope_parameters: {
+    rope_type: string;
+    rope_theta: number;
+    factor: number;
+    low_freq_factor: number;
+    high_freq_factor: number;
+    original_max_position_embeddings: number;
+  };
+  quantization_config?: { bits: number; group_size: number; checkpoint_format: "gptq" | "gptq_v2" };
+}
+
+/** Reads a single-file Llama checkpoint written by transformers 5, plain or GPTQ. */
+export function readLlama(folder: string): ReferenceModel {
+  const config = JSON.parse(readFileSync(join(folder, "config.json"), "utf8")) as LlamaConfig;
+  const tensors = readTensors(join(folder, "model.safetensors"));
+  const floats = (name: string) => floatsOf(tensors.get(name));
+  const linear = (name: string) => {
+    if (!tensors.has(`${name}.qweight`)) return plainLinear(tensors, name);
+    return gptqLinear(tensors, name, config.quantization_config!);
+  };
+  const embedding = floats("model.embed_tokens.weight");
+  return {
+    vocab: config.vocab_size,
+    hidden: config.hidden_size,
+    heads: config.num_attention_heads,
+    kvHeads: config.num_key_value_heads,
+    headDim: config.head_dim,
+    normEps: config.rms_norm_eps,
+    rope: ropeOf(config),
+    embedding,
+    layers: Array.from({ length: config.num_hidden_layers }, (_, i) => {
+      const prefix = `model.layers.${i}`;
+      return {
+        inputNorm: floats(`${prefix}.input_layernorm.weight`),
+        q: linear(`${prefix}.self_attn.q_proj`),
+        k: linear(`${prefix}.self_attn.k_proj`),
+        v: linear(`${prefix}.self_attn.v_proj`),
+        o: linear(`${prefix}.self_attn.o_proj`),
+        qNorm: null,
+        kNorm: null,
+        window: null,
+        postAttentionNorm: floats(`${prefix}.post_attention_layernorm.weight`),
+        gate: linear(`${prefix}.mlp.gate_proj`),
+        up: linear(`${prefix}.mlp.up_proj`),
+        down: linear(`${prefix}.mlp.down_proj`),
+      };
+    }),
+    finalNorm: floats("model.norm.weight"),
+    head: config.tie_word_embeddings
+      ? { in: config.hidden_size, out: config.vocab_size, weight: embedding, bias: null }
+      : linear("lm_head"),
+  };
+}
+
+function ropeOf({ rope_parameters: rope }: LlamaConfig): ReferenceRope {
+  if (rope.rope_type === "default") return { type: "default", theta: rope.rope_theta };
+  if (rope.rope_type !== "llama3") throw new Error(`no fixture has ${rope.rope_type} RoPE`);
+  return {
+    type: "llama3",
+    theta: rope.rope_theta,
+    factor: rope.factor,
+    lowFreqFactor: rope.low_freq_factor,
+    highFreqFactor: rope.high_freq_factor,
+    originalPositions: rope.original_max_position_embeddings,
+  };
+}
+
+function plainLinear(tensors: Map<string, FileTensor>, name: string): DenseLinear {
+  const tensor = tensors.get(`${name}.weight`);
+  const weight = floatsOf(tensor);
+  return { in: tensor!.shape[1]!, out: tensor!.shape[0]!, weight, bias: biasOf(tensors, name) };
+}
+
+function biasOf(tensors: Map<string, FileTensor>, name: string): Float64Array | null {
+  const tensor = tensors.get(`${name}.bias`);
+  return tensor ? floatsOf(tensor) : null;
+}
+
+function gptqLinear(
+  tensors: Map<string, FileTensor>,
+  name: string,
+  { bits, group_size, checkpoint_format }: NonNullable<LlamaConfig["quantization_config"]>,
+): DenseLinear {
+  const addedToZero = checkpoint_format === "gptq" ? 1 : 0;
+  const qweight = tensors.get(`${name}.qweight`)!;
+  const packed = integersOf(qweight);
+  const packedZeros = integersOf(tensors.get(`${name}.qzeros`));
+  const scales = floatsOf(tensors.get(`${name}.scales`));
+  const rows = (qweight.shape[0]! * 32) / bits;
+  const out = qweight.shape[1]!;
+  const groupSize = group_size === -1 ? rows : group_size;
+  const order = tensors.get(`${name}.g_idx`);
+  const groupOf = order ? integersOf(order) : Int32Array.from({ length: rows }, (_, i) => Math.floor(i / groupSize));
+  const zeroWords = (out * bits) / 32;
+  const weight = new Float64Array(out * rows);
+  for (let column = 0; column < out; column++) {
+    for (let row = 0; row < rows; row++) {
+      const group = groupOf[row]!;
+      const q = bitsAt(row * bits, bits, (word) => packed[word * out + column]!);
+      const zero = bitsAt(column * bits, bits, (word) => packedZeros[group * zeroWords + word]!) + addedToZero;
+      weight[column * rows + row] = (q - zero) * scales[group * out + column]!;
+    }
+  }
+  return { in: rows, out, weight, bias: biasOf(tensors, name) };
+}
+
+/** The number in bits `first` … `first + bits − 1` of a stream of 32-bit words, lowest bits first. */
+function bitsAt(first: number, bits: number, word: (index: number) => number): number {
+  let value = 0;
+  for (let i = 0; i < bits; i++) value += ((word((first + i) >> 5) >>> ((first + i) & 31)) & 1) << i;
+  return value;
+}
