@@ -1,0 +1,46 @@
+// Log-probabilities under the plain logits: temperature 1, no penalty, nothing dropped.
+
+import { selectBest } from "./candidates.js";
+import { LogitsError } from "./errors.js";
+
+/**
+ * The largest logit.
+ *
+ * @throws {LogitsError} for NaN, +∞, or nothing above −∞
+ */
+export function largestLogit(logits: Float32Array | Float64Array): number {
+  let largest = -Infinity;
+  for (let id = 0; id < logits.length; id++) {
+    const logit = logits[id]!;
+    if (!(logit < Infinity)) throw new LogitsError(`id ${id} has ${logit}`, { id, value: String(logit) });
+    if (logit > largest) largest = logit;
+  }
+  if (largest === -Infinity) {
+    throw new LogitsError(logits.length === 0 ? "there are none" : "all are −∞", { vocabSize: logits.length });
+  }
+  return largest;
+}
+
+/** log Σ exp(logit); throws as {@link largestLogit} does. */
+export function logSumExp(logits: Float32Array): number {
+  const largest = largestLogit(logits);
+  let sum = 0;
+  for (let id = 0; id < logits.length; id++) sum += Math.exp(logits[id]! - largest);
+  return largest + Math.log(sum);
+}
+
+/** Log-probability of `id`; throws as {@link largestLogit} does. */
+export function logSoftmaxAt(logits: Float32Array, id: number): number {
+  return logits[id]! - logSumExp(logits);
+}
+
+/** The `count` most likely ids, best first, the lowest id among equals; throws as {@link largestLogit} does. */
+export function topLogprobs(logits: Float32Array, count: number): { id: number; logprob: number }[] {
+  if (count <= 0) return [];
+  const normaliser = logSumExp(logits);
+  const ids = Int32Array.from(logits, (_, id) => id);
+  const kept = count < ids.length ? selectBest(ids, ids.length, logits, null, count) : ids.length;
+  return Array.from(ids.subarray(0, kept))
+    .sort((a, b) => logits[b]! - logits[a]! || a - b)
+    .map((id) => ({ id, logprob: logits[id]! - normaliser }));
+}

@@ -1,0 +1,99 @@
+// One token from one row of logits, in ExLlama's order: repetition penalty, logit bias,
+// frequency and presence penalties, the token mask, banned ids, temperature, top-k, top-p,
+// min-p, typical, the draw. It is a pure function of its arguments: backends that have logits
+// in host memory call it, backends that sample on the device are held to it.
+
+import { type Candidates, gather, weigh } from "./candidates.js";
+import { draw } from "./draw.js";
+import { NoTokenAllowedError } from "./errors.js";
+import { largestLogit, logSoftmaxAt } from "./logprobs.js";
+import type { SampleRequest } from "./parameters.js";
+import { applyOccurrencePenalties, applyRepetitionPenalty } from "./penalties.js";
+import { uniformAt } from "./philox.js";
+import { applyLogitBias, applyMask, banIds } from "./restrictions.js";
+import { keepMinP, keepTopK, keepTopP, keepTypical } from "./truncation.js";
+
+/** Buffers of one vocabulary size; sampling is synchronous, so one set serves every caller of a thread. */
+interface Workspace {
+  readonly candidates: Candidates;
+  /** `[vocab]`, all zero between uses. */
+  readonly counts: Int32Array;
+  /** `[vocab]` */
+  readonly nearness: Float64Array;
+}
+
+/**
+ * Chooses the token that follows.
+ *
+ * @param logits `[vocab]`, left as they are
+ * @returns the id and its log-probability under the plain logits
+ * @throws {LogitsError} when the logits hold NaN or +∞, or nothing above −∞
+ * @throws {NoTokenAllowedError} when mask and banned ids leave nothing
+ */
+export function sample(logits: Float32Array, request: SampleRequest): { id: number; logprob: number } {
+  largestLogit(logits);
+  const workspace = workspaceFor(logits.length);
+  const adjusted = adjust(logits, request, workspace);
+  const best = bestId(adjusted, request);
+  const id = request.parameters.temperature === 0 ? best : drawOne(workspace, adjusted[best]!, request);
+  return { id, logprob: logSoftmaxAt(logits, id) };
+}
+
+/** Everything that comes before the temperature: the logits among which greedy decoding takes the largest. */
+function adjust(logits: Float32Array, request: SampleRequest, { candidates, counts }: Workspace): Float64Array {
+  const { parameters, history, promptLength, mask } = request;
+  const adjusted = candidates.logits;
+  adjusted.set(logits);
+  applyRepetitionPenalty(adjusted, history, parameters, counts);
+  applyLogitBias(adjusted, parameters.logitBias);
+  applyOccurrencePenalties(adjusted, history.subarray(promptLength), parameters, counts);
+  if (mask) applyMask(adjusted, mask);
+  banIds(adjusted, parameters.bannedIds);
+  return adjusted;
+}
+
+/** The id of the largest logit, the lowest among equals. */
+function bestId(adjusted: Float64Array, { parameters, mask }: SampleRequest): number {
+  let best = -1;
+  let largest = -Infinity;
+  for (let id = 0; id < adjusted.length; id++) {
+    if (adjusted[id]! > largest) {
+      largest = adjusted[id]!;
+      best = id;
+    }
+  }
+  if (best >= 0) return best;
+  throw new NoTokenAllowedError({
+    vocabSize: adjusted.length,
+    bannedIds: parameters.bannedIds.length,
+    masked: mask !== null,
+  });
+}
+
+function drawOne({ candidates, nearness }: Workspace, largest: number, { parameters, seed, position }: SampleRequest): number {
+  const { temperature, topK, topP, minP, typical } = parameters;
+  gather(candidates);
+  if (topK > 0) keepTopK(candidates, topK);
+  weigh(candidates, largest, temperature);
+  if (topP < 1) keepTopP(candidates, topP);
+  if (minP > 0) keepMinP(candidates, minP);
+  if (typical > 0 && typical < 1) keepTypical(candidates, typical, nearness);
+  return draw(candidates, uniformAt(seed, position));
+}
+
+let latest: Workspace | null = null;
+
+function workspaceFor(vocabSize: number): Workspace {
+  if (latest?.counts.length === vocabSize) return latest;
+  latest = {
+    candidates: {
+      ids: new Int32Array(vocabSize),
+      count: 0,
+      logits: new Float64Array(vocabSize),
+      weights: new Float64Array(vocabSize),
+    },
+    counts: new Int32Array(vocabSize),
+    nearness: new Float64Array(vocabSize),
+  };
+  return latest;
+}
