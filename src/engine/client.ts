@@ -1,0 +1,160 @@
+// The caller's side: starts an engine, speaks to it, and is the `Model` that the library gives
+// out. Everything that takes time happens in the engine, tokenisation included, so the caller's
+// event loop only ever moves messages.
+//
+// While nothing is being asked of it a loaded model does not keep a program running: a script
+// that ends without dispose() ends, and its engine with it.
+
+import { join } from "node:path";
+import { UsageError } from "../errors.js";
+import type { Plan } from "../memory/plan.js";
+import { packageRoot } from "../paths.js";
+import { Answer } from "./answer.js";
+import { Connection } from "./connection.js";
+import { ModelDisposedError } from "./errors.js";
+import type { EngineLink } from "./link.js";
+import type { ChatMessage, GenerateOptions, Generation, LoadOptions, Model, ModelInfo, PlanOptions } from "./model.js";
+import { checkAnswerOptions, checkLoadOptions, checkPlanOptions, idsOf, messagesOf } from "./options.js";
+import { startProcess } from "./process-link.js";
+import type { ChatCall, EngineOptions, GenerateCall } from "./protocol.js";
+import { startThread } from "./thread-link.js";
+
+/** How long an engine that was asked to end may take before it is killed, ms. */
+const GRACE_MS = 3000;
+
+/** The model that comes with the package. */
+export const demoModel: string = join(packageRoot, "demo");
+
+/**
+ * Loads a model: makes its memory plan, refuses what does not fit before a weight is read, and
+ * streams the weights in.
+ *
+ * @param path folder of a checkpoint; default: the small model that comes with the package
+ * @throws {PlanRefusedError} when it does not fit; says what would
+ * @throws {EngineDiedError} when the engine is killed or crashes while loading
+ */
+export async function loadModel(path: string = demoModel, options: LoadOptions = {}): Promise<Model> {
+  const { engineOptions, engine, signal, onProgress } = checkLoadOptions(options);
+  signal?.throwIfAborted();
+  return loadOver(engine === "thread" ? startThread() : startProcess(), path, engineOptions, { signal, onProgress });
+}
+
+/** loadModel() over a given link. */
+export async function loadOver(
+  link: EngineLink,
+  path: string,
+  options: EngineOptions,
+  events: Pick<LoadOptions, "signal" | "onProgress"> = {},
+): Promise<Model> {
+  const connection = new Connection(link);
+  try {
+    const { info, plan } = await connection.call({ op: "load", path, options }, events).reply;
+    return new LoadedModel(connection, info, plan);
+  } catch (error) {
+    // The memory is free again when the caller hears of it.
+    connection.kill();
+    await connection.ended;
+    throw error;
+  }
+}
+
+/**
+ * The memory plan that loadModel() would make with the same options, without reading a weight.
+ * Made by an engine of its own, so its baseline is the one that a load would have.
+ *
+ * @param path folder of a checkpoint, or the address of a remote one
+ * @throws {PlanRefusedError} when it does not fit; `details` is the refusal
+ */
+export async function plan(path: string = demoModel, options: PlanOptions & { signal?: AbortSignal } = {}): Promise<Plan> {
+  const { signal, ...planOptions } = options;
+  checkPlanOptions(planOptions);
+  signal?.throwIfAborted();
+  const connection = new Connection(startProcess());
+  try {
+    return await connection.call({ op: "plan", path, options: planOptions }, { signal }).reply;
+  } finally {
+    connection.kill();
+    await connection.ended;
+  }
+}
+
+class LoadedModel implements Model {
+  readonly info: ModelInfo;
+  readonly plan: Plan;
+  readonly #connection: Connection;
+  #disposed: Promise<void> | null = null;
+
+  constructor(connection: Connection, info: ModelInfo, plan: Plan) {
+    this.#connection = connection;
+    this.info = info;
+    this.plan = plan;
+  }
+
+  generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generation {
+    const { answerOptions, signal } = checkAnswerOptions(options);
+    const wirePrompt = typeof prompt === "string" ? prompt : idsOf(prompt, "prompt");
+    return this.#answer({ op: "generate", prompt: wirePrompt, options: answerOptions }, signal);
+  }
+
+  chat(messages: readonly ChatMessage[], options: GenerateOptions = {}): Generation {
+    const { answerOptions, signal } = checkAnswerOptions(options);
+    return this.#answer({ op: "chat", messages: messagesOf(messages), options: answerOptions }, signal);
+  }
+
+  async tokenize(text: string, options: { addBos?: boolean; parseSpecial?: boolean } = {}): Promise<number[]> {
+    this.#assertUsable();
+    if (typeof text !== "string") throw new UsageError(`${String(text)} is not a text to tokenize`, { expected: "a string" });
+    const { addBos = false, parseSpecial = false } = options;
+    return Array.from(await this.#connection.call({ op: "tokenize", text, addBos, parseSpecial }).reply);
+  }
+
+  async detokenize(ids: readonly number[]): Promise<string> {
+    this.#assertUsable();
+    return this.#connection.call({ op: "detokenize", ids: idsOf(ids, "ids") }).reply;
+  }
+
+  async tokenizeChat(messages: readonly ChatMessage[]): Promise<number[]> {
+    this.#assertUsable();
+    return Array.from(await this.#connection.call({ op: "tokenizeChat", messages: messagesOf(messages) }).reply);
+  }
+
+  async logits(ids: readonly number[], options: { last?: number; signal?: AbortSignal } = {}): Promise<Float32Array[]> {
+    this.#assertUsable();
+    const { last = 1, signal } = options;
+    const rows: Float32Array[] = [];
+    const onRow = (row: Float32Array) => void rows.push(row);
+    await this.#connection.call({ op: "logits", ids: idsOf(ids, "ids"), last }, { signal, onRow }).reply;
+    return rows;
+  }
+
+  async logprobs(ids: readonly number[], options: { signal?: AbortSignal } = {}): Promise<Float32Array> {
+    this.#assertUsable();
+    return this.#connection.call({ op: "logprobs", ids: idsOf(ids, "ids") }, { signal: options.signal }).reply;
+  }
+
+  dispose(): Promise<void> {
+    this.#disposed ??= this.#dispose();
+    return this.#disposed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  async #dispose(): Promise<void> {
+    this.#connection.close(new ModelDisposedError(this.info.source));
+    this.#connection.sendDispose();
+    const killing = setTimeout(() => this.#connection.kill(), GRACE_MS);
+    await this.#connection.ended;
+    clearTimeout(killing);
+  }
+
+  #answer(call: GenerateCall | ChatCall, signal?: AbortSignal): Generation {
+    this.#assertUsable();
+    return new Answer((onText) => this.#connection.call(call, { signal, onText }), signal);
+  }
+
+  #assertUsable(): void {
+    if (this.#disposed) throw new ModelDisposedError(this.info.source);
+  }
+}

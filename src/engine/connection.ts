@@ -1,0 +1,167 @@
+// Calls over a link: gives each its id, sorts the engine's messages to them, and ends them all
+// when the engine ends. A caller's AbortSignal rejects its call at once, with `signal.reason`;
+// the engine is told, and the call stays known here until the engine says that it has freed it.
+
+import { EngineDiedError, type EngineEnd } from "./errors.js";
+import type { EngineLink } from "./link.js";
+import type { Call, FromEngine, Replies } from "./protocol.js";
+import { reviveError } from "./wire-errors.js";
+
+/** Step messages are acknowledged in groups of this many: fewer than `outbox.ts` allows under way. */
+const ACK_EVERY = 16;
+
+export interface CallEvents {
+  readonly signal?: AbortSignal;
+  readonly onText?: (text: string) => void;
+  readonly onRow?: (row: Float32Array) => void;
+  readonly onProgress?: (progress: { loadedBytes: number; totalBytes: number }) => void;
+}
+
+export interface PendingCall<T> {
+  /** The engine's answer, or why there is none. */
+  readonly reply: Promise<T>;
+  /** Rejects `reply` with `reason` now; the promise resolves when the engine has freed what the call held. */
+  cancel(reason: unknown): Promise<void>;
+}
+
+interface Entry {
+  readonly events: CallEvents;
+  /** The caller has its answer or has gone away: nothing more is passed on. */
+  settled: boolean;
+  resolve(value: Replies[keyof Replies]): void;
+  reject(error: unknown): void;
+  /** The engine is done with it. */
+  released(): void;
+}
+
+export class Connection {
+  readonly ended: Promise<EngineEnd>;
+  readonly #link: EngineLink;
+  readonly #entries = new Map<number, Entry>();
+  #lastId = 0;
+  #unacknowledged = 0;
+  /** Why new calls are refused, once they are. */
+  #closed: Error | null = null;
+
+  constructor(link: EngineLink) {
+    this.#link = link;
+    link.onMessage = (message) => this.#receive(message);
+    this.ended = link.ended.then((end) => {
+      this.close(new EngineDiedError(end), { engineGone: true });
+      return end;
+    });
+  }
+
+  /** Sends a call; its answer comes as `reply`, which the caller must handle. */
+  call<C extends Call>(call: C, events: CallEvents = {}): PendingCall<Replies[C["op"]]> {
+    const { signal } = events;
+    const refused = signal?.aborted ? { reason: signal.reason as unknown } : this.#closed ? { reason: this.#closed } : null;
+    if (refused) return { reply: Promise.reject(refused.reason), cancel: async () => {} };
+
+    const id = ++this.#lastId;
+    const { promise: reply, resolve, reject } = deferred<Replies[keyof Replies]>();
+    const { promise: released, resolve: release } = deferred<void>();
+    const abort = () => void cancel(signal?.reason);
+    const entry: Entry = {
+      events,
+      settled: false,
+      resolve,
+      reject: (error) => {
+        entry.settled = true;
+        signal?.removeEventListener("abort", abort);
+        reject(error);
+      },
+      released: () => {
+        entry.settled = true;
+        signal?.removeEventListener("abort", abort);
+        this.#entries.delete(id);
+        this.#holdWhileBusy();
+        release();
+      },
+    };
+    const cancel = (reason: unknown): Promise<void> => {
+      if (!entry.settled) {
+        entry.reject(reason);
+        this.#link.send({ type: "cancel", id });
+      }
+      return released;
+    };
+    this.#entries.set(id, entry);
+    this.#holdWhileBusy();
+    signal?.addEventListener("abort", abort, { once: true });
+    this.#link.send({ type: "call", id, call });
+    return { reply: reply as Promise<Replies[C["op"]]>, cancel };
+  }
+
+  /** Rejects every call, those in flight and those to come. The first reason stays. */
+  close(reason: Error, { engineGone = false } = {}): void {
+    this.#closed ??= reason;
+    for (const entry of [...this.#entries.values()]) {
+      if (!entry.settled) entry.reject(this.#closed);
+      if (engineGone) entry.released();
+    }
+  }
+
+  /** Asks the engine to give everything back and end. */
+  sendDispose(): void {
+    this.#link.holdEventLoop(true);
+    this.#link.send({ type: "dispose" });
+  }
+
+  kill(): void {
+    this.#link.holdEventLoop(true);
+    this.#link.kill();
+  }
+
+  #receive(message: FromEngine): void {
+    if (message.type === "step") {
+      for (const [id, text] of message.texts) this.#waiting(id)?.events.onText?.(text);
+      this.#acknowledge();
+      return;
+    }
+    const entry = this.#entries.get(message.id);
+    if (!entry) return;
+    switch (message.type) {
+      case "progress":
+        if (!entry.settled) entry.events.onProgress?.({ loadedBytes: message.loadedBytes, totalBytes: message.totalBytes });
+        return;
+      case "row":
+        if (!entry.settled) entry.events.onRow?.(message.row);
+        return;
+      case "done":
+        if (!entry.settled) entry.resolve(message.value);
+        entry.released();
+        return;
+      case "failed":
+        if (!entry.settled) entry.reject(reviveError(message.error));
+        entry.released();
+    }
+  }
+
+  #waiting(id: number): Entry | undefined {
+    const entry = this.#entries.get(id);
+    return entry?.settled ? undefined : entry;
+  }
+
+  #acknowledge(): void {
+    this.#unacknowledged += 1;
+    if (this.#unacknowledged < ACK_EVERY) return;
+    this.#link.send({ type: "ack", steps: this.#unacknowledged });
+    this.#unacknowledged = 0;
+  }
+
+  /** An idle engine does not keep a program running that has nothing else to do. */
+  #holdWhileBusy(): void {
+    this.#link.holdEventLoop(this.#entries.size > 0);
+  }
+}
+
+function deferred<T>() {
+  let resolve!: (value: T) => void;
+  let reject!: (error: unknown) => void;
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  return { promise, resolve, reject };
+}

@@ -1,0 +1,47 @@
+// What can go wrong between a program and its engine, beside what the engine itself reports.
+
+import { ExllamaError } from "../errors.js";
+
+/** How an engine ended, as far as its operating system or runtime tells. */
+export interface EngineEnd {
+  readonly kind: "process" | "thread";
+  /** Process id, `null` for a thread. */
+  readonly pid: number | null;
+  readonly exitCode: number | null;
+  /** Name of the signal that killed the process, or `null`. */
+  readonly signal: string | null;
+  /** The last lines that the engine wrote to its standard error. */
+  readonly stderr: string;
+}
+
+/**
+ * The engine's process was killed or crashed: every request in flight ends with this error, its
+ * memory is free, and the same program can load again. `details` is the {@link EngineEnd}.
+ */
+export class EngineDiedError extends ExllamaError {
+  constructor(end: EngineEnd) {
+    const who = end.pid === null ? `the engine's ${end.kind}` : `the engine's ${end.kind} (pid ${end.pid})`;
+    const how = end.signal ? `was killed by ${end.signal}` : `ended with exit code ${end.exitCode ?? "unknown"}`;
+    super("ENGINE_DIED", `${who} ${how}${end.stderr ? `; it wrote:\n${end.stderr}` : ""}`, {
+      hint:
+        end.signal === "SIGKILL"
+          ? "load the model again; if nobody killed it, the system ran out of memory: plan a smaller --ctx or --cpu-memory"
+          : "load the model again; its memory has been given back",
+      details: { ...end },
+    });
+  }
+}
+
+/** A model was used after `dispose()`, or disposed of while a request was in flight. */
+export class ModelDisposedError extends ExllamaError {
+  constructor(source: string) {
+    super("MODEL_DISPOSED", `the model ${source} has been disposed of`, { hint: "load it again with loadModel()" });
+  }
+}
+
+/** `result` of a generation whose loop was left early. */
+export class GenerationCancelledError extends ExllamaError {
+  constructor() {
+    super("GENERATION_CANCELLED", "the generation was cancelled: its loop was left before the end");
+  }
+}

@@ -1,0 +1,108 @@
+// What a program passes in is checked before it crosses to the engine: an option that is not
+// one is refused rather than ignored, and ids and messages become plain values. What the
+// values may be is for those to say who use them (planning, sampling, the scheduler).
+
+import { UsageError } from "../errors.js";
+import type { ChatMessage, GenerateOptions, LoadOptions, PlanOptions } from "./model.js";
+import type { AnswerOptions, EngineOptions } from "./protocol.js";
+
+type Names<T> = { readonly [K in keyof Required<T>]: true };
+
+const PLAN_OPTIONS: Names<PlanOptions> = {
+  backend: true,
+  devices: true,
+  gpuSplit: true,
+  splitMode: true,
+  ctx: true,
+  cache: true,
+  cacheTokens: true,
+  maxSequences: true,
+  prefillChunk: true,
+  cpuMemory: true,
+  cpuExact: true,
+  draft: true,
+  ropeScale: true,
+  ropeAlpha: true,
+  ropeTheta: true,
+};
+
+const ENGINE_OPTIONS: Names<EngineOptions> = { ...PLAN_OPTIONS, threads: true, hugePages: true };
+
+const ANSWER_OPTIONS: Names<AnswerOptions> = {
+  temperature: true,
+  topK: true,
+  topP: true,
+  minP: true,
+  typical: true,
+  repetitionPenalty: true,
+  penaltySustain: true,
+  penaltyDecay: true,
+  frequencyPenalty: true,
+  presencePenalty: true,
+  logitBias: true,
+  bannedIds: true,
+  maxTokens: true,
+  seed: true,
+  stop: true,
+  stopIds: true,
+  ignoreEos: true,
+  parseSpecial: true,
+  addBos: true,
+};
+
+/** Splits LoadOptions into what crosses to the engine and what stays here. */
+export function checkLoadOptions(options: LoadOptions): {
+  readonly engineOptions: EngineOptions;
+  readonly engine: "process" | "thread";
+  readonly signal: AbortSignal | undefined;
+  readonly onProgress: LoadOptions["onProgress"];
+} {
+  const { signal, onProgress, engine = "process", ...engineOptions } = options;
+  if (engine !== "process" && engine !== "thread")
+    throw new UsageError(`engine: ${JSON.stringify(engine)} is not known`, { expected: `"process" or "thread"` });
+  return { engineOptions: known("loadModel", engineOptions, ENGINE_OPTIONS), engine, signal, onProgress };
+}
+
+export function checkPlanOptions(options: PlanOptions): PlanOptions {
+  return known("plan", options, PLAN_OPTIONS);
+}
+
+export function checkAnswerOptions(options: GenerateOptions): {
+  readonly answerOptions: AnswerOptions;
+  readonly signal: AbortSignal | undefined;
+} {
+  const { signal, ...answerOptions } = options;
+  return { answerOptions: known("generate", answerOptions, ANSWER_OPTIONS), signal };
+}
+
+/** Ids as they cross; whether the model has them, the engine says. */
+export function idsOf(ids: readonly number[], name: string): Int32Array {
+  if (!Array.isArray(ids) && !ArrayBuffer.isView(ids))
+    throw new UsageError(`${name} is ${ids === null ? "null" : typeof ids}`, { expected: "an array of token ids" });
+  const wrong = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id > 0x7fffffff);
+  if (wrong >= 0)
+    throw new UsageError(`${name}[${wrong}] is ${String(ids[wrong])}`, { expected: "a token id: a whole number from 0" });
+  return Int32Array.from(ids);
+}
+
+/** The role and content of each message: other fields do not cross. */
+export function messagesOf(messages: readonly ChatMessage[]): ChatMessage[] {
+  if (!Array.isArray(messages) || messages.length === 0)
+    throw new UsageError("there are no messages", { expected: `an array such as [{ role: "user", content: "…" }]` });
+  return messages.map((message, index) => {
+    const { role, content } = Object(message) as Partial<ChatMessage>;
+    if (typeof role !== "string" || typeof content !== "string")
+      throw new UsageError(`messages[${index}] has no role and content of text`, {
+        expected: `{ role: "user", content: "…" }`,
+      });
+    return { role, content };
+  });
+}
+
+/** @throws {UsageError} naming the first option that is none */
+function known<T extends object>(call: string, options: T, names: Readonly<Record<string, true>>): T {
+  const wrong = Object.keys(options).find((key) => !Object.hasOwn(names, key));
+  if (wrong !== undefined)
+    throw new UsageError(`${call} has no option "${wrong}"`, { expected: `some of ${Object.keys(names).join(", ")}` });
+  return options;
+}
