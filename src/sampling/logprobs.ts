@@ -21,26 +21,27 @@ export function largestLogit(logits: Float32Array | Float64Array): number {
   return largest;
 }
 
-/** log Σ exp(logit); throws as {@link largestLogit} does. */
-export function logSumExp(logits: Float32Array): number {
-  const largest = largestLogit(logits);
-  let sum = 0;
-  for (let id = 0; id < logits.length; id++) sum += Math.exp(logits[id]! - largest);
-  return largest + Math.log(sum);
-}
-
 /** Log-probability of `id`; throws as {@link largestLogit} does. */
 export function logSoftmaxAt(logits: Float32Array, id: number): number {
-  return logits[id]! - logSumExp(logits);
+  const largest = largestLogit(logits);
+  return logits[id]! - largest - logOfSum(logits, largest);
 }
 
 /** The `count` most likely ids, best first, the lowest id among equals; throws as {@link largestLogit} does. */
 export function topLogprobs(logits: Float32Array, count: number): { id: number; logprob: number }[] {
   if (count <= 0) return [];
-  const normaliser = logSumExp(logits);
+  const largest = largestLogit(logits);
+  const logSum = logOfSum(logits, largest);
   const ids = Int32Array.from(logits, (_, id) => id);
   const kept = count < ids.length ? selectBest(ids, ids.length, logits, null, count) : ids.length;
   return Array.from(ids.subarray(0, kept))
     .sort((a, b) => logits[b]! - logits[a]! || a - b)
-    .map((id) => ({ id, logprob: logits[id]! - normaliser }));
+    .map((id) => ({ id, logprob: logits[id]! - largest - logSum }));
+}
+
+/** log Σ exp(logit − largest) */
+function logOfSum(logits: Float32Array, largest: number): number {
+  let sum = 0;
+  for (let id = 0; id < logits.length; id++) sum += Math.exp(logits[id]! - largest);
+  return Math.log(sum);
 }
