@@ -73,7 +73,10 @@ export interface GatedMlpSpec {
 export interface MoeMlpSpec {
   readonly kind: "moe";
   readonly router: LinearSpec;
+  /** A shared expert, which every token passes, is the last one. */
   readonly experts: readonly GatedMlpSpec[];
+  /** Weighs the shared expert (one output); missing where there is none. */
+  readonly sharedGate?: LinearSpec;
 }
 
 export interface LayerSpec {
