@@ -1,4 +1,4 @@
-// Reads fixture checkpoints of the Llama architecture for the reference, by the definition
+// Reads fixture checkpoints for the reference, by the definition
 // of the formats and nothing else: it shares no code with the product, so that both can be
 // held against each other. Quantised values are taken out bit by bit.
 
@@ -44,42 +44,37 @@ export function integersOf(tensor: FileTensor | undefined): Int32Array {
   return new Int32Array(tensor.bytes.buffer, tensor.bytes.byteOffset, tensor.bytes.byteLength / 4);
 }
 
-interface LlamaConfig {
+interface Config {
   vocab_size: number;
   hidden_size: number;
   num_hidden_layers: number;
   num_attention_heads: number;
   num_key_value_heads: number;
-  head_dim: number;
+  head_dim?: number;
   rms_norm_eps: number;
+  max_position_embeddings: number;
   tie_word_embeddings: boolean;
-  rope_parameters: {
-    rope_type: string;
-    rope_theta: number;
-    factor: number;
-    low_freq_factor: number;
-    high_freq_factor: number;
-    original_max_position_embeddings: number;
-  };
+  sliding_window?: number | null;
+  layer_types?: string[];
+  rope_parameters: { rope_type: string } & Record<string, number | boolean | string | undefined>;
   quantization_config?: { bits: number; group_size: number; checkpoint_format: "gptq" | "gptq_v2" };
 }
 
-/** Reads a single-file Llama checkpoint written by transformers 5, plain or GPTQ. */
-export function readLlama(folder: string): ReferenceModel {
-  const config = JSON.parse(readFileSync(join(folder, "config.json"), "utf8")) as LlamaConfig;
+/** Reads a single-file checkpoint written by transformers 5, plain or GPTQ. */
+export function readModel(folder: string): ReferenceModel {
+  const config = JSON.parse(readFileSync(join(folder, "config.json"), "utf8")) as Config;
   const tensors = readTensors(join(folder, "model.safetensors"));
   const floats = (name: string) => floatsOf(tensors.get(name));
-  const linear = (name: string) => {
-    if (!tensors.has(`${name}.qweight`)) return plainLinear(tensors, name);
-    return gptqLinear(tensors, name, config.quantization_config!);
-  };
+  const linear = (name: string) =>
+    tensors.has(`${name}.qweight`) ? gptqLinear(tensors, name, config.quantization_config!) : plainLinear(tensors, name);
+  const norm = (name: string) => (tensors.has(name) ? floats(name) : null);
   const embedding = floats("model.embed_tokens.weight");
   return {
     vocab: config.vocab_size,
     hidden: config.hidden_size,
     heads: config.num_attention_heads,
     kvHeads: config.num_key_value_heads,
-    headDim: config.head_dim,
+    headDim: config.head_dim ?? config.hidden_size / config.num_attention_heads,
     normEps: config.rms_norm_eps,
     rope: ropeOf(config),
     embedding,
@@ -91,9 +86,10 @@ export function readLlama(folder: string): ReferenceModel {
         k: linear(`${prefix}.self_attn.k_proj`),
         v: linear(`${prefix}.self_attn.v_proj`),
         o: linear(`${prefix}.self_attn.o_proj`),
-        qNorm: null,
-        kNorm: null,
-        window: null,
+        qNorm: norm(`${prefix}.self_attn.q_norm.weight`),
+        kNorm: norm(`${prefix}.self_attn.k_norm.weight`),
+        // Mistral's window is every layer's; the others list the kinds of their layers.
+        window: config.layer_types?.[i] === "full_attention" ? null : (config.sliding_window ?? null),
         postAttentionNorm: floats(`${prefix}.post_attention_layernorm.weight`),
         gate: linear(`${prefix}.mlp.gate_proj`),
         up: linear(`${prefix}.mlp.up_proj`),
@@ -107,17 +103,43 @@ export function readLlama(folder: string): ReferenceModel {
   };
 }
 
-function ropeOf({ rope_parameters: rope }: LlamaConfig): ReferenceRope {
-  if (rope.rope_type === "default") return { type: "default", theta: rope.rope_theta };
-  if (rope.rope_type !== "llama3") throw new Error(`no fixture has ${rope.rope_type} RoPE`);
-  return {
-    type: "llama3",
-    theta: rope.rope_theta,
-    factor: rope.factor,
-    lowFreqFactor: rope.low_freq_factor,
-    highFreqFactor: rope.high_freq_factor,
-    originalPositions: rope.original_max_position_embeddings,
-  };
+function ropeOf({ rope_parameters: rope, max_position_embeddings: maxPositions }: Config): ReferenceRope {
+  const theta = Number(rope.rope_theta);
+  const factor = Number(rope.factor);
+  const originalPositions = Number(rope.original_max_position_embeddings);
+  const optional = (name: string) => (rope[name] === undefined ? null : Number(rope[name]));
+  switch (rope.rope_type) {
+    case "default":
+      return { type: "default", theta };
+    case "linear":
+      return { type: "linear", theta, factor };
+    case "dynamic":
+      return { type: "dynamic", theta, factor, maxPositions };
+    case "llama3":
+      return {
+        type: "llama3",
+        theta,
+        factor,
+        lowFreqFactor: Number(rope.low_freq_factor),
+        highFreqFactor: Number(rope.high_freq_factor),
+        originalPositions,
+      };
+    case "yarn":
+      return {
+        type: "yarn",
+        theta,
+        factor,
+        originalPositions,
+        betaFast: optional("beta_fast") ?? 32,
+        betaSlow: optional("beta_slow") ?? 1,
+        attentionFactor: optional("attention_factor"),
+        mscale: optional("mscale"),
+        mscaleAllDim: optional("mscale_all_dim"),
+        truncate: rope.truncate !== false,
+      };
+    default:
+      throw new Error(`no fixture has ${rope.rope_type} RoPE`);
+  }
 }
 
 function plainLinear(tensors: Map<string, FileTensor>, name: string): DenseLinear {
@@ -134,7 +156,7 @@ function biasOf(tensors: Map<string, FileTensor>, name: string): Float64Array | 
 function gptqLinear(
   tensors: Map<string, FileTensor>,
   name: string,
-  { bits, group_size, checkpoint_format }: NonNullable<LlamaConfig["quantization_config"]>,
+  { bits, group_size, checkpoint_format }: NonNullable<Config["quantization_config"]>,
 ): DenseLinear {
   const addedToZero = checkpoint_format === "gptq" ? 1 : 0;
   const qweight = tensors.get(`${name}.qweight`)!;

@@ -23,8 +23,10 @@ export type ReferenceRope = { readonly theta: number } & (
       readonly originalPositions: number;
       readonly betaFast: number;
       readonly betaSlow: number;
-      /** `null`: 0.1 · ln(factor) + 1. */
+      /** `null`: suggested by `factor` and, where both are given, the two mscales. */
       readonly attentionFactor: number | null;
+      readonly mscale: number | null;
+      readonly mscaleAllDim: number | null;
       readonly truncate: boolean;
     }
 );
@@ -88,6 +90,8 @@ function yarn(rope: Extract<ReferenceRope, { type: "yarn" }>, headDim: number): 
     const stretched = Math.min(Math.max((pair - low) / (high - low), 0), 1);
     return stretched * (frequency / rope.factor) + (1 - stretched) * frequency;
   });
-  const suggested = rope.factor <= 1 ? 1 : 0.1 * Math.log(rope.factor) + 1;
-  return { frequencies, amplitude: rope.attentionFactor ?? suggested };
+  const suggested = (mscale: number) => (rope.factor <= 1 ? 1 : 0.1 * mscale * Math.log(rope.factor) + 1);
+  const { mscale, mscaleAllDim } = rope;
+  const amplitude = mscale && mscaleAllDim ? suggested(mscale) / suggested(mscaleAllDim) : suggested(1);
+  return { frequencies, amplitude: rope.attentionFactor ?? amplitude };
 }

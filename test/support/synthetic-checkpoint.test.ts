@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { deviation } from "../reference/compare.js";
 import { referenceLogits } from "../reference/forward.js";
 import type { ReferenceModel } from "../reference/model.js";
-import { readLlama } from "../reference/reader.js";
+import { readModel } from "../reference/reader.js";
 import { fromBrainBits, fromHalfBits, toBrainBits, toHalfBits } from "./element-types.js";
 import { buildSynthetic, gptqWeights, makeSynthetic, plainWeights, smallLlama } from "./synthetic-checkpoint.js";
 import type { WeightFormat } from "./synthetic-linear.js";
@@ -32,7 +32,7 @@ function numbersOf(model: ReferenceModel): Buffer {
 describe("a synthetic checkpoint", () => {
   it.each(formats)("of %s weights holds in its file what its truth says", (_, weights) => {
     using made = makeSynthetic({ ...smallLlama, layers: 1, weights });
-    expect(numbersOf(readLlama(made.folder)).equals(numbersOf(made.truth))).toBe(true);
+    expect(numbersOf(readModel(made.folder)).equals(numbersOf(made.truth))).toBe(true);
   });
 
   it.each(formats)("of %s weights has logits of a trained model's size", (_, weights) => {

@@ -105,6 +105,8 @@ function scalingOf(rope: ReferenceRope): Record<string, unknown> | null {
         beta_fast: rope.betaFast,
         beta_slow: rope.betaSlow,
         ...(rope.attentionFactor === null ? {} : { attention_factor: rope.attentionFactor }),
+        ...(rope.mscale === null ? {} : { mscale: rope.mscale }),
+        ...(rope.mscaleAllDim === null ? {} : { mscale_all_dim: rope.mscaleAllDim }),
         ...(rope.truncate ? {} : { truncate: false }),
       };
   }
