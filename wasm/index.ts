@@ -1,0 +1,13 @@
+// All CPU kernels of one WebAssembly module. Every pointer is a byte offset into the shared
+// memory that the host imports as env.memory; several workers run these functions at the
+// same time on disjoint ranges. Compiled twice by scripts/build-wasm.js: with relaxed SIMD
+// (dist/wasm/kernels-relaxed.wasm) and without (kernels-simd.wasm). Both give the same bits.
+
+export * from "./memory-read";
+export * from "./quantized-activations";
+export * from "./quantized-bytes";
+export * from "./quantized-nibbles";
+export * from "./quantized-segments";
+export * from "./pack-codes";
+export * from "./pack-plain";
+export * from "./pack-scales";
