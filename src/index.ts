@@ -1,1 +1,50 @@
-export {};
+// The public API. What is exported here is supported; everything else may change.
+
+export {
+  CheckpointConfigError,
+  CheckpointIndexError,
+  CheckpointNotFoundError,
+  CheckpointReadError,
+  RemoteCheckpointError,
+  SafetensorsError,
+} from "./checkpoint/errors.js";
+export { demoModel, loadModel, plan } from "./engine/client.js";
+export { EngineDiedError, GenerationCancelledError, ModelDisposedError } from "./engine/errors.js";
+export type {
+  ChatMessage,
+  FinishReason,
+  GenerateOptions,
+  Generation,
+  GenerationResult,
+  LoadOptions,
+  Model,
+  ModelInfo,
+  PlanOptions,
+  Timings,
+} from "./engine/model.js";
+export { ExllamaError, UsageError } from "./errors.js";
+export { ArenaTooSmallError, PlanRefusedError } from "./memory/errors.js";
+export type { CacheType, RunShape } from "./memory/packing.js";
+export type {
+  ArenaLayout,
+  CacheGroup,
+  DevicePlan,
+  Plan,
+  PlanRefusal,
+  PlanSuggestion,
+  Region,
+  RegionArea,
+  SplitMode,
+  StageLayout,
+} from "./memory/plan.js";
+export {
+  MissingTensorError,
+  ModelConfigError,
+  TensorDtypeError,
+  TensorShapeError,
+  UnexpectedTensorError,
+  UnsupportedModelError,
+} from "./model/errors.js";
+export { SamplingParameterError } from "./sampling/errors.js";
+export type { SamplingParameters } from "./sampling/parameters.js";
+export { ChatTemplateError, TokenizerError } from "./text/errors.js";

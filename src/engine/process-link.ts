@@ -19,8 +19,9 @@ const DRAIN_MS = 1000;
 
 const living = new Set<ChildProcess>();
 
-export function startProcess(): EngineLink {
-  const child = fork(distFile("engine/child.js"), [], {
+/** @param entry the engine's program; a test may bring its own */
+export function startProcess(entry: string = distFile("engine/child.js")): EngineLink {
+  const child = fork(entry, [], {
     serialization: "advanced",
     stdio: ["ignore", "ignore", "pipe", "ipc"],
     // The parent's flags (a debugger's port, a loader) are not the engine's.

@@ -8,8 +8,9 @@ import { LastLines } from "./last-lines.js";
 import type { EngineLink } from "./link.js";
 import type { FromEngine, ToEngine } from "./protocol.js";
 
-export function startThread(): EngineLink {
-  const worker = new Worker(distFile("engine/thread.js"), {
+/** @param entry the engine's program; a test may bring its own */
+export function startThread(entry: string = distFile("engine/thread.js")): EngineLink {
+  const worker = new Worker(entry, {
     name: "exllama engine",
     execArgv: [],
     stdout: true,
