@@ -24,7 +24,7 @@ export function describeQuantization(spec: ModelSpec): string {
 function describeFormat({ format, in: inputs }: LinearSpec): string {
   if (format.kind === "plain") return format.dtype;
   const groups = format.groupSize === inputs ? "one group a column" : `groups of ${format.groupSize}`;
-  return `GPTQ ${format.bits}-bit, ${groups}${format.gIdx ? ", g_idx" : ""}`;
+  return `GPTQ ${format.bits}-bit, ${groups}`;
 }
 
 function linearsOf({ q, k, v, o }: AttentionSpec, mlp: GatedMlpSpec | MoeMlpSpec): LinearSpec[] {
