@@ -17,7 +17,8 @@ const torchName = { f16: "float16", bf16: "bfloat16", f32: "float32" } as const;
 export function syntheticConfig(model: SyntheticModel): Record<string, unknown> {
   const old = model.keys === "transformers-4";
   const dtype = torchName[model.weights.kind === "plain" ? model.weights.dtype : model.weights.scaleDtype];
-  const plainHeadDim = model.headDim * model.heads === model.hidden;
+  // Old configs leave head_dim out where it is hidden / heads; Qwen3's never do.
+  const plainHeadDim = model.headDim * model.heads === model.hidden && model.architecture !== "qwen3";
   return {
     architectures: [className[model.architecture]],
     model_type: model.architecture,
@@ -26,8 +27,8 @@ export function syntheticConfig(model: SyntheticModel): Record<string, unknown> 
     intermediate_size: model.intermediate,
     num_hidden_layers: model.layers,
     num_attention_heads: model.heads,
-    // Old Llama configs without grouped heads leave this out, and head_dim where it is hidden / heads.
-    ...(old && model.kvHeads === model.heads ? {} : { num_key_value_heads: model.kvHeads }),
+    // Old Llama configs without grouped heads leave this out.
+    ...(old && model.kvHeads === model.heads && model.architecture === "llama" ? {} : { num_key_value_heads: model.kvHeads }),
     ...(old && plainHeadDim ? {} : { head_dim: model.headDim }),
     max_position_embeddings: model.maxPositions,
     rms_norm_eps: model.normEps,
