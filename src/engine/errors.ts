@@ -45,3 +45,13 @@ export class GenerationCancelledError extends ExllamaError {
     super("GENERATION_CANCELLED", "the generation was cancelled: its loop was left before the end");
   }
 }
+
+/** A backend was asked for by name that this version of the program does not have. */
+export class BackendUnavailableError extends ExllamaError {
+  constructor(backend: string, askedBy: string) {
+    super("BACKEND_UNAVAILABLE", `${askedBy} asks for the ${backend} backend, which is not built yet`, {
+      hint: "leave it out to run on the CPU; to plan for GPUs describe them by size, such as --devices 24GiB,24GiB",
+      details: { backend },
+    });
+  }
+}
