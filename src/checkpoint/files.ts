@@ -10,6 +10,8 @@ import { CheckpointIndexError, CheckpointNotFoundError } from "./errors.js";
 export type WeightFiles = { readonly kind: "single"; readonly file: string } | { readonly kind: "index"; readonly index: string };
 
 const OTHER_WEIGHTS = /\.(bin|pt|pth|gguf|ggml|h5|msgpack|onnx|npz)$/i;
+/** The largest published models have some two hundred. */
+const MAX_SHARDS = 2000;
 const INDEX = /\.safetensors\.index\.json$/;
 
 /**
@@ -66,7 +68,10 @@ export function readShardIndex(value: unknown, index: string): ShardIndex {
     weightMap.set(tensor, file);
   }
   if (weightMap.size === 0) throw new CheckpointIndexError(`the weight_map of ${index} is empty`);
-  return { weightMap, files: [...new Set(weightMap.values())].sort() };
+  const files = [...new Set(weightMap.values())].sort();
+  if (files.length > MAX_SHARDS)
+    throw new CheckpointIndexError(`${index} names ${files.length} files; at most ${MAX_SHARDS} are opened`);
+  return { weightMap, files };
 }
 
 /**
@@ -92,8 +97,8 @@ export function joinTensors(files: readonly (readonly TensorInfo[])[], index: Sh
   return tensors;
 }
 
-/** Neither a path nor a device: the file lies beside its index. */
-function isPlainFileName(value: unknown): value is string {
+/** Neither a path nor a device: the file lies beside the one that names it. */
+export function isPlainFileName(value: unknown): value is string {
   return typeof value === "string" && /^[^/\\:\p{Cc}]{1,255}$/u.test(value) && value.endsWith(".safetensors") && value[0] !== ".";
 }
 

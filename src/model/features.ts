@@ -28,6 +28,9 @@ const OFF: Readonly<Record<string, readonly unknown[]>> = {
   dim_model_base: [],
   position_embedding_type: ["rope", "rotary"],
   alibi: [false],
+  rope_interleave: [false],
+  rope_interleaved: [false],
+  use_mrope: [false],
   // attention
   clip_qkv: [],
   qk_layernorm: [false],

@@ -41,14 +41,7 @@ export class LinearReader {
         details: { tensor: `${name}.qweight` },
       });
     const { bits, groupSize } = this.#choose(name, inputs, this.#gptq.choices);
-    for (const [what, size] of [
-      ["input", inputs],
-      ["output", outputs],
-    ] as const)
-      if ((size * bits) % 32 !== 0)
-        throw new UnsupportedModelError(
-          `${name} has an ${what} of ${size}, which ${bits}-bit GPTQ cannot pack: a multiple of ${bits === 3 ? 32 : 32 / bits} is needed`,
-        );
+    checkPackable(name, inputs, outputs, bits);
     const groups = Math.ceil(inputs / groupSize);
     this.#ledger.takeIntegers(`${name}.qweight`, [(inputs * bits) / 32, outputs]);
     this.#ledger.takeIntegers(`${name}.qzeros`, [groups, (outputs * bits) / 32]);
@@ -71,6 +64,7 @@ export class LinearReader {
     const first = fitting[0];
     if (!first) {
       const { bits, groupSize } = choices[0]!;
+      checkPackable(name, inputs, 32, bits);
       const groups = groupSize === -1 ? 1 : Math.ceil(inputs / groupSize);
       const said = `${bits}-bit GPTQ with groups of ${groupSize}`;
       checkShape(qweight, [(inputs * bits) / 32, qweight.shape[1] ?? 0], said);
@@ -85,4 +79,13 @@ export class LinearReader {
       );
     return first;
   }
+}
+
+/** Whole 32-bit words must hold a column of weights, and a row of zeros. */
+function checkPackable(name: string, inputs: number, outputs: number, bits: GptqChoice["bits"]): void {
+  const multiple = bits === 3 ? 32 : 32 / bits;
+  if (inputs % multiple !== 0 || outputs % multiple !== 0)
+    throw new UnsupportedModelError(
+      `${name} goes from ${inputs} to ${outputs}, which ${bits}-bit GPTQ cannot pack: multiples of ${multiple} are needed`,
+    );
 }

@@ -51,6 +51,7 @@ export function readQuantization(config: ConfigValues, quantize: unknown): GptqC
     config.object("quantization_config") ?? (quantize === null ? null : new ConfigValues(quantize, "quantize_config.json"));
   if (!values) return null;
   checkMethod(values);
+  refuseAdditions(values);
   const general = readChoice(values, null);
   return {
     choices: [general, ...readDynamic(values, general)],
@@ -71,6 +72,16 @@ function checkMethod(values: ConfigValues): void {
       : `the quantisation method ${describe(method)} is not supported${reason ? `: ${reason}` : ""}`,
     { hint: "Look for a GPTQ or an unquantised (float16) version of the model.", details: { method: describe(method) } },
   );
+}
+
+/** What GPTQModel can add to a checkpoint and this program does not apply. */
+function refuseAdditions(values: ConfigValues): void {
+  if (values.has("pack_dtype") && values.raw("pack_dtype") !== "int32")
+    throw new UnsupportedModelError(
+      `${values.where}: pack_dtype is ${describe(values.raw("pack_dtype"))}; only int32 can be read`,
+    );
+  if (values.has("adapter"))
+    throw new UnsupportedModelError(`${values.where} has an adapter, which belongs to the weights and is not applied`);
 }
 
 function readZeros(values: ConfigValues): GptqFormat["zeros"] {

@@ -26,7 +26,7 @@ const LIMITS = {
   epsilon: { min: 0, max: 1 },
 } as const;
 
-/** Token ids are checked against the vocabulary later, where they are used. */
+/** Token ids. */
 const ID = { min: 0, max: 2 ** 31 - 1 };
 
 /** Sizes that all layers share. */
@@ -54,11 +54,11 @@ export function readModel(headers: CheckpointHeaders, overrides: RopeOverrides =
   const config = new ConfigValues(headers.configs.config, "config.json");
   const architecture = findArchitecture(config);
   refuseUnknownFeatures(config);
-  const sizes = readSizes(config, architecture);
+  const sizes = readSizes(config, architecture, headers.tensors);
   const { rope, contextLimit } = readRope(config, sizes.headDim, architecture.defaultRopeTheta, overrides);
   const windows = architecture.windows(config, sizes.layers);
   const gptq = readQuantization(config, headers.configs.quantize);
-  const ids = readIds(config, headers.configs.generation, architecture);
+  const ids = readIds(config, headers.configs.generation, architecture, sizes.vocabulary);
 
   const ledger = new TensorLedger(headers.tensors);
   const linears = new LinearReader(ledger, gptq);
@@ -98,23 +98,15 @@ export function readModel(headers: CheckpointHeaders, overrides: RopeOverrides =
   };
 }
 
-function readSizes(config: ConfigValues, architecture: Architecture): Sizes {
+function readSizes(config: ConfigValues, { defaultHeadDim }: Architecture, tensors: CheckpointHeaders["tensors"]): Sizes {
   const hidden = config.integer("hidden_size", LIMITS.hidden);
   const heads = config.integer("num_attention_heads", LIMITS.heads);
-  const { defaultKvHeads, defaultHeadDim } = architecture;
-  // An explicit null means "as many as heads"; a missing key means the architecture's default.
-  const fallback = defaultKvHeads === "heads" || config.isNull("num_key_value_heads") ? heads : defaultKvHeads;
-  const kvHeads = config.integer("num_key_value_heads", LIMITS.heads, fallback);
+  const headDim = readHeadDim(config, hidden, heads, defaultHeadDim);
+  // Old configs leave the number out where it equals the heads, and some where it equals a
+  // default of their time: the first layer's keys show which.
+  const kvHeads = config.integer("num_key_value_heads", LIMITS.heads, shownKvHeads(tensors, headDim) ?? heads);
   if (heads % kvHeads !== 0)
     throw new ModelConfigError(`${config.where}: ${heads} attention heads cannot share ${kvHeads} key-value heads evenly`);
-  const split = defaultHeadDim === "split" || config.isNull("head_dim");
-  if (!config.has("head_dim") && split && hidden % heads !== 0)
-    throw new ModelConfigError(
-      `${config.where}: hidden_size ${hidden} is not a multiple of ${heads} heads, and there is no head_dim`,
-    );
-  const headDim = config.integer("head_dim", LIMITS.headDim, split ? hidden / heads : defaultHeadDim);
-  if (headDim % 2 !== 0 || headDim < 2)
-    throw new ModelConfigError(`${config.where}: heads of ${headDim} cannot be rotated in pairs; an even head_dim is needed`);
   return {
     hidden,
     heads,
@@ -125,6 +117,28 @@ function readSizes(config: ConfigValues, architecture: Architecture): Sizes {
     vocabulary: config.integer("vocab_size", LIMITS.vocabulary),
     epsilon: config.number("rms_norm_eps", LIMITS.epsilon, 1e-6),
   };
+}
+
+function readHeadDim(config: ConfigValues, hidden: number, heads: number, fallback: number | "split"): number {
+  // An explicit null means hidden size / heads even where the architecture has a number of its own.
+  const split = fallback === "split" || config.isNull("head_dim");
+  if (!config.has("head_dim") && split && hidden % heads !== 0)
+    throw new ModelConfigError(
+      `${config.where}: hidden_size ${hidden} is not a multiple of ${heads} heads, and there is no head_dim`,
+    );
+  const headDim = config.integer("head_dim", LIMITS.headDim, split ? hidden / heads : fallback);
+  if (headDim % 2 !== 0 || headDim > LIMITS.headDim.max)
+    throw new ModelConfigError(
+      `${config.where}: heads of ${headDim} cannot be rotated in pairs; an even head_dim up to ${LIMITS.headDim.max} is needed`,
+    );
+  return headDim;
+}
+
+function shownKvHeads(tensors: CheckpointHeaders["tensors"], headDim: number): number | null {
+  const keys = "model.layers.0.self_attn.k_proj";
+  const rows = tensors.get(`${keys}.weight`)?.shape[0] ?? tensors.get(`${keys}.qweight`)?.shape[1] ?? 0;
+  const count = rows / headDim;
+  return Number.isInteger(count) && count >= 1 && count <= LIMITS.heads.max ? count : null;
 }
 
 function readLayer(
@@ -217,21 +231,29 @@ function readHead(sizes: Sizes, linears: LinearReader): LinearSpec {
   );
 }
 
-function readIds(config: ConfigValues, generation: unknown, architecture: Architecture): Pick<ModelSpec, "bosId" | "eosIds"> {
-  const sources = generation === null ? [config] : [new ConfigValues(generation, "generation_config.json"), config];
-  const find = (key: string) => sources.find((values) => values.has(key) || values.isNull(key));
-  const bos = find("bos_token_id");
-  const eos = find("eos_token_id");
-  const list = eos?.raw("eos_token_id");
-  if (Array.isArray(list)) {
-    if (list.length > 1000 || !list.every((id) => Number.isSafeInteger(id) && id >= ID.min && id <= ID.max))
-      throw new ModelConfigError(`${eos!.where}: eos_token_id is ${describe(list)}; token ids are needed`);
-    return { bosId: readId(bos, "bos_token_id", architecture.defaultBosId), eosIds: [...new Set(list as number[])] };
-  }
-  const id = readId(eos, "eos_token_id", architecture.defaultEosId);
-  return { bosId: readId(bos, "bos_token_id", architecture.defaultBosId), eosIds: id === null ? [] : [id] };
+function readIds(
+  config: ConfigValues,
+  generation: unknown,
+  architecture: Architecture,
+  vocabulary: number,
+): Pick<ModelSpec, "bosId" | "eosIds"> {
+  const generationConfig = generation === null ? null : new ConfigValues(generation, "generation_config.json");
+  const source = (key: string) => (generationConfig?.has(key) ? generationConfig : config);
+  const bosSource = source("bos_token_id");
+  const bosId = bosSource.isNull("bos_token_id") ? null : bosSource.integer("bos_token_id", ID, architecture.defaultBosId);
+  // An end that can never come is harmless; a beginning without an embedding is not.
+  if (bosId !== null && bosId >= vocabulary)
+    throw new ModelConfigError(`${bosSource.where}: bos_token_id ${bosId} is outside the vocabulary of ${vocabulary}`);
+  return { bosId, eosIds: readEosIds(source("eos_token_id"), architecture.defaultEosId) };
 }
 
-function readId(values: ConfigValues | undefined, key: string, fallback: number | null): number | null {
-  return values ? values.integer(key, ID, null) : fallback;
+function readEosIds(values: ConfigValues, fallback: number | null): number[] {
+  const list = values.raw("eos_token_id");
+  if (Array.isArray(list)) {
+    if (list.length > 1000 || !list.every((id) => Number.isSafeInteger(id) && id >= ID.min && id <= ID.max))
+      throw new ModelConfigError(`${values.where}: eos_token_id is ${describe(list)}; token ids are needed`);
+    return [...new Set(list as number[])];
+  }
+  const id = values.isNull("eos_token_id") ? null : values.integer("eos_token_id", ID, fallback);
+  return id === null ? [] : [id];
 }

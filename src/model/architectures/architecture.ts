@@ -18,8 +18,6 @@ export interface Architecture {
   readonly mlpBias: "config" | "none";
   /** RMS norms over each head of q and k before RoPE. */
   readonly headNorms: boolean;
-  /** Key-value heads where the config names none; `heads` = as many as query heads. */
-  readonly defaultKvHeads: number | "heads";
   /** Head size where the config names none; `split` = hidden size / heads. */
   readonly defaultHeadDim: number | "split";
   readonly defaultRopeTheta: number;

@@ -9,7 +9,6 @@ export const llama: Architecture = {
   attentionBias: "config",
   mlpBias: "config",
   headNorms: false,
-  defaultKvHeads: "heads",
   defaultHeadDim: "split",
   defaultRopeTheta: 10_000,
   defaultBosId: 1,

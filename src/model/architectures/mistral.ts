@@ -10,7 +10,6 @@ export const mistral: Architecture = {
   attentionBias: "none",
   mlpBias: "none",
   headNorms: false,
-  defaultKvHeads: 8,
   defaultHeadDim: "split",
   defaultRopeTheta: 10_000,
   defaultBosId: 1,

@@ -24,7 +24,6 @@ export const qwen2Moe: Architecture = {
   ...qwen2,
   modelType: "qwen2_moe",
   className: "Qwen2MoeForCausalLM",
-  defaultKvHeads: 16,
   windows: noUsedWindows,
   experts: {
     ...experts,
@@ -36,7 +35,6 @@ export const qwen3Moe: Architecture = {
   ...qwen3,
   modelType: "qwen3_moe",
   className: "Qwen3MoeForCausalLM",
-  defaultKvHeads: 4,
   defaultHeadDim: "split",
   windows: noUsedWindows,
   experts,

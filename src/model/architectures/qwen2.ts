@@ -9,7 +9,6 @@ export const qwen2: Architecture = {
   attentionBias: "qkv",
   mlpBias: "none",
   headNorms: false,
-  defaultKvHeads: 32,
   defaultHeadDim: "split",
   defaultRopeTheta: 10_000,
   defaultBosId: null,

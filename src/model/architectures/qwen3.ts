@@ -9,7 +9,6 @@ export const qwen3: Architecture = {
   attentionBias: "config",
   mlpBias: "none",
   headNorms: true,
-  defaultKvHeads: 32,
   defaultHeadDim: 128,
   defaultRopeTheta: 10_000,
   defaultBosId: null,

@@ -13,46 +13,27 @@ import { qwen3 } from "./qwen3.js";
 
 export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, qwen2, qwen3, mixtral, qwen2Moe, qwen3Moe];
 
-/** First letters of a model_type → what such models have that this program has not. */
-const UNKNOWN: readonly (readonly [prefix: string, reason: string])[] = [
-  ["gemma", "its norms add one to their weights, its MLP uses GELU and its embeddings are scaled"],
-  ["phi3", "it joins q, k and v (and gate and up) in one tensor"],
-  ["phi", "it has layer norms with biases and rotates only a part of each head"],
-  ["cohere", "it has layer norms, parallel blocks and scaled logits"],
-  ["command", "it has layer norms, parallel blocks and scaled logits"],
-  ["granite", "it scales embeddings, residuals and logits"],
-  ["deepseek", "it has multi-head latent attention and shared experts"],
-  ["kimi", "it has multi-head latent attention and shared experts"],
-  ["gpt_oss", "it has attention sinks and experts with biases"],
-  ["gpt", "it has layer norms and another MLP"],
-  ["opt", "it has learned positions and layer norms"],
-  ["bloom", "it has ALiBi positions and layer norms"],
-  ["mpt", "it has ALiBi positions and layer norms"],
-  ["falcon", "it has layer norms and parallel blocks"],
-  ["stablelm", "it has layer norms and rotates only a part of each head"],
-  ["starcoder", "it has layer norms and another MLP"],
-  ["internlm", "it joins q, k and v in one tensor"],
-  ["baichuan", "it joins q, k and v in one tensor"],
-  ["chatglm", "it joins q, k and v in one tensor and rotates half of each head"],
-  ["glm", "it rotates only a part of each head"],
-  ["olmo", "it places its norms elsewhere"],
-  ["smollm3", "some of its layers have no positions"],
-  ["llama4", "it has experts, chunked attention and layers without positions"],
-  ["mllama", "it reads images"],
-  ["llava", "it reads images"],
-  ["mistral3", "it reads images"],
-  ["ministral", "its layers have windows and positions of their own"],
-  ["qwen2_vl", "it reads images"],
-  ["qwen2_5_vl", "it reads images"],
-  ["qwen3_vl", "it reads images"],
-  ["qwen3_next", "it has linear attention"],
-  ["qwen3_5", "it has linear attention"],
-  ["mamba", "it is a state-space model"],
-  ["rwkv", "it is a recurrent model"],
-  ["jamba", "it is partly a state-space model"],
-  ["bert", "it is an encoder"],
-  ["t5", "it has an encoder"],
-  ["qwen", "it joins q, k and v in one tensor"],
+/** Other model types → what such models have that this program has not. The first match counts. */
+const UNKNOWN: readonly (readonly [RegExp, string])[] = [
+  [/^(mllama|llava|mistral3|pixtral|qwen\d?(_5)?_?vl|paligemma|idefics|internvl|smolvlm)/, "it reads images"],
+  [/^gemma|^recurrent_?gemma/, "its norms add one to their weights, its MLP uses GELU and its embeddings are scaled"],
+  [/^phi(3|4|moe)/, "it joins q, k and v (and gate and up) in one tensor"],
+  [/^phi/, "it has layer norms with biases and rotates only a part of each head"],
+  [/^(cohere|command)/, "it has layer norms, parallel blocks and scaled logits"],
+  [/^(granite|minicpm)/, "it scales embeddings, residuals and logits"],
+  [/^(deepseek|kimi)/, "it has multi-head latent attention and shared experts"],
+  [/^gpt_?oss/, "it has attention sinks and experts with biases"],
+  [/^(bloom|mpt)/, "it has ALiBi positions and layer norms"],
+  [/^(gpt|opt|falcon|stablelm|starcoder|codegen|nemotron)/, "it has layer norms and another MLP"],
+  [/^(internlm|baichuan|chatglm|qwen$|qwenlmhead)/, "it joins q, k and v in one tensor"],
+  [/^glm/, "it rotates only a part of each head"],
+  [/^olmo/, "it places its norms elsewhere"],
+  [/^smollm3/, "some of its layers have no positions"],
+  [/^llama4/, "it has experts, chunked attention and layers without positions"],
+  [/^ministral/, "its layers have windows and positions of their own"],
+  [/^qwen3_(next|5)/, "it has linear attention"],
+  [/^(mamba|falcon_mamba|rwkv|jamba|bamba|zamba)/, "it is not, or not only, attention"],
+  [/(^|_)(bert|t5|bart)|^(roberta|xlm)/, "it is no decoder"],
 ];
 
 /**
@@ -79,7 +60,7 @@ export function findArchitecture(config: ConfigValues): Architecture {
 }
 
 function unknown(name: string): UnsupportedModelError {
-  const reason = UNKNOWN.find(([prefix]) => name.toLowerCase().startsWith(prefix))?.[1];
+  const reason = UNKNOWN.find(([pattern]) => pattern.test(name.slice(0, 100).toLowerCase()))?.[1];
   const near = ARCHITECTURES.map((known) => known.modelType).filter((known) => distance(known, name.toLowerCase()) <= 2)[0];
   return new UnsupportedModelError(
     `models of type ${describe(name)} are not supported${reason ? `: ${reason}` : near ? `; did you mean ${near}?` : ""}`,
