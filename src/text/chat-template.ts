@@ -15,10 +15,12 @@ export interface TemplateMessage {
 /** A template may take this many evaluation steps, and so many more for each message. */
 const STEPS = 1_000_000;
 const STEPS_PER_MESSAGE = 20_000;
+/** A turn of a loop costs the interpreter about as much as this many other steps. */
+const STEPS_PER_TURN = 8;
 /** Characters of a text, items of a list that a template may make, beside what the messages bring. */
 const LARGEST_TEXT = 4 * 2 ** 20;
 const LARGEST_LIST = 2 ** 18;
-const LONGEST_MS = 10_000;
+const LONGEST_MS = 5_000;
 
 export class ChatTemplate {
   readonly source: string;
@@ -110,9 +112,13 @@ interface JinjaValue {
 interface JinjaScope {
   set(name: string, value: unknown): unknown;
 }
+/** Any node of the syntax tree; `for` has an `iterable`, which has an `lhs` where the loop has a condition. */
+interface JinjaStatement {
+  readonly iterable?: JinjaStatement & { readonly lhs?: JinjaStatement };
+}
 interface JinjaRunner {
   run(program: unknown): JinjaValue;
-  evaluate(statement: unknown, scope: JinjaScope): JinjaValue;
+  evaluate(statement: JinjaStatement | undefined, scope: JinjaScope): JinjaValue;
 }
 const JinjaEnvironment = Environment as unknown as new () => JinjaScope;
 const JinjaInterpreter = Interpreter as unknown as new (scope: JinjaScope) => JinjaRunner;
@@ -120,6 +126,8 @@ const JinjaInterpreter = Interpreter as unknown as new (scope: JinjaScope) => Ji
 /** Every expression and statement passes through `evaluate`, so this is where a template can be stopped. */
 class BoundedInterpreter extends JinjaInterpreter {
   readonly #bounds: Bounds;
+  /** Expressions that loops run over: a turn of a loop counts even when its body is empty. */
+  readonly #loopedOver = new WeakSet<object>();
   #steps = 0;
 
   constructor(environment: JinjaScope, bounds: Bounds) {
@@ -127,16 +135,25 @@ class BoundedInterpreter extends JinjaInterpreter {
     this.#bounds = bounds;
   }
 
-  override evaluate(statement: unknown, scope: JinjaScope): JinjaValue {
-    if (++this.#steps > this.#bounds.steps)
-      throw new ChatTemplateError(`the chat template takes more than ${this.#bounds.steps} steps`, { hint: HINT });
+  override evaluate(statement: JinjaStatement | undefined, scope: JinjaScope): JinjaValue {
+    const iterable = statement?.iterable;
+    if (iterable) this.#loopedOver.add(iterable.lhs ?? iterable);
+    this.#spend(1);
     const result = super.evaluate(statement, scope);
     const { value } = result;
     if (typeof value === "string" && value.length > this.#bounds.text)
       throw new ChatTemplateError(`the chat template makes a text of more than ${this.#bounds.text} characters`, { hint: HINT });
     if (Array.isArray(value) && value.length > this.#bounds.list)
       throw new ChatTemplateError(`the chat template makes a list of more than ${this.#bounds.list} items`, { hint: HINT });
+    if (statement && this.#loopedOver.has(statement))
+      this.#spend(STEPS_PER_TURN * (Array.isArray(value) ? value.length : value instanceof Map ? value.size : 0));
     return result;
+  }
+
+  #spend(steps: number): void {
+    this.#steps += steps;
+    if (this.#steps > this.#bounds.steps)
+      throw new ChatTemplateError(`the chat template takes more than ${this.#bounds.steps} steps`, { hint: HINT });
   }
 }
 

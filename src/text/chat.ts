@@ -34,10 +34,7 @@ export function encodeChat(
   const segments: Segment[] = tokenizer
     .split(rendered)
     .map((segment) => ("special" in segment ? segment : { text: disguise.reveal(segment.text) }));
-  const first = segments[0];
-  const begins = first !== undefined && "special" in first && first.special === tokenizer.bosId;
-  if (!begins && tokenizer.addsBos) segments.unshift({ special: tokenizer.bosId! });
-  return tokenizer.encodeSegments(segments, { textAfterBos: begins || tokenizer.addsBos });
+  return tokenizer.encodeRendered(segments);
 }
 
 /** Private-use characters of the first plane. */

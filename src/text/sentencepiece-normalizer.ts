@@ -31,7 +31,7 @@ export class SentencePieceNormalizer {
     if (removeExtraWhitespaces) {
       normal = normal.replace(/ {2,}/g, " ");
       if (place.first && normal.startsWith(" ")) normal = normal.slice(1);
-      if (place.last && normal.endsWith(" ")) normal = normal.slice(0, -1);
+      if (place.last) normal = withoutTrailing(normal.replaceAll(" ", this.#mark), this.#mark);
       if (normal === "" && text !== "") return "";
     }
     if (addDummyPrefix && !whitespaceAsSuffix && place.first) normal = ` ${normal}`;
@@ -70,6 +70,13 @@ export class SentencePieceNormalizer {
     parts.push(decoder.decode(bytes.subarray(plain)));
     return parts.join("");
   }
+}
+
+/** SentencePiece looks for its mark here, so a ▁ that the text itself ends in goes as well. */
+function withoutTrailing(text: string, mark: string): string {
+  let end = text.length;
+  while (text.endsWith(mark, end) && end > 0) end -= mark.length;
+  return text.slice(0, end);
 }
 
 function utf8Length(lead: number): number {

@@ -16,6 +16,8 @@ import type { TextPlace, Vocabulary } from "./vocabulary.js";
 
 const encoder = new TextEncoder();
 const NO_BYTES = new Uint8Array(0);
+/** What SentencePiece shows for the unknown token. */
+const UNKNOWN_SURFACE = " \u2047 ";
 /** Symbol of a character that nothing in the vocabulary covers; below every frozen symbol. */
 const UNKNOWN = -0x7fffffff;
 
@@ -42,7 +44,11 @@ export function sentencePieceVocabulary(file: Uint8Array, config: TokenizerConfi
     eosIds: eosIds(model, special, config),
     addsBos: config.addBos ?? model.bosId >= 0,
     marksBeforeSpecial: true,
-    stripsFirstSpace: model.addDummyPrefix && !model.whitespaceAsSuffix,
+    leadingSpacesDropped: model.removeExtraWhitespaces
+      ? Number.POSITIVE_INFINITY
+      : model.addDummyPrefix && !model.whitespaceAsSuffix
+        ? 1
+        : 0,
     encodeOrdinary(text: string, place: TextPlace): number[] {
       const normal = normalizer.normalize(text, place);
       return normal === "" ? [] : segment(normal);
@@ -57,8 +63,7 @@ function specialPieces(model: SentencePieceModel, config: TokenizerConfig): Map<
   const special = new Map<string, number>();
   for (const [id, { text, type }] of model.pieces.entries()) {
     const named = config.special.has(text) || config.bos === text || config.eos === text;
-    if (type === "control" || type === "unknown" || (type !== "byte" && (named || (type === "user" && looksLikeMarkup(text)))))
-      special.set(text, id);
+    if (type === "control" || (type !== "byte" && (named || (type === "user" && looksLikeMarkup(text))))) special.set(text, id);
   }
   for (const [text, id] of config.added) {
     const piece = model.pieces[id];
@@ -85,6 +90,7 @@ function pieceBytes(text: string, type: string, escaped: boolean): Uint8Array {
     if (byte < 0) throw new TokenizerError(`the tokenizer.model has a byte piece spelled ${JSON.stringify(text)}`);
     return Uint8Array.of(byte);
   }
+  if (type === "unknown") return encoder.encode(UNKNOWN_SURFACE);
   return encoder.encode(escaped && type !== "control" && type !== "user" ? text.replaceAll(SPACE_MARK, " ") : text);
 }
 
@@ -130,7 +136,7 @@ function bpeSegmenter(
   const symbolOf = new Map<string, number>();
   const mergeable: { text: string; id: number; score: number }[] = [];
   for (const [id, { text, type, score }] of model.pieces.entries()) {
-    if (special.has(text) || type === "byte") continue;
+    if (special.has(text) || type === "byte" || type === "unknown") continue;
     symbolOf.set(text, id);
     mergeable.push({ text, id, score });
   }

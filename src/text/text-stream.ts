@@ -6,13 +6,13 @@ import { UsageError } from "../errors.js";
 export class TextStream {
   readonly #bytesOf: (id: number) => Uint8Array;
   readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-  #stripFirstSpace: boolean;
+  #spacesToDrop: number;
   #ended = false;
 
   /** @param bytesOf UTF-8 bytes of a token, empty for one that is not shown */
-  constructor(bytesOf: (id: number) => Uint8Array, options: { stripFirstSpace: boolean }) {
+  constructor(bytesOf: (id: number) => Uint8Array, options: { dropLeadingSpaces: number }) {
     this.#bytesOf = bytesOf;
-    this.#stripFirstSpace = options.stripFirstSpace;
+    this.#spacesToDrop = options.dropLeadingSpaces;
   }
 
   /** Whole characters that this token completes; `""` while one is still open. */
@@ -29,8 +29,10 @@ export class TextStream {
   }
 
   #strip(text: string): string {
-    if (!this.#stripFirstSpace || text === "") return text;
-    this.#stripFirstSpace = false;
-    return text.startsWith(" ") ? text.slice(1) : text;
+    if (this.#spacesToDrop === 0 || text === "") return text;
+    let begin = 0;
+    while (begin < this.#spacesToDrop && text[begin] === " ") begin++;
+    this.#spacesToDrop = begin === text.length ? this.#spacesToDrop - begin : 0;
+    return text.slice(begin);
   }
 }

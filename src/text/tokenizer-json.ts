@@ -71,7 +71,7 @@ export function jsonVocabulary(value: unknown, config: TokenizerConfig): Vocabul
     eosIds: config.eos === null || !special.has(config.eos) ? [] : [special.get(config.eos)!],
     addsBos: config.addBos ?? post !== null,
     marksBeforeSpecial: false,
-    stripsFirstSpace: decoder.stripsFirstSpace,
+    leadingSpacesDropped: decoder.stripsFirstSpace ? 1 : 0,
     encodeOrdinary: (text: string, place: TextPlace) => (text === "" ? [] : encodeRaw(text, place.first)),
     spelling: (id) => spellings[id],
     bytes: (id) => bytes[id] ?? NO_BYTES,

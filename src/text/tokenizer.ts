@@ -62,7 +62,7 @@ export class Tokenizer {
   /** Ids of a text: no BOS and no special tokens unless asked. Time grows as n log n with the text. */
   encode(text: string, options: EncodeOptions = {}): number[] {
     const segments = options.parseSpecial ? this.split(text) : [{ text }];
-    const ids = this.encodeSegments(segments, { markBeforeSpecial: this.#vocabulary.marksBeforeSpecial });
+    const ids = this.#encodeSegments(segments, 0, this.#vocabulary.marksBeforeSpecial);
     if (options.addBos && this.bosId !== null) ids.unshift(this.bosId);
     return ids;
   }
@@ -92,22 +92,34 @@ export class Tokenizer {
   }
 
   /**
-   * Ids of segments as `split` returns them.
-   *
-   * @param options.markBeforeSpecial put SentencePiece's space mark before a leading special token; default false
-   * @param options.textAfterBos segment 0 is BOS, and text that follows it begins the text; default false
+   * Ids of a prompt that a template wrote, cut by `split`: begins with one BOS, whether the
+   * template put it there or the tokenizer does, or with none where neither does.
    */
-  encodeSegments(segments: readonly Segment[], options: { markBeforeSpecial?: boolean; textAfterBos?: boolean } = {}): number[] {
+  encodeRendered(segments: readonly Segment[]): number[] {
+    const first = segments[0];
+    const writtenByTemplate = first !== undefined && "special" in first && first.special === this.bosId;
+    // Behind a BOS that stands in the text itself, tokenizer.json does not begin a text anew; SentencePiece, which
+    // never sees the BOS, does.
+    if (writtenByTemplate) return this.#encodeSegments(segments, this.#vocabulary.marksBeforeSpecial ? 1 : 0, false);
+    const ids = this.#encodeSegments(segments, 0, false);
+    if (this.addsBos) ids.unshift(this.bosId!);
+    return ids;
+  }
+
+  /**
+   * @param begin index of the segment that begins the text
+   * @param markBeforeSpecial put SentencePiece's space mark before a special token that begins the text
+   */
+  #encodeSegments(segments: readonly Segment[], begin: number, markBeforeSpecial: boolean): number[] {
     const ids: number[] = [];
-    const begin = options.textAfterBos ? 1 : 0;
     for (const [index, segment] of segments.entries()) {
       const place = { first: index === begin, last: index === segments.length - 1 };
       if ("special" in segment) {
-        if (place.first && options.markBeforeSpecial)
-          append(ids, this.#vocabulary.encodeOrdinary("", { first: true, last: false }));
+        if (place.first && markBeforeSpecial) append(ids, this.#vocabulary.encodeOrdinary("", { first: true, last: false }));
         ids.push(segment.special);
-      } else if (segment.text !== "")
+      } else if (segment.text !== "") {
         append(ids, this.#vocabulary.encodeOrdinary(segment.text.replace(LONE_SURROGATE, "\ufffd"), place));
+      }
     }
     return ids;
   }
@@ -124,7 +136,7 @@ export class Tokenizer {
   /** Decodes ids as they come; what it returns adds up to `decode` of them all, and no character is ever cut. */
   stream(options: DecodeOptions = {}): TextStream {
     return new TextStream((id) => this.#bytes(id, options.skipSpecial ?? true), {
-      stripFirstSpace: this.#vocabulary.stripsFirstSpace && !options.continuation,
+      dropLeadingSpaces: options.continuation ? 0 : this.#vocabulary.leadingSpacesDropped,
     });
   }
 

@@ -23,8 +23,8 @@ export interface Vocabulary {
   readonly addsBos: boolean;
   /** A mark is put before a text that begins with a special token, too, as SentencePiece does. */
   readonly marksBeforeSpecial: boolean;
-  /** The space that encoding put before the text is taken away when decoding. */
-  readonly stripsFirstSpace: boolean;
+  /** How many spaces at the beginning of a text decoding takes away: the one that encoding put there, none, or all. */
+  readonly leadingSpacesDropped: number;
   /** Ids of text that holds no special token (spellings of special tokens in it are plain characters). */
   encodeOrdinary(text: string, place: TextPlace): number[];
   /** The spelling, for people; `undefined` for an id that no token has. */
