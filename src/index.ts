@@ -1,6 +1,13 @@
 // The public API. What is exported here is supported; everything else may change.
 
 export {
+  CpuLoadError,
+  CpuMemoryError,
+  CpuRuntimeEndedError,
+  NonFiniteTensorError,
+  TensorContentsError,
+} from "./backend/cpu/errors.js";
+export {
   CheckpointConfigError,
   CheckpointIndexError,
   CheckpointNotFoundError,
@@ -9,7 +16,7 @@ export {
   SafetensorsError,
 } from "./checkpoint/errors.js";
 export { demoModel, loadModel, plan } from "./engine/client.js";
-export { EngineDiedError, GenerationCancelledError, ModelDisposedError } from "./engine/errors.js";
+export { BackendUnavailableError, EngineDiedError, GenerationCancelledError, ModelDisposedError } from "./engine/errors.js";
 export type {
   ChatMessage,
   FinishReason,
@@ -23,6 +30,13 @@ export type {
   Timings,
 } from "./engine/model.js";
 export { ExllamaError, UsageError } from "./errors.js";
+export {
+  CacheTooSmallError,
+  EmptyPromptError,
+  GenerationOptionError,
+  PromptTooLongError,
+  TokenIdError,
+} from "./generate/errors.js";
 export { ArenaTooSmallError, PlanRefusedError } from "./memory/errors.js";
 export type { CacheType, RunShape } from "./memory/packing.js";
 export type {
@@ -45,6 +59,6 @@ export {
   UnexpectedTensorError,
   UnsupportedModelError,
 } from "./model/errors.js";
-export { SamplingParameterError } from "./sampling/errors.js";
+export { LogitsError, NoTokenAllowedError, SamplingParameterError } from "./sampling/errors.js";
 export type { SamplingParameters } from "./sampling/parameters.js";
 export { ChatTemplateError, TokenizerError } from "./text/errors.js";

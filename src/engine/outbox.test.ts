@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { Outbox } from "./outbox.js";
 import type { FromEngine } from "./protocol.js";
@@ -8,7 +9,7 @@ describe("Outbox", () => {
     outbox.add(1, "a");
     outbox.add(2, "b");
     outbox.add(1, "c");
-    await Promise.resolve();
+    await nextTurn();
     expect(sent).toEqual([
       {
         type: "step",
@@ -44,7 +45,7 @@ describe("Outbox", () => {
     outbox.add(1, "a");
     outbox.add(2, "b");
     outbox.drop(1);
-    await Promise.resolve();
+    await nextTurn();
     expect(sent).toEqual([{ type: "step", texts: [[2, "b"]] }]);
   });
 });
@@ -57,7 +58,7 @@ function collecting() {
 async function steps(outbox: Outbox, count: number): Promise<void> {
   for (let step = 0; step < count; step++) {
     outbox.add(1, "x");
-    await Promise.resolve();
+    await nextTurn();
   }
 }
 

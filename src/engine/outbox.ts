@@ -23,7 +23,8 @@ export class Outbox {
     this.#texts.set(id, (this.#texts.get(id) ?? "") + text);
     if (this.#scheduled) return;
     this.#scheduled = true;
-    queueMicrotask(() => {
+    // Streams hand their text on some microtasks apart; after those, all of one step is here.
+    setImmediate(() => {
       this.#scheduled = false;
       this.#flush();
     });

@@ -2,8 +2,10 @@
 // the message of an Error, so the engine writes the rest out as plain data, and the caller
 // revives it as the same class: `instanceof`, `code`, `hint` and `details` hold on both sides.
 
+import * as cpuErrors from "../backend/cpu/errors.js";
 import * as checkpointErrors from "../checkpoint/errors.js";
 import { ExllamaError, UsageError } from "../errors.js";
+import * as generateErrors from "../generate/errors.js";
 import * as memoryErrors from "../memory/errors.js";
 import * as modelErrors from "../model/errors.js";
 import * as samplingErrors from "../sampling/errors.js";
@@ -14,7 +16,17 @@ import type { WireError } from "./protocol.js";
 type ErrorClass = typeof ExllamaError;
 
 const CLASSES = new Map<string, ErrorClass>(
-  [{ UsageError }, checkpointErrors, modelErrors, memoryErrors, samplingErrors, textErrors, engineErrors]
+  [
+    { UsageError },
+    cpuErrors,
+    checkpointErrors,
+    modelErrors,
+    memoryErrors,
+    samplingErrors,
+    textErrors,
+    generateErrors,
+    engineErrors,
+  ]
     .flatMap((room) => Object.entries(room as Record<string, unknown>))
     .filter((entry): entry is [string, ErrorClass] => isErrorClass(entry[1])),
 );

@@ -1,0 +1,18 @@
+// A checkpoint's headers, wherever it lies: a folder, or a remote address.
+
+import { isRemoteAddress } from "../checkpoint/address.js";
+import type { CheckpointHeaders } from "../checkpoint/checkpoint.js";
+import { openCheckpoint } from "../checkpoint/local.js";
+import { fetchCheckpointHeaders } from "../checkpoint/remote.js";
+
+/**
+ * Reads what planning needs, no weights.
+ *
+ * @param path a folder, `hf:owner/name`, or an http(s) address
+ */
+export async function readHeaders(path: string, options: { signal?: AbortSignal } = {}): Promise<CheckpointHeaders> {
+  if (isRemoteAddress(path)) return fetchCheckpointHeaders(path, options);
+  const checkpoint = await openCheckpoint(path);
+  await checkpoint.close();
+  return checkpoint;
+}

@@ -1,0 +1,105 @@
+// From a folder to a model that answers, cheapest refusals first: headers, config, options,
+// plan and tokenizer are all judged before memory for the model is taken.
+
+import { createCpuBackend } from "../backend/cpu/index.js";
+import { isRemoteAddress } from "../checkpoint/address.js";
+import type { Checkpoint } from "../checkpoint/checkpoint.js";
+import { openCheckpoint } from "../checkpoint/local.js";
+import { UsageError } from "../errors.js";
+import { PlanRefusedError } from "../memory/errors.js";
+import type { Plan, PlanDevice, PlanRefusal } from "../memory/plan.js";
+import { recheckPlan } from "../memory/recheck.js";
+import { describeModel } from "../model/describe.js";
+import { UnsupportedModelError } from "../model/errors.js";
+import { readModel } from "../model/read.js";
+import type { ModelSpec } from "../model/spec.js";
+import { measureCpuDevice } from "./cpu-device.js";
+import { BackendUnavailableError } from "./errors.js";
+import { readHeaders } from "./headers.js";
+import type { Engine, LoadHooks } from "./host.js";
+import { LoadedEngine } from "./loaded-engine.js";
+import type { ModelInfo, PlanOptions } from "./model.js";
+import { loadModelText } from "./model-text.js";
+import { resolvePlan } from "./planning.js";
+import type { EngineOptions } from "./protocol.js";
+
+/**
+ * Loads a model into this process.
+ *
+ * @throws what checkpoints, configs, plans, tokenizers and the backend refuse; everything taken is given back then
+ */
+export async function loadEngine(path: string, options: EngineOptions, hooks: LoadHooks): Promise<Engine> {
+  if (isRemoteAddress(path))
+    throw new UsageError(`${path} is a remote address; a model is loaded from a folder`, {
+      hint: "remote checkpoints can be planned: exllama plan, or plan() of the library",
+    });
+  const checkpoint = await openCheckpoint(path);
+  try {
+    return await loadCheckpoint(checkpoint, path, options, hooks);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/**
+ * Plans a model without loading it.
+ *
+ * @param path a folder or a remote address
+ */
+export async function planCheckpoint(path: string, options: PlanOptions, hooks: { signal: AbortSignal }): Promise<Plan> {
+  const spec = readModel(await readHeaders(path, hooks), options);
+  const draft = options.draft === undefined ? undefined : readModel(await readHeaders(options.draft, hooks));
+  return accepted(resolvePlan(spec, options, measureCpuDevice(), draft));
+}
+
+async function loadCheckpoint(
+  checkpoint: Checkpoint,
+  path: string,
+  options: EngineOptions,
+  { signal, onProgress }: LoadHooks,
+): Promise<Engine> {
+  const spec = readModel(checkpoint, options);
+  checkLoadable(spec, options);
+  const { threads, hugePages, cpuExact } = options;
+  const backend = createCpuBackend({ exact: cpuExact, threads, hugePages });
+  const plan = accepted(resolvePlan(spec, options, measureCpuDevice(threads)));
+  if (plan.packing !== backend.packing.name) throw new BackendUnavailableError(plan.packing, `devices ${options.devices}`);
+  const text = await loadModelText(path);
+  signal.throwIfAborted();
+  refuseIfTaken(plan, measureCpuDevice(threads));
+  const runtime = await backend.load({ plan, spec, checkpoint, signal, onProgress });
+  const { architecture, parameters, quantization } = describeModel(checkpoint, spec);
+  const info: ModelInfo = {
+    source: checkpoint.source,
+    architecture,
+    parameters,
+    quantization,
+    vocabSize: spec.vocabSize,
+    contextLimit: spec.contextLimit,
+    hasChatTemplate: text.hasChatTemplate,
+    backend: backend.name,
+  };
+  return new LoadedEngine(info, runtime, text, checkpoint.configs.generation);
+}
+
+/** What can be planned and not run. */
+function checkLoadable(spec: ModelSpec, options: EngineOptions): void {
+  if (spec.planOnly !== null)
+    throw new UnsupportedModelError(`this model can be planned, but not run: ${spec.planOnly}`, {
+      details: { architecture: spec.architecture },
+    });
+  if (options.draft !== undefined)
+    throw new UsageError("a draft model can be planned, but not run yet", { hint: "leave draft out to load the model" });
+}
+
+/** @throws {PlanRefusedError} */
+function accepted(plan: Plan | PlanRefusal): Plan {
+  if (!plan.ok) throw new PlanRefusedError(plan);
+  return plan;
+}
+
+/** Another process may have taken memory since the plan was made. */
+function refuseIfTaken(plan: Plan, deviceNow: PlanDevice): void {
+  const refusal = recheckPlan(plan, [deviceNow]);
+  if (refusal) throw new PlanRefusedError(refusal);
+}

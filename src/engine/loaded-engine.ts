@@ -1,0 +1,105 @@
+// A loaded model as the host drives it: text to ids, requests to the scheduler, answers back.
+
+import type { Runtime } from "../backend/backend.js";
+import { UsageError } from "../errors.js";
+import { samplingDefaults } from "../generate/defaults.js";
+import { EmptyPromptError, TokenIdError } from "../generate/errors.js";
+import { type AnswerTokenizer, type GenerationContext, generate, readToEnd } from "../generate/generate.js";
+import { Scheduler } from "../generate/scheduler.js";
+import { logitRows, logprobs } from "../generate/score.js";
+import type { Plan } from "../memory/plan.js";
+import type { AnswerHooks, Engine } from "./host.js";
+import type { ChatMessage, GenerationResult, ModelInfo } from "./model.js";
+import type { ModelText } from "./model-text.js";
+import type { AnswerOptions } from "./protocol.js";
+
+export class LoadedEngine implements Engine {
+  readonly info: ModelInfo;
+  readonly plan: Plan;
+  readonly #runtime: Runtime;
+  readonly #text: ModelText;
+  readonly #context: GenerationContext;
+
+  /** @param generationConfig parsed generation_config.json or `null`; not believed */
+  constructor(info: ModelInfo, runtime: Runtime, text: ModelText, generationConfig: unknown) {
+    this.info = info;
+    this.plan = runtime.plan;
+    this.#runtime = runtime;
+    this.#text = text;
+    this.#context = {
+      scheduler: new Scheduler(runtime),
+      tokenizer: text.hasTokenizer ? text.tokenizer : WORDLESS,
+      defaults: samplingDefaults(generationConfig).parameters,
+    };
+  }
+
+  async generate(prompt: string | Int32Array, options: AnswerOptions, hooks: AnswerHooks): Promise<GenerationResult> {
+    const { addBos, parseSpecial, ...rest } = options;
+    if (typeof prompt !== "string") {
+      refuseTextOptions(options, "a prompt of ids");
+      return this.#answer({ ids: prompt, continuation: true, options: rest }, hooks);
+    }
+    if (prompt === "") throw new EmptyPromptError();
+    return this.#answer({ ids: this.#encode(prompt, { addBos, parseSpecial }), continuation: true, options: rest }, hooks);
+  }
+
+  async chat(messages: readonly ChatMessage[], options: AnswerOptions, hooks: AnswerHooks): Promise<GenerationResult> {
+    refuseTextOptions(options, "a chat, whose template places special tokens");
+    return this.#answer({ ids: this.#text.encodeChat(messages), options }, hooks);
+  }
+
+  async tokenize(text: string, options: { addBos: boolean; parseSpecial: boolean }): Promise<Int32Array> {
+    return Int32Array.from(this.#encode(text, options));
+  }
+
+  async detokenize(ids: Int32Array): Promise<string> {
+    const { vocabSize } = this.info;
+    const wrong = ids.findIndex((id) => id >= vocabSize);
+    if (wrong >= 0) throw new TokenIdError(`ids[${wrong}]`, ids[wrong], vocabSize);
+    return this.#text.tokenizer.decode(ids);
+  }
+
+  async tokenizeChat(messages: readonly ChatMessage[]): Promise<Int32Array> {
+    return Int32Array.from(this.#text.encodeChat(messages));
+  }
+
+  async logits(
+    ids: Int32Array,
+    last: number,
+    { signal, onRow }: { signal: AbortSignal; onRow: (row: Float32Array) => Promise<void> },
+  ): Promise<void> {
+    for await (const row of logitRows(this.#context.scheduler, ids, { last, signal })) await onRow(row);
+  }
+
+  async logprobs(ids: Int32Array, { signal }: { signal: AbortSignal }): Promise<Float32Array> {
+    return logprobs(this.#context.scheduler, ids, { signal });
+  }
+
+  async dispose(): Promise<void> {
+    await this.#context.scheduler.close();
+    await this.#runtime.dispose();
+  }
+
+  #encode(text: string, { addBos, parseSpecial }: { addBos?: boolean; parseSpecial?: boolean }): number[] {
+    const { tokenizer } = this.#text;
+    if (addBos && tokenizer.bosId === null)
+      throw new UsageError("addBos is set, and this model's tokenizer has no BOS token", { hint: "leave addBos out" });
+    return tokenizer.encode(text, { addBos: addBos ?? tokenizer.addsBos, parseSpecial: parseSpecial ?? false });
+  }
+
+  async #answer(request: Parameters<typeof generate>[1], { signal, onText }: AnswerHooks): Promise<GenerationResult> {
+    // Without a tokenizer there is no text in which a stop string could be found: this throws then.
+    if (request.options?.stop !== undefined) void this.#text.tokenizer;
+    return readToEnd(generate(this.#context, request, signal), ({ text }) => onText(text));
+  }
+}
+
+/** Stands in for a tokenizer that is not there: answers are ids only, their text is empty. */
+const WORDLESS: AnswerTokenizer = { eosIds: [], stream: () => ({ push: () => "", end: () => "" }) };
+
+/** @throws {UsageError} for options that only mean something where text becomes ids */
+function refuseTextOptions({ addBos, parseSpecial }: AnswerOptions, where: string): void {
+  for (const [name, value] of Object.entries({ addBos, parseSpecial }))
+    if (value !== undefined)
+      throw new UsageError(`${name} does not go with ${where}`, { hint: `leave ${name} out; it is for prompts of text` });
+}
