@@ -1,1 +1,73 @@
-export {};
+// A compute thread. First it helps to load, job by job; then it serves steps: it waits for the
+// command word, runs the step program with its fellows, and waits again.
+
+import { parentPort, workerData } from "node:worker_threads";
+import { RegionIndex } from "../../memory/regions.js";
+import type { LinearSpec } from "../../model/spec.js";
+import { instantiate, ValueKind } from "./kernels.js";
+import { ExactLinear, type LinearKernel } from "./linear-kernel.js";
+import { runLoadJob } from "./load-jobs.js";
+import { type ArenaAccess, StepProgram } from "./step-program.js";
+import type { FromWorker, ToWorker, WorkerStart } from "./worker-messages.js";
+
+const port = parentPort;
+if (!port) throw new Error("the CPU backend starts this file as a worker thread");
+const start = workerData as WorkerStart;
+const arenas: ArenaAccess[] = start.memories.map((memory) => ({ memory, kernels: instantiate(start.module, memory) }));
+const regions = new RegionIndex(start.stage);
+
+const say = (message: FromWorker) => port.postMessage(message);
+
+port.on("message", (message: ToWorker) => {
+  try {
+    if (message.kind === "job") say({ kind: "jobDone", result: runLoadJob(message.job, start, arenas) });
+    else serve();
+  } catch (error) {
+    fail(error);
+  }
+});
+say({ kind: "ready" });
+
+/** Runs steps until the thread is ended from outside. It sleeps between steps and hears no messages. */
+function serve(): never {
+  const program = new StepProgram({
+    ...start,
+    arenas,
+    linear,
+    embed: embedder(),
+  });
+  say({ kind: "jobDone", result: 0 });
+  const control = regions.get("scratch.control", 0).offset;
+  for (let command = 0; ; ) {
+    command = arenas[0]!.kernels.team_await(control, command);
+    program.execute();
+    if (start.index === 0) say({ kind: "stepDone" });
+  }
+}
+
+function linear(name: string, spec: LinearSpec, arena: number): LinearKernel {
+  const weights = regions.get(`${name}.weights`, arena).offset;
+  const bias = regions.find(`${name}.bias`, arena)?.offset ?? 0;
+  return new ExactLinear(arenas[arena]!.kernels, spec, { weights, bias });
+}
+
+/** Embedding rows: as the checkpoint has them, or, tied, from the head's weights. */
+function embedder(): (id: number, to: number) => void {
+  const { spec } = start;
+  const size = spec.hiddenSize;
+  const rows = regions.find("embedding.rows");
+  if (rows) {
+    const { kernels } = arenas[rows.arena]!;
+    const kind = ValueKind[spec.embedding.dtype];
+    const bytes = size * (kind === ValueKind.f32 ? 4 : 2);
+    return (id, to) => kernels.widen_row(rows.offset + id * bytes, to, size, kind);
+  }
+  const weights = regions.get("embedding.weights");
+  const { kernels } = arenas[weights.arena]!;
+  return (id, to) => kernels.widen_row(weights.offset + id * size * 4, to, size, ValueKind.f32);
+}
+
+function fail(error: unknown): void {
+  const { message, stack } = error instanceof Error ? error : new Error(String(error));
+  say({ kind: "failed", message, stack });
+}

@@ -1,0 +1,55 @@
+// The float kernels and the team's meeting points as TypeScript sees them: exports of the
+// WebAssembly module, one instance per thread and arena. Pointers are byte offsets into the
+// arena; wasm/float-*.ts and wasm/team.ts say what each one does.
+
+export interface FloatKernels {
+  team_barrier(control: number, threads: number): void;
+  team_claim(control: number, count: number): number;
+  team_await(control: number, last: number): number;
+
+  f32_linear(
+    w: number,
+    bias: number,
+    x: number,
+    m: number,
+    size: number,
+    y: number,
+    ldy: number,
+    rowFrom: number,
+    rowTo: number,
+  ): void;
+
+  rms_norm(x: number, delta: number, weight: number, y: number, size: number, eps: number, from: number, to: number): void;
+  silu_mul(gate: number, up: number, size: number, rows: number, from: number, to: number): void;
+  widen_row(from: number, to: number, size: number, kind: number): void;
+  first_non_finite(at: number, count: number, kind: number): number;
+  log_softmax_sums(x: number, size: number, out: number): void;
+
+  rope_heads(x: number, heads: number, headDim: number, cos: number, sin: number, norm: number, eps: number, scale: number): void;
+  store_key_value(key: number, value: number, keys: number, values: number, headDim: number, slot: number, half: number): void;
+  attend_page(
+    q: number,
+    tokenStride: number,
+    tokens: number,
+    group: number,
+    headDim: number,
+    relative: number,
+    window: number,
+    keys: number,
+    values: number,
+    half: number,
+    scratch: number,
+    partials: number,
+  ): void;
+  clear_partials(into: number, rows: number, headDim: number): void;
+  merge_partials(into: number, partials: number, rows: number, headDim: number): void;
+  finish_attention(from: number, out: number, tokenStride: number, tokens: number, group: number, headDim: number): void;
+}
+
+/** How widen_row and first_non_finite name dtypes. */
+export const ValueKind = { f32: 0, f16: 1, bf16: 2 } as const;
+
+/** One instance of the kernels over one arena. */
+export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): FloatKernels {
+  return new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as FloatKernels;
+}

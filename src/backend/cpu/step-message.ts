@@ -1,0 +1,67 @@
+// A step as the workers read it: a few words of shared memory behind the team's control words.
+// The host writes them, raises the command word, and every worker runs the same program over
+// the same words; so a step costs one wake-up and no message is built or parsed.
+
+import type { RunShape } from "../../memory/packing.js";
+import { PAGE_TOKENS } from "../../memory/plan.js";
+import type { ModelSpec } from "../../model/spec.js";
+
+/** Byte offset of the command word; wasm/team.ts has the same number. */
+export const COMMAND_BYTE = 256;
+/** Byte offset of the step's words. */
+const STEP_BYTE = 512;
+
+/** What a command asks for. */
+export const Task = { layers: 1, outputs: 2 } as const;
+
+/** Offsets, in 32-bit words from the beginning of the control block. */
+export interface StepWords {
+  /** One of `Task`; `layers` goes on with the outputs. */
+  readonly task: number;
+  /** Rows (tokens) of the step. */
+  readonly rows: number;
+  readonly entries: number;
+  /** Output rows of this command. */
+  readonly outputs: number;
+  /** [rows] token ids. */
+  readonly ids: number;
+  /** [entries] of {first row, rows, start position}. */
+  readonly entryTable: number;
+  /** [entries][groups][pages] physical pages. */
+  readonly pageTable: number;
+  /** [outputs] of {row, target id or −1, 1 where log-softmax sums are wanted}. */
+  readonly outputTable: number;
+  readonly groups: number;
+  readonly pages: number;
+  /** Size of the whole control block. */
+  readonly bytes: number;
+}
+
+export const ENTRY_WORDS = 3;
+export const OUTPUT_WORDS = 3;
+
+/** Layout of the control block: a pure function of the model and the run. */
+export function stepWords(spec: ModelSpec, run: RunShape): StepWords {
+  const tokens = Math.max(run.prefillChunk, run.maxSequences);
+  const groups = new Set(spec.layers.map(({ attention }) => attention.window)).size;
+  const pages = Math.ceil(run.context / PAGE_TOKENS);
+  const task = STEP_BYTE / 4;
+  const ids = task + 16;
+  const entryTable = ids + tokens;
+  const pageTable = entryTable + run.maxSequences * ENTRY_WORDS;
+  const outputTable = pageTable + run.maxSequences * groups * pages;
+  const end = outputTable + tokens * OUTPUT_WORDS;
+  return {
+    task,
+    rows: task + 1,
+    entries: task + 2,
+    outputs: task + 3,
+    ids,
+    entryTable,
+    pageTable,
+    outputTable,
+    groups,
+    pages,
+    bytes: end * 4,
+  };
+}

@@ -1,0 +1,347 @@
+// One step, as every worker runs it: the same phases in the same order, each phase a number of
+// items that are claimed from the team's counter, a barrier between phases. A phase writes
+// only what no other item of it reads; what an item computes never depends on who computes it.
+
+import type { RunShape } from "../../memory/packing.js";
+import type { StageLayout } from "../../memory/plan.js";
+import { arenaOfLayer, RegionIndex } from "../../memory/regions.js";
+import type { LayerSpec, LinearSpec, ModelSpec } from "../../model/spec.js";
+import { Attention } from "./attention.js";
+import { type FloatKernels, ValueKind } from "./kernels.js";
+import { LinearGroup } from "./linear-group.js";
+import { type LinearKernel, TILE_ROWS } from "./linear-kernel.js";
+import { logitRows, OUTPUT_ROW_BYTES, partialBytes, projectionPlaces, stepTokens, threadPlaces } from "./scratch.js";
+import { Step } from "./step.js";
+import { stepWords, Task } from "./step-message.js";
+
+/** One arena, as one worker sees it. */
+export interface ArenaAccess {
+  readonly kernels: FloatKernels;
+  readonly memory: WebAssembly.Memory;
+}
+
+/** What a worker runs steps with. */
+export interface ProgramParts {
+  readonly spec: ModelSpec;
+  readonly run: RunShape;
+  readonly stage: StageLayout;
+  /** Windows of the cache groups, in the plan's order. */
+  readonly windows: readonly (number | null)[];
+  readonly arenas: readonly ArenaAccess[];
+  readonly threads: number;
+  /** Of this worker, 0 … threads − 1. */
+  readonly index: number;
+  /** The kernel of a linear whose regions begin with `name`. */
+  linear(name: string, linear: LinearSpec, arena: number): LinearKernel;
+  /** Writes an embedding row to f32 at `to`, in the arena of the embedding. */
+  readonly embed: (id: number, to: number) => void;
+}
+
+/** Offsets of the buffers that every arena has. */
+interface Buffers {
+  readonly kernels: FloatKernels;
+  readonly hidden: number;
+  readonly normed: number;
+  readonly delta: number;
+}
+
+interface LayerProgram {
+  readonly arena: number;
+  readonly spec: LayerSpec;
+  readonly inputNorm: number;
+  readonly postNorm: number;
+  readonly attention: Attention;
+  readonly projections: { q: number; k: number; v: number; gate: number; up: number };
+  readonly qkv: LinearGroup;
+  readonly qkvOut: readonly number[];
+  readonly o: LinearGroup;
+  readonly deltaOut: readonly number[];
+  readonly gateUp: LinearGroup;
+  readonly down: LinearGroup;
+}
+
+export class StepProgram {
+  readonly #parts: ProgramParts;
+  readonly #step: Step;
+  readonly #control: number;
+  readonly #team: FloatKernels;
+  readonly #buffers: Buffers[];
+  readonly #layers: LayerProgram[];
+  readonly #head: { arena: number; norm: number; linear: LinearGroup; logits: readonly number[]; outputs: number };
+  readonly #embeddingArena: number;
+
+  constructor(parts: ProgramParts) {
+    const { spec, stage, run, arenas } = parts;
+    const regions = new RegionIndex(stage);
+    this.#parts = parts;
+    this.#control = regions.get("scratch.control", 0).offset;
+    this.#team = arenas[0]!.kernels;
+    this.#step = new Step(new Int32Array(arenas[0]!.memory.buffer, this.#control), stepWords(spec, run));
+    this.#buffers = arenas.map(({ kernels }, arena) => ({
+      kernels,
+      hidden: regions.get("scratch.hidden", arena).offset,
+      normed: regions.get("scratch.normed", arena).offset,
+      delta: regions.get("scratch.delta", arena).offset,
+    }));
+    this.#layers = spec.layers.map((layer) => layerProgram(parts, regions, layer));
+    const head = regions.get("finalNorm").arena;
+    const tied = regions.find("embedding.weights", head) !== null;
+    this.#head = {
+      arena: head,
+      norm: regions.get("finalNorm", head).offset,
+      linear: new LinearGroup(
+        [parts.linear(tied ? "embedding" : "head", spec.head, head)],
+        regions.find("scratch.activations", head)?.offset ?? 0,
+        logitRows(run),
+      ),
+      logits: [regions.get("scratch.logits", head).offset],
+      outputs: regions.get("scratch.outputs", head).offset,
+    };
+    this.#embeddingArena = (regions.find("embedding.rows") ?? regions.get("embedding.weights")).arena;
+  }
+
+  /** Runs the present command. All workers must call it; it returns when all have finished. */
+  execute(): void {
+    this.#step.begin();
+    if (this.#step.task === Task.layers) this.#forward();
+    this.#outputs();
+  }
+
+  #barrier(): void {
+    this.#team.team_barrier(this.#control, this.#parts.threads);
+  }
+
+  #claim(count: number): number {
+    return this.#team.team_claim(this.#control, count);
+  }
+
+  #forward(): void {
+    this.#embed();
+    let arena = this.#embeddingArena;
+    let pending = false;
+    for (const layer of this.#layers) {
+      if (layer.arena !== arena) this.#move(arena, layer.arena, pending);
+      arena = layer.arena;
+      this.#layer(layer, pending);
+      pending = true;
+    }
+    if (this.#head.arena !== arena) this.#move(arena, this.#head.arena, pending);
+    this.#addDelta(this.#head.arena);
+  }
+
+  #embed(): void {
+    const { rows } = this.#step;
+    const { hidden } = this.#buffers[this.#embeddingArena]!;
+    const bytes = this.#parts.spec.hiddenSize * 4;
+    for (let row = this.#claim(1); row < rows; row = this.#claim(1)) this.#parts.embed(this.#step.id(row), hidden + row * bytes);
+    this.#barrier();
+  }
+
+  /** Carries the hidden state, and what is still to be added to it, to the next arena. */
+  #move(from: number, to: number, pending: boolean): void {
+    const bytes = this.#parts.spec.hiddenSize * 4;
+    const copy = (source: number, target: number, row: number) =>
+      new Uint8Array(this.#parts.arenas[to]!.memory.buffer, target + row * bytes, bytes).set(
+        new Uint8Array(this.#parts.arenas[from]!.memory.buffer, source + row * bytes, bytes),
+      );
+    const a = this.#buffers[from]!;
+    const b = this.#buffers[to]!;
+    for (let row = this.#claim(1); row < this.#step.rows; row = this.#claim(1)) {
+      copy(a.hidden, b.hidden, row);
+      if (pending) copy(a.delta, b.delta, row);
+    }
+    this.#barrier();
+  }
+
+  #layer(layer: LayerProgram, pending: boolean): void {
+    const { attention, projections } = layer;
+    const { rows } = this.#step;
+    const { normed } = this.#buffers[layer.arena]!;
+    this.#normAndPrepare(layer.arena, layer.inputNorm, layer.spec.inputNorm.eps, pending, layer.qkv);
+    this.#linears(layer.qkv, normed, layer.qkvOut, rows);
+
+    for (let row = this.#claim(1); row < rows; row = this.#claim(1)) attention.storeRow(this.#step, row);
+    this.#barrier();
+    const spread = attention.spreads(this.#step);
+    const items = attention.items(this.#step, spread);
+    for (let item = this.#claim(1); item < items; item = this.#claim(1)) attention.runItem(this.#step, spread, item);
+    this.#barrier();
+
+    if (spread || layer.o.prepares) {
+      const chunk = this.#rowChunk();
+      for (let from = this.#claim(chunk); from < rows; from = this.#claim(chunk)) {
+        const to = Math.min(rows, from + chunk);
+        if (spread) for (let row = from; row < to; row++) attention.finishRow(this.#step, row);
+        layer.o.prepare(projections.q, rows, from, to);
+      }
+      this.#barrier();
+    }
+    this.#linears(layer.o, projections.q, layer.deltaOut, rows);
+
+    this.#normAndPrepare(layer.arena, layer.postNorm, layer.spec.postAttentionNorm.eps, true, layer.gateUp);
+    this.#gateUp(layer);
+    this.#prepare(layer.down, projections.gate);
+    this.#linears(layer.down, projections.gate, layer.deltaOut, rows);
+  }
+
+  /** hidden += delta where it is pending; normed = norm(hidden); normed → what the linears read. */
+  #normAndPrepare(arena: number, norm: number, eps: number, pending: boolean, linears: LinearGroup): void {
+    const { kernels, hidden, delta, normed } = this.#buffers[arena]!;
+    const { rows } = this.#step;
+    const size = this.#parts.spec.hiddenSize;
+    const chunk = this.#rowChunk();
+    for (let from = this.#claim(chunk); from < rows; from = this.#claim(chunk)) {
+      const to = Math.min(rows, from + chunk);
+      kernels.rms_norm(hidden, pending ? delta : 0, norm, normed, size, eps, from, to);
+      linears.prepare(normed, rows, from, to);
+    }
+    this.#barrier();
+  }
+
+  #prepare(linears: LinearGroup, x: number): void {
+    if (!linears.prepares) return;
+    const { rows } = this.#step;
+    const chunk = this.#rowChunk();
+    for (let from = this.#claim(chunk); from < rows; from = this.#claim(chunk))
+      linears.prepare(x, rows, from, Math.min(rows, from + chunk));
+    this.#barrier();
+  }
+
+  /** Several linears over the same input, their tiles one long row of items. */
+  #linears(linears: LinearGroup, x: number, outputs: readonly number[], rows: number): void {
+    const { tiles } = linears;
+    const chunk = this.#tileChunk(tiles);
+    for (let from = this.#claim(chunk); from < tiles; from = this.#claim(chunk))
+      linears.apply(x, rows, outputs, from, Math.min(tiles, from + chunk));
+    this.#barrier();
+  }
+
+  /** Gate and up tile by tile, and the activation while their columns are still in the cache. */
+  #gateUp({ arena, gateUp, projections }: LayerProgram): void {
+    const { kernels, normed } = this.#buffers[arena]!;
+    const { rows } = this.#step;
+    const { tiles, out } = gateUp.linears[0]!;
+    const chunk = this.#tileChunk(tiles);
+    for (let from = this.#claim(chunk); from < tiles; from = this.#claim(chunk)) {
+      const to = Math.min(tiles, from + chunk);
+      gateUp.applyOne(0, normed, rows, projections.gate, from, to);
+      gateUp.applyOne(1, normed, rows, projections.up, from, to);
+      const columns = Math.min(to * TILE_ROWS, out);
+      kernels.silu_mul(projections.gate, projections.up, out, rows, from * TILE_ROWS, columns);
+    }
+    this.#barrier();
+  }
+
+  #addDelta(arena: number): void {
+    const { kernels, hidden, delta } = this.#buffers[arena]!;
+    const { rows } = this.#step;
+    if (this.#layers.length === 0) return;
+    for (let row = this.#claim(1); row < rows; row = this.#claim(1))
+      kernels.rms_norm(hidden, delta, 0, hidden, this.#parts.spec.hiddenSize, 0, row, row + 1);
+    this.#barrier();
+  }
+
+  /** Logits of the wanted rows, a few at a time, and what is taken from them before the next ones overwrite them. */
+  #outputs(): void {
+    const { outputs } = this.#step;
+    const most = logitRows(this.#parts.run);
+    for (let first = 0; first < outputs; first += most) this.#outputRound(first, Math.min(most, outputs - first));
+  }
+
+  #outputRound(first: number, count: number): void {
+    const { spec } = this.#parts;
+    const { arena, norm, linear, logits, outputs } = this.#head;
+    const { kernels, hidden, normed } = this.#buffers[arena]!;
+    const bytes = spec.hiddenSize * 4;
+    for (let i = this.#claim(1); i < count; i = this.#claim(1)) {
+      const x = hidden + this.#step.outputRow(first + i) * bytes;
+      kernels.rms_norm(x, 0, norm, normed + i * bytes, spec.hiddenSize, spec.finalNorm.eps, 0, 1);
+      linear.prepare(normed, count, i, i + 1);
+    }
+    this.#barrier();
+    this.#linears(linear, normed, logits, count);
+    let wanted = false;
+    for (let i = 0; i < count; i++) wanted ||= this.#step.outputSums(first + i);
+    if (!wanted) return;
+    for (let i = this.#claim(1); i < count; i = this.#claim(1)) {
+      if (!this.#step.outputSums(first + i)) continue;
+      const row = logits[0]! + i * spec.vocabSize * 4;
+      const out = outputs + (first + i) * OUTPUT_ROW_BYTES;
+      kernels.log_softmax_sums(row, spec.vocabSize, out);
+      const target = this.#step.outputTarget(first + i);
+      if (target >= 0) kernels.widen_row(row + target * 4, out + 16, 1, ValueKind.f32);
+    }
+    this.#barrier();
+  }
+
+  /** Rows are claimed two at a time at least: prepared inputs lie in pairs of rows. */
+  #rowChunk(): number {
+    const share = this.#step.rows / (this.#parts.threads * 4);
+    return Math.min(8, Math.max(2, 2 * Math.floor(share / 2)));
+  }
+
+  #tileChunk(tiles: number): number {
+    return Math.min(16, Math.max(1, Math.floor(tiles / (this.#parts.threads * 8))));
+  }
+}
+
+function layerProgram(parts: ProgramParts, regions: RegionIndex, layer: LayerSpec): LayerProgram {
+  const { spec, run, stage, windows, arenas, index } = parts;
+  const arena = arenaOfLayer(stage, layer.index);
+  const at = `layers.${layer.index}`;
+  const offset = (name: string) => regions.get(name, arena).offset;
+  const optional = (name: string) => regions.find(name, arena)?.offset ?? 0;
+  const base = offset("scratch.projections");
+  const places = projectionPlaces(layer, stepTokens(run));
+  const projections = {
+    q: base + places.q,
+    k: base + places.k,
+    v: base + places.v,
+    gate: base + places.gate,
+    up: base + places.up,
+  };
+  const { attention, mlp } = layer;
+  if (mlp.kind !== "gated") throw new Error(`layer ${layer.index} of ${spec.architecture} is no gated one`);
+  if (run.cacheType !== "f16" && run.cacheType !== "f32") throw new Error(`no kernel for a ${run.cacheType} cache`);
+  const thread = offset("scratch.threads") + index * threadPlaces(attention).bytes;
+  const attend = new Attention(
+    arenas[arena]!.kernels,
+    attention,
+    {
+      ...projections,
+      rope: offset("scratch.rope"),
+      keys: offset(`${at}.kv.keys`),
+      values: offset(`${at}.kv.values`),
+      qNorm: optional(`${at}.attention.qNorm`),
+      kNorm: optional(`${at}.attention.kNorm`),
+      thread,
+      partials: offset("scratch.partials"),
+      partialPages: Math.floor(
+        regions.get("scratch.partials", arena).bytes / (attention.heads * partialBytes(attention.headDim)),
+      ),
+    },
+    windows.indexOf(attention.window),
+    run.cacheType,
+  );
+  const activations = optional("scratch.activations");
+  const group = (...linears: [name: string, linear: LinearSpec][]) =>
+    new LinearGroup(
+      linears.map(([name, linear]) => parts.linear(`${at}.${name}`, linear, arena)),
+      activations,
+      stepTokens(run),
+    );
+  return {
+    arena,
+    spec: layer,
+    inputNorm: offset(`${at}.inputNorm`),
+    postNorm: offset(`${at}.postAttentionNorm`),
+    attention: attend,
+    projections,
+    qkv: group(["attention.q", attention.q], ["attention.k", attention.k], ["attention.v", attention.v]),
+    qkvOut: [projections.q, projections.k, projections.v],
+    o: group(["attention.o", attention.o]),
+    deltaOut: [offset("scratch.delta")],
+    gateUp: group(["mlp.gate", mlp.gate], ["mlp.up", mlp.up]),
+    down: group(["mlp.down", mlp.down]),
+  };
+}

@@ -1,0 +1,143 @@
+// Work on whole rows of f32: norms with the residual added, the gated activation, embedding
+// rows in their stored dtype, the sums behind log-probabilities, and the search for values
+// that are no numbers.
+
+import { exp4, f16_to_f32, lane_max, lane_sum, madd } from "./float-arithmetic";
+
+/**
+ * For rows from … to − 1: x += delta (where there is one), y = x / sqrt(mean(x²) + eps) · weight.
+ *
+ * @param x [rows, size] f32, updated when `delta` is not 0
+ * @param delta [rows, size] f32, or 0
+ * @param weight [size] f32; 0: only the addition is made
+ * @param y [rows, size] f32; may be x
+ */
+export function rms_norm(x: usize, delta: usize, weight: usize, y: usize, size: i32, eps: f32, from: i32, to: i32): void {
+  const row = (<usize>size) << 2;
+  for (let r = from; r < to; r++) {
+    const at = x + <usize>r * row;
+    if (delta) add_row(at, delta + <usize>r * row, size);
+    if (weight) norm_row(at, weight, y + <usize>r * row, size, eps);
+  }
+}
+
+function add_row(x: usize, delta: usize, size: i32): void {
+  let i = 0;
+  for (; i + 4 <= size; i += 4) {
+    const at = (<usize>i) << 2;
+    v128.store(x + at, f32x4.add(v128.load(x + at), v128.load(delta + at)));
+  }
+  for (; i < size; i++) {
+    const at = (<usize>i) << 2;
+    store<f32>(x + at, load<f32>(x + at) + load<f32>(delta + at));
+  }
+}
+
+function norm_row(x: usize, weight: usize, y: usize, size: i32, eps: f32): void {
+  let s0 = f32x4.splat(0),
+    s1 = f32x4.splat(0);
+  let i = 0;
+  for (; i + 8 <= size; i += 8) {
+    const a = v128.load(x + ((<usize>i) << 2)),
+      b = v128.load(x + ((<usize>i) << 2), 16);
+    s0 = madd(a, a, s0);
+    s1 = madd(b, b, s1);
+  }
+  let sum = lane_sum(f32x4.add(s0, s1));
+  for (let j = i; j < size; j++) sum += load<f32>(x + ((<usize>j) << 2)) * load<f32>(x + ((<usize>j) << 2));
+  const factor: f32 = <f32>1 / Mathf.sqrt(sum / <f32>size + eps);
+  const f = f32x4.splat(factor);
+  i = 0;
+  for (; i + 4 <= size; i += 4) {
+    const at = (<usize>i) << 2;
+    v128.store(y + at, f32x4.mul(f32x4.mul(v128.load(x + at), f), v128.load(weight + at)));
+  }
+  for (; i < size; i++) {
+    const at = (<usize>i) << 2;
+    store<f32>(y + at, load<f32>(x + at) * factor * load<f32>(weight + at));
+  }
+}
+
+/**
+ * gate = gate / (1 + exp(−gate)) · up, columns from … to − 1 of `rows` rows; both [rows, size] f32.
+ * Whole groups of four columns are computed together: `from` must be a multiple of 4.
+ */
+export function silu_mul(gate: usize, up: usize, size: i32, rows: i32, from: i32, to: i32): void {
+  const one = f32x4.splat(1);
+  for (let r = 0; r < rows; r++) {
+    const g = gate + ((<usize>r * size) << 2),
+      u = up + ((<usize>r * size) << 2);
+    let i = from;
+    for (; i + 4 <= to; i += 4) {
+      const at = (<usize>i) << 2;
+      const v = v128.load(g + at);
+      const s = f32x4.div(v, f32x4.add(one, exp4(f32x4.neg(v))));
+      v128.store(g + at, f32x4.mul(s, v128.load(u + at)));
+    }
+    for (; i < to; i++) {
+      const at = (<usize>i) << 2;
+      const v = load<f32>(g + at);
+      const e = f32x4.extract_lane(exp4(f32x4.splat(-v)), 0);
+      store<f32>(g + at, (v / (<f32>1 + e)) * load<f32>(u + at));
+    }
+  }
+}
+
+/** A row of `size` values → f32; kind 0: f32, 1: f16, 2: bf16. */
+export function widen_row(from: usize, to: usize, size: i32, kind: i32): void {
+  if (kind == 0) {
+    memory.copy(to, from, (<usize>size) << 2);
+    return;
+  }
+  let i = 0;
+  for (; i + 4 <= size; i += 4) {
+    const h = v128.load_ext<u16>(from + ((<usize>i) << 1));
+    v128.store(to + ((<usize>i) << 2), kind == 1 ? f16_to_f32(h) : i32x4.shl(h, 16));
+  }
+  for (; i < size; i++) {
+    const h = i32x4.splat(<i32>load<u16>(from + ((<usize>i) << 1)));
+    const f = kind == 1 ? f16_to_f32(h) : i32x4.shl(h, 16);
+    store<f32>(to + ((<usize>i) << 2), f32x4.extract_lane(f, 0));
+  }
+}
+
+/** Index of the first infinity or NaN among `count` values of a kind (as in widen_row), or −1. */
+export function first_non_finite(at: usize, count: i32, kind: i32): i32 {
+  if (kind == 0) {
+    for (let i = 0; i < count; i++) if ((load<u32>(at + ((<usize>i) << 2)) & 0x7f800000) == 0x7f800000) return i;
+    return -1;
+  }
+  const mask: u32 = kind == 1 ? 0x7c00 : 0x7f80;
+  const lanes = i16x8.splat(<i16>mask);
+  let i = 0;
+  for (; i + 8 <= count; i += 8) if (v128.any_true(i16x8.eq(v128.and(v128.load(at + ((<usize>i) << 1)), lanes), lanes))) break;
+  for (; i < count; i++) if ((<u32>load<u16>(at + ((<usize>i) << 1)) & mask) == mask) return i;
+  return -1;
+}
+
+/**
+ * What a log-softmax of a row needs: its largest value, and the sum of exp(x − largest) in f64.
+ *
+ * @param out two f64: largest, sum
+ */
+export function log_softmax_sums(x: usize, size: i32, out: usize): void {
+  let m = f32x4.splat(-Infinity);
+  let i = 0;
+  for (; i + 4 <= size; i += 4) m = f32x4.max(m, v128.load(x + ((<usize>i) << 2)));
+  let largest = lane_max(m);
+  for (; i < size; i++) largest = max(largest, load<f32>(x + ((<usize>i) << 2)));
+  const shift = f32x4.splat(largest);
+  let low = f64x2.splat(0),
+    high = f64x2.splat(0);
+  i = 0;
+  for (; i + 4 <= size; i += 4) {
+    const e = exp4(f32x4.sub(v128.load(x + ((<usize>i) << 2)), shift));
+    low = f64x2.add(low, f64x2.promote_low_f32x4(e));
+    high = f64x2.add(high, f64x2.promote_low_f32x4(v128.shuffle<i32>(e, e, 2, 3, 0, 1)));
+  }
+  const both = f64x2.add(low, high);
+  let sum = f64x2.extract_lane(both, 0) + f64x2.extract_lane(both, 1);
+  for (; i < size; i++) sum += <f64>f32x4.extract_lane(exp4(f32x4.splat(load<f32>(x + ((<usize>i) << 2)) - largest)), 0);
+  store<f64>(out, <f64>largest);
+  store<f64>(out, sum, 8);
+}

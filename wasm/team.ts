@@ -1,0 +1,44 @@
+// How worker threads meet. All state lies in a control block of shared memory, each word on a
+// cache line of its own. Waiting spins first (a barrier then costs under a microsecond) and
+// sleeps after that, so that a machine with fewer free cores than threads goes on.
+
+const GENERATION: usize = 0;
+const ARRIVED: usize = 64;
+const COUNTER: usize = 128;
+const SLEEPERS: usize = 192;
+const COMMAND: usize = 256;
+
+/** Turns before sleeping: some 20 to 40 µs, about what a sleep and a wake-up cost. */
+const SPINS: i32 = 20000;
+
+/** Waits for all `threads`. The last one to come resets the chunk counter and opens. */
+export function team_barrier(control: usize, threads: i32): void {
+  const generation = atomic.load<i32>(control, GENERATION);
+  if (atomic.add<i32>(control, 1, ARRIVED) + 1 == threads) {
+    atomic.store<i32>(control, 0, ARRIVED);
+    atomic.store<i32>(control, 0, COUNTER);
+    atomic.store<i32>(control, generation + 1, GENERATION);
+    // A sleeper counts itself before it looks at the generation, so either it is seen here or it does not sleep.
+    if (atomic.load<i32>(control, SLEEPERS) > 0) atomic.notify(control + GENERATION, -1);
+    return;
+  }
+  for (let i = 0; i < SPINS; i++) if (atomic.load<i32>(control, GENERATION) != generation) return;
+  atomic.add<i32>(control, 1, SLEEPERS);
+  while (atomic.load<i32>(control, GENERATION) == generation) atomic.wait<i32>(control + GENERATION, generation, -1);
+  atomic.sub<i32>(control, 1, SLEEPERS);
+}
+
+/** Takes the next `count` items of the present phase and says which is the first of them. */
+export function team_claim(control: usize, count: i32): i32 {
+  return atomic.add<i32>(control, count, COUNTER);
+}
+
+/** Waits until the command word is no longer `last`, and returns it. */
+export function team_await(control: usize, last: i32): i32 {
+  for (let i = 0; i < SPINS; i++) {
+    const command = atomic.load<i32>(control, COMMAND);
+    if (command != last) return command;
+  }
+  while (atomic.load<i32>(control, COMMAND) == last) atomic.wait<i32>(control + COMMAND, last, -1);
+  return atomic.load<i32>(control, COMMAND);
+}
