@@ -15,7 +15,14 @@ import { type FloatType, roundedTo } from "./element-types.js";
 import { Random } from "./random.js";
 import { type WrittenTensor, writeWeights } from "./safetensors-writer.js";
 import { quantizationOf, syntheticConfig } from "./synthetic-config.js";
-import { floatTensor, type GptqWeights, type PlainWeights, randomLinear, type WeightFormat } from "./synthetic-linear.js";
+import {
+  floatTensor,
+  type GptqMisreading,
+  type GptqWeights,
+  type PlainWeights,
+  randomLinear,
+  type WeightFormat,
+} from "./synthetic-linear.js";
 import { syntheticTokenizer } from "./synthetic-tokenizer.js";
 
 export type SyntheticArchitecture = "llama" | "mistral" | "qwen2" | "qwen3";
@@ -99,12 +106,13 @@ export interface SyntheticFiles {
   readonly truth: ReferenceModel;
 }
 
-export function buildSynthetic(model: SyntheticModel): SyntheticFiles {
+/** @param misreading what the truth shall hold instead of the truth: a reader's mistake */
+export function buildSynthetic(model: SyntheticModel, misreading: GptqMisreading | null = null): SyntheticFiles {
   const random = new Random(model.seed);
   const tensors: WrittenTensor[] = [];
   const float = model.weights.kind === "plain" ? model.weights.dtype : model.weights.scaleDtype;
   const linear = (name: string, inSize: number, out: number, bias: boolean, gain: number, format = model.weights) => {
-    const made = randomLinear(random, { name, in: inSize, out, bias, deviation: gain / Math.sqrt(inSize) }, format);
+    const made = randomLinear(random, { name, in: inSize, out, bias, deviation: gain / Math.sqrt(inSize) }, format, misreading);
     tensors.push(...made.tensors);
     return made.truth;
   };

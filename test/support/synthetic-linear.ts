@@ -40,6 +40,15 @@ export interface GptqWeights {
 
 export type WeightFormat = PlainWeights | GptqWeights;
 
+/** Mistakes that a reader of GPTQ weights can make; used to show that the suite would notice. */
+export type GptqMisreading =
+  /** zero − 1 taken for the zero, or the zero for zero − 1 */
+  | "zeros of the other format"
+  /** rows taken in sequence whatever g_idx says */
+  | "g_idx ignored"
+  /** the last group's rows read with the first group's scales and zeros */
+  | "last group lost";
+
 /** A linear layer twice: as tensors of a file, and as what they mean. */
 export interface SyntheticLinear {
   readonly tensors: readonly WrittenTensor[];
@@ -55,9 +64,15 @@ export interface LinearShape {
   readonly deviation: number;
 }
 
-export function randomLinear(random: Random, shape: LinearShape, format: WeightFormat): SyntheticLinear {
+/** @param misreading what the truth shall hold instead of the truth */
+export function randomLinear(
+  random: Random,
+  shape: LinearShape,
+  format: WeightFormat,
+  misreading: GptqMisreading | null = null,
+): SyntheticLinear {
   const wanted = random.normals(shape.out * shape.in, shape.deviation);
-  const stored = format.kind === "plain" ? plain(shape, format, wanted) : gptq(random, shape, format, wanted);
+  const stored = format.kind === "plain" ? plain(shape, format, wanted) : gptq(random, shape, format, wanted, misreading);
   if (!shape.bias) return stored;
   const type = format.kind === "plain" ? format.dtype : format.scaleDtype;
   const bias = roundedTo(random.normals(shape.out, 0.3), type);
@@ -79,7 +94,13 @@ function plain(shape: LinearShape, format: PlainWeights, wanted: Float64Array): 
   };
 }
 
-function gptq(random: Random, shape: LinearShape, format: GptqWeights, wanted: Float64Array): SyntheticLinear {
+function gptq(
+  random: Random,
+  shape: LinearShape,
+  format: GptqWeights,
+  wanted: Float64Array,
+  misreading: GptqMisreading | null,
+): SyntheticLinear {
   const { name, in: rows, out } = shape;
   const groupSize = format.groupSize === -1 ? rows : format.groupSize;
   const groups = Math.ceil(rows / groupSize);
@@ -101,7 +122,14 @@ function gptq(random: Random, shape: LinearShape, format: GptqWeights, wanted: F
       const at = groupOf[row]! * out + column;
       const level = Math.round(wanted[column * rows + row]! / scales[at]!) + zeros[at]!;
       q[row * out + column] = Math.min(Math.max(level, 0), levels);
-      weight[column * rows + row] = (q[row * out + column]! - zeros[at]!) * scales[at]!;
+    }
+    for (let row = 0; row < rows; row++) {
+      let group = groupOf[row]!;
+      if (misreading === "g_idx ignored") group = Math.floor(row / groupSize);
+      if (misreading === "last group lost" && group === groups - 1) group = 0;
+      const at = group * out + column;
+      const shift = misreading === "zeros of the other format" ? (format.zeros === "v1" ? -1 : 1) : 0;
+      weight[column * rows + row] = (q[row * out + column]! - zeros[at]! - shift) * scales[at]!;
     }
   }
 

@@ -1,0 +1,254 @@
+// A runtime without a model: deterministic logits that depend on everything that a sequence's
+// page tables reach, and on nothing else. Its "KV" is what was fed, where: each page slot
+// remembers id, position and the RoPE length that mattered. The logits at a position are a
+// hash of what the position can see there, so a wrong, missing, shared or overwritten page
+// changes the output; and whatever breaks the contract of Runtime.step is refused.
+
+import type { BatchEntry, Output, OutputRequest, Runtime } from "../../src/backend/backend.js";
+import { cacheGroups } from "../../src/memory/cache-groups.js";
+import type { RunShape } from "../../src/memory/packing.js";
+import { type CacheGroup, PAGE_TOKENS, type Plan } from "../../src/memory/plan.js";
+import type { ModelSpec, RopeSpec } from "../../src/model/spec.js";
+import { logSoftmaxAt, topLogprobs } from "../../src/sampling/logprobs.js";
+import { sample } from "../../src/sampling/sample.js";
+
+export interface FakeModel {
+  /** Default 512. */
+  context?: number;
+  /** Default: context. */
+  cacheTokens?: number;
+  /** Default 1. */
+  maxSequences?: number;
+  /** Default 64. */
+  prefillChunk?: number;
+  /** Reach of each layer; default `[null]`. */
+  windows?: readonly (number | null)[];
+  /** Default 40. */
+  vocabSize?: number;
+  rope?: RopeSpec;
+  bosId?: number | null;
+  /** Default none: sequences end by length. */
+  eosIds?: readonly number[];
+}
+
+/** What a page slot remembers; `ropeLength` is 0 wherever it does not matter. */
+interface Slot {
+  readonly id: number;
+  readonly position: number;
+  readonly ropeLength: number;
+}
+
+export class FakeRuntime implements Runtime {
+  readonly plan: Plan;
+  readonly spec: ModelSpec;
+  /** Every batch so far, outputs included. */
+  readonly steps: { readonly tokens: number; readonly entries: number }[] = [];
+  /** Called before each step; may throw, or wait. */
+  beforeStep: (batch: readonly BatchEntry[]) => void | Promise<void> = () => {};
+  /** Changes logits before they are used, for instance to end an answer. */
+  shape: (logits: Float32Array, position: number, ids: readonly number[]) => void = () => {};
+  disposed = false;
+  readonly #pools: (Slot | null)[][];
+  #stepping = false;
+
+  constructor(model: FakeModel = {}) {
+    const { context = 512, cacheTokens = context, maxSequences = 1, prefillChunk = 64, windows = [null] } = model;
+    const run: RunShape = { context, cacheTokens, cacheType: "f16", maxSequences, prefillChunk };
+    this.spec = fakeSpec(model, windows);
+    const groups = cacheGroups(this.spec, run);
+    this.plan = fakePlan(run, groups);
+    this.#pools = groups.map((group) => new Array<Slot | null>(group.pages * PAGE_TOKENS).fill(null));
+  }
+
+  async step(batch: readonly BatchEntry[]): Promise<Output[][]> {
+    check(!this.#stepping, "steps run one at a time");
+    check(!this.disposed, "the runtime is disposed");
+    this.#stepping = true;
+    try {
+      this.#checkBatch(batch);
+      await this.beforeStep(batch);
+      this.steps.push({ entries: batch.length, tokens: batch.reduce((sum, { tokens }) => sum + tokens.length, 0) });
+      for (const entry of batch) this.#write(entry);
+      return batch.map((entry) => entry.outputs.map((output) => this.#answer(entry, output)));
+    } finally {
+      this.#stepping = false;
+    }
+  }
+
+  async dispose(): Promise<void> {
+    this.disposed = true;
+  }
+
+  /** Logits after `ids`, as they must be whatever pages and chunks they went through. */
+  expectedLogits(ids: readonly number[], promptLength: number): Float32Array {
+    const position = ids.length - 1;
+    const seen = this.plan.cacheGroups.map(({ window }) =>
+      ids
+        .map((id, at) => ({ id, position: at, ropeLength: this.#effectiveRope(at < promptLength ? promptLength : at + 1) }))
+        .slice(firstSeen(window, position)),
+    );
+    return this.#logits(seen, position);
+  }
+
+  #checkBatch(batch: readonly BatchEntry[]): void {
+    const { maxSequences, prefillChunk, context } = this.plan.run;
+    const tokens = batch.reduce((sum, entry) => sum + entry.tokens.length, 0);
+    check(batch.length > 0 && batch.length <= maxSequences, `${batch.length} entries, the plan allows ${maxSequences}`);
+    check(tokens <= Math.max(prefillChunk, batch.length), `${tokens} tokens, the plan allows ${prefillChunk}`);
+    const written = new Map<string, number>();
+    for (const [index, entry] of batch.entries()) {
+      const end = entry.start + entry.tokens.length;
+      check(entry.tokens.length > 0, "an entry feeds something");
+      check(end <= context, `position ${end - 1} in a context of ${context}`);
+      check(
+        entry.tokens.every((id) => id >= 0 && id < this.spec.vocabSize),
+        "ids are in the vocabulary",
+      );
+      check(
+        entry.outputs.every((output) => output.index >= 0 && output.index < entry.tokens.length),
+        "outputs are fed",
+      );
+      check(entry.pages.length === this.plan.cacheGroups.length, "one page table for each group");
+      for (const [g, table] of entry.pages.entries()) {
+        const group = this.plan.cacheGroups[g]!;
+        check(table.length === Math.ceil(end / PAGE_TOKENS), "the table reaches to the last token");
+        const held = [...table].filter((page) => page >= 0);
+        check(held.length <= group.pagesPerSequence, `${held.length} pages held, the plan allows ${group.pagesPerSequence}`);
+        check(held.every((page) => page < group.pages) && new Set(held).size === held.length, "pages are in the pool, each once");
+        for (let page = Math.floor(entry.start / PAGE_TOKENS); page < table.length; page++) {
+          const key = `${g}:${table[page]}`;
+          check(!written.has(key), `entries ${written.get(key)} and ${index} write into page ${key}`);
+          written.set(key, index);
+        }
+      }
+    }
+  }
+
+  #write({ tokens, start, pages, ropeLength }: BatchEntry): void {
+    for (const [g, table] of pages.entries()) {
+      for (const [i, id] of tokens.entries()) {
+        const position = start + i;
+        const place = placeOf(table, position);
+        check(place !== null, `position ${position} is written to a page of group ${g}`);
+        this.#pools[g]![place!] = { id, position, ropeLength: this.#effectiveRope(ropeLength) };
+      }
+    }
+  }
+
+  #answer(entry: BatchEntry, wanted: OutputRequest): Output {
+    const position = entry.start + wanted.index;
+    const seen = entry.pages.map((table, g) => {
+      const first = firstSeen(this.plan.cacheGroups[g]!.window, position);
+      return Array.from({ length: position + 1 - first }, (_, i) => {
+        const place = placeOf(table, first + i);
+        const slot = place === null ? null : this.#pools[g]![place]!;
+        return slot ?? { id: -1, position: -1, ropeLength: -1 };
+      });
+    });
+    const logits = this.#logits(seen, position);
+    const sampled = wanted.sample ? sample(logits, wanted.sample) : null;
+    return {
+      id: sampled?.id ?? null,
+      logprob: sampled?.logprob ?? null,
+      targetLogprob: wanted.target === null ? null : logSoftmaxAt(logits, wanted.target),
+      top: topLogprobs(logits, wanted.topLogprobs),
+      logits: wanted.logits ? logits : null,
+      hidden: null,
+    };
+  }
+
+  #logits(seen: readonly (readonly Slot[])[], position: number): Float32Array {
+    let hash = 0x811c9dc5;
+    for (const [group, slots] of seen.entries()) {
+      for (const slot of slots) {
+        for (const part of [group, slot.id, slot.position, slot.ropeLength]) hash = mix(hash, part);
+      }
+    }
+    const logits = Float32Array.from({ length: this.spec.vocabSize }, (_, id) => (mix(hash, id) >>> 0) / 2 ** 29 - 4);
+    this.shape(
+      logits,
+      position,
+      seen[0]!.map(({ id }) => id),
+    );
+    return logits;
+  }
+
+  /** KV depends on the sequence's length with dynamic RoPE beyond the original context only. */
+  #effectiveRope(ropeLength: number): number {
+    const { rope } = this.spec;
+    return rope.kind === "dynamic" && ropeLength > rope.originalContext ? ropeLength : 0;
+  }
+}
+
+function firstSeen(window: number | null, position: number): number {
+  return window === null ? 0 : Math.max(0, position - window + 1);
+}
+
+function placeOf(table: Int32Array, position: number): number | null {
+  const page = table[Math.floor(position / PAGE_TOKENS)] ?? -1;
+  return page < 0 ? null : page * PAGE_TOKENS + (position % PAGE_TOKENS);
+}
+
+function mix(hash: number, value: number): number {
+  let mixed = Math.imul(hash ^ value, 0x9e3779b1);
+  mixed ^= mixed >>> 15;
+  mixed = Math.imul(mixed, 0x85ebca77);
+  return mixed ^ (mixed >>> 13);
+}
+
+function check(holds: boolean, rule: string): void {
+  if (!holds) throw new Error(`broken contract: ${rule}`);
+}
+
+function fakeSpec(model: FakeModel, windows: readonly (number | null)[]): ModelSpec {
+  const { vocabSize = 40, rope = { kind: "default", theta: 10000 }, bosId = null, eosIds = [] } = model;
+  const linear = (name: string) => ({ name, in: 8, out: 8, bias: false, format: { kind: "plain", dtype: "f32" } }) as const;
+  const norm = (tensor: string) => ({ tensor, size: 8, eps: 1e-5 });
+  return {
+    architecture: "fake",
+    vocabSize,
+    hiddenSize: 8,
+    layers: windows.map((window, index) => ({
+      index,
+      inputNorm: norm(`${index}.in`),
+      attention: {
+        heads: 1,
+        kvHeads: 1,
+        headDim: 8,
+        window,
+        q: linear(`${index}.q`),
+        k: linear(`${index}.k`),
+        v: linear(`${index}.v`),
+        o: linear(`${index}.o`),
+        qNorm: null,
+        kNorm: null,
+      },
+      postAttentionNorm: norm(`${index}.post`),
+      mlp: { kind: "gated", gate: linear(`${index}.gate`), up: linear(`${index}.up`), down: linear(`${index}.down`) },
+    })),
+    embedding: { tensor: "embed", dtype: "f32" },
+    finalNorm: norm("norm"),
+    head: linear("head"),
+    tiedEmbeddings: false,
+    rope,
+    contextLimit: null,
+    bosId,
+    eosIds,
+    planOnly: null,
+  };
+}
+
+function fakePlan(run: RunShape, groups: readonly CacheGroup[]): Plan {
+  return {
+    ok: true,
+    packing: "fake",
+    splitMode: "even",
+    run,
+    context: run.context,
+    largestContext: { f16: run.context, q8: run.context, q4: run.context },
+    devices: [],
+    cacheGroups: groups,
+    binding: "nothing",
+    notes: [],
+  };
+}
