@@ -49,3 +49,10 @@ export function lettersOf(ids: readonly number[], continuation = false): string 
 export function promptOf(length: number, seed = 1, vocabSize = 40): number[] {
   return Array.from({ length }, (_, i) => (Math.imul(i + seed * 977, 2654435761) >>> 8) % vocabSize);
 }
+
+/** Makes the model say `idAt(position)` as the token at each position. */
+export function force(runtime: FakeRuntime, idAt: (position: number) => number): void {
+  runtime.shape = (logits, lastFed) => {
+    logits[idAt(lastFed + 1)] = 100;
+  };
+}

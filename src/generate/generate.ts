@@ -1,0 +1,141 @@
+// A generation from request to result: checked, queued, streamed, ended. The stream is an
+// async iterator of pieces whose return value is the result; leaving it early, or aborting,
+// ends the sequence, and the promise that says so settles when its pages are free.
+
+import type { SamplingParameters } from "../sampling/parameters.js";
+import { AnswerJob, type AnswerText } from "./answer-job.js";
+import { GenerationLeftError, PromptTooLongError } from "./errors.js";
+import { resolveOptions } from "./options.js";
+import { checkIds } from "./prompt.js";
+import type { GenerationEvent, GenerationRequest, GenerationResult } from "./request.js";
+import type { Scheduler, Ticket } from "./scheduler.js";
+
+/** What a generation needs of a tokenizer. */
+export interface AnswerTokenizer {
+  readonly eosIds: readonly number[];
+  stream(options?: { continuation?: boolean }): AnswerText;
+}
+
+/** A loaded model, as generations use it. */
+export interface GenerationContext {
+  readonly scheduler: Scheduler;
+  readonly tokenizer: AnswerTokenizer;
+  /** For what a request does not say; see `samplingDefaults`. */
+  readonly defaults: SamplingParameters;
+}
+
+type Step = IteratorResult<GenerationEvent, GenerationResult | undefined>;
+
+/** Pieces as they come, then the result as the iterator's return value: `undefined` only after leaving early. */
+export interface GenerationStream {
+  next(): Promise<Step>;
+  /** Ends the generation; resolves when what it held is free. */
+  return(): Promise<Step>;
+  [Symbol.asyncIterator](): GenerationStream;
+}
+
+/**
+ * Begins a generation. The stream must be read to its end or left: one that nobody reads waits,
+ * holding its pages, once it is some tokens ahead.
+ *
+ * @param signal ends it: the next `next()` rejects with `signal.reason`, when what it held is free
+ * @throws {EmptyPromptError}, {@link TokenIdError}, {@link PromptTooLongError}, {@link CacheTooSmallError},
+ *   {@link GenerationOptionError}, {@link SamplingParameterError}: at once, before anything is queued
+ */
+export function generate(context: GenerationContext, request: GenerationRequest, signal?: AbortSignal): GenerationStream {
+  signal?.throwIfAborted();
+  const job = makeJob(context, request);
+  return new JobStream(job, context.scheduler.submit(job), signal);
+}
+
+function makeJob({ scheduler, tokenizer, defaults }: GenerationContext, request: GenerationRequest): AnswerJob {
+  const { spec, plan } = scheduler.runtime;
+  const prompt = checkIds(request.ids, spec.vocabSize);
+  const { context } = plan.run;
+  if (prompt.length >= context) throw new PromptTooLongError(prompt.length, context);
+  const eosIds = [...new Set([...spec.eosIds, ...tokenizer.eosIds])];
+  const options = resolveOptions(request.options ?? {}, defaults, spec, eosIds);
+  // Without maxTokens the answer may take what there is; what was asked for must fit as asked.
+  const room = context - prompt.length;
+  const limit =
+    options.maxTokens === null
+      ? Math.max(1, Math.min(room, scheduler.longestSequence - prompt.length))
+      : Math.min(room, options.maxTokens);
+  return new AnswerJob(prompt, limit, options, tokenizer.stream({ continuation: request.continuation ?? false }));
+}
+
+/** Reads a stream to its end. */
+export async function readToEnd(stream: GenerationStream, onEvent: (event: GenerationEvent) => void): Promise<GenerationResult> {
+  for (;;) {
+    const step = await stream.next();
+    if (!step.done) onEvent(step.value);
+    else if (step.value) return step.value;
+    else throw new GenerationLeftError();
+  }
+}
+
+class JobStream implements GenerationStream {
+  readonly #job: AnswerJob;
+  readonly #ticket: Ticket;
+  readonly #signal: AbortSignal | undefined;
+  /** One `next()` after the other, as callers may not wait. */
+  #turn: Promise<unknown> = Promise.resolve();
+  #over: "complete" | "left" | { readonly error: unknown } | null = null;
+  #changed: () => void = () => {};
+
+  constructor(job: AnswerJob, ticket: Ticket, signal: AbortSignal | undefined) {
+    this.#job = job;
+    this.#ticket = ticket;
+    this.#signal = signal;
+    job.onReadable = () => this.#changed();
+    signal?.addEventListener("abort", this.#abort, { once: true });
+    ticket.done.then(
+      () => this.#end("complete"),
+      (error: unknown) => this.#end({ error }),
+    );
+  }
+
+  [Symbol.asyncIterator](): GenerationStream {
+    return this;
+  }
+
+  next(): Promise<Step> {
+    const answer = this.#turn.then(() => this.#next());
+    this.#turn = answer.catch(() => {});
+    return answer;
+  }
+
+  async return(): Promise<Step> {
+    if (this.#over === null) this.#end("left");
+    await this.#ticket.cancel();
+    return { done: true, value: undefined };
+  }
+
+  async #next(): Promise<Step> {
+    for (;;) {
+      if (this.#over === "left") return { done: true, value: undefined };
+      if (this.#over !== null && this.#over !== "complete") throw this.#over.error;
+      const wasPaused = this.#job.paused;
+      const event = this.#job.read();
+      if (wasPaused) this.#ticket.resume();
+      if (event) return { done: false, value: event };
+      if (this.#over === "complete") return { done: true, value: this.#job.result() };
+      await new Promise<void>((resolve) => {
+        this.#changed = resolve;
+      });
+    }
+  }
+
+  readonly #abort = (): void => {
+    void this.#ticket.cancel().then(() => this.#end({ error: this.#signal?.reason }));
+  };
+
+  /** The first reason stays. */
+  #end(how: "complete" | "left" | { readonly error: unknown }): void {
+    this.#signal?.removeEventListener("abort", this.#abort);
+    if (this.#over !== null) return;
+    const aborted = how === "complete" && this.#signal?.aborted;
+    this.#over = aborted ? { error: this.#signal?.reason } : how;
+    this.#changed();
+  }
+}

@@ -1,0 +1,30 @@
+// A growing list of ids that can be handed on as Int32Array without copying.
+
+export class IdBuffer {
+  #ids: Int32Array;
+  #length: number;
+
+  constructor(ids: ArrayLike<number>) {
+    this.#ids = new Int32Array(ids.length + 64);
+    this.#ids.set(ids);
+    this.#length = ids.length;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  push(id: number): void {
+    if (this.#length === this.#ids.length) {
+      const grown = new Int32Array(2 * this.#length);
+      grown.set(this.#ids);
+      this.#ids = grown;
+    }
+    this.#ids[this.#length++] = id;
+  }
+
+  /** Ids from `start` to `end − 1`. They stay as they are: the buffer only grows. */
+  view(start: number, end: number): Int32Array {
+    return this.#ids.subarray(start, end);
+  }
+}
