@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { fixture } from "../../../test/support/fixtures.js";
+import { findFixture, fixture } from "../../../test/support/fixtures.js";
 import { openSafetensors } from "../../checkpoint/local.js";
 import { loadTestModel, TestSequence } from "./test-model.js";
 
@@ -42,6 +42,26 @@ describe("the exact path", () => {
       const got = answers.map((answer) => answer.logits!);
       expect(got.length).toBe(positions.length);
       expect(worstDifference(got, logits as Float32Array)).toBeLessThan(2e-3);
+    } finally {
+      await runtime.dispose();
+    }
+  });
+
+  const demos = ["demo-gptq-4bit-g128", "demo-gptq-4bit-g128-act", "demo-gptq-8bit-g128", "demo-fp16"];
+  it.each(demos.filter((name) => findFixture(name)))("gives the reference's logits and greedy text for %s", async (name) => {
+    const file = fixture(`${name}.golden.safetensors`);
+    const runtime = await loadTestModel(fixture(name), { exact: true, context: 1024, prefillChunk: 256 });
+    try {
+      for (const prompt of ["prompt0", "prompt1", "prompt2", "prompt3"]) {
+        const ids = (await golden(file, `${prompt}.ids`)) as Int32Array;
+        const logits = (await golden(file, `${prompt}.logits_last8`)) as Float32Array;
+        const rows = logits.length / runtime.spec.vocabSize;
+        const answers = await new TestSequence(runtime).feed(ids, (at) => (at >= ids.length - rows ? { logits: true } : null));
+        expect(worstDifference(answers.map((answer) => answer.logits!), logits)).toBeLessThan(2e-3);
+        if (prompt === "prompt3") continue;
+        const greedy64 = (await golden(file, `${prompt}.greedy64`)) as Int32Array;
+        expect(await new TestSequence(runtime).generate(ids, 64)).toEqual([...greedy64]);
+      }
     } finally {
       await runtime.dispose();
     }
