@@ -1,0 +1,19 @@
+// The backends that this machine can try. A new one is added here and has the whole suite.
+
+import type { Backend } from "../../src/backend/backend.js";
+import { createCpuBackend } from "../../src/backend/cpu/index.js";
+import type { CacheType } from "../../src/memory/packing.js";
+
+export interface BackendUnderTest {
+  readonly name: string;
+  /** f32 throughout: held to the promise for the oracle. Others are held to what their arithmetic costs. */
+  readonly exact: boolean;
+  readonly cacheType: CacheType;
+  /** @param threads default 2 */
+  create(threads?: number): Backend;
+}
+
+export const backends: readonly BackendUnderTest[] = [
+  { name: "cpu, exact", exact: true, cacheType: "f32", create: (threads = 2) => createCpuBackend({ exact: true, threads }) },
+  { name: "cpu", exact: false, cacheType: "f16", create: (threads = 2) => createCpuBackend({ threads }) },
+];

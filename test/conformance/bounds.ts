@@ -1,0 +1,20 @@
+// What is promised, in one place. Differences of logits are in units of the standard
+// deviation of the reference's logits.
+
+/** Largest difference of any logit on an exact backend (f32 sums against f64, or against PyTorch's f32). */
+export const EXACT_LARGEST = 2e-3;
+
+/** Relative difference of the mean negative log-likelihood's perplexity. */
+export const PERPLEXITY = { exact: 2e-4, quantized: 5e-3 } as const;
+
+/**
+ * Root mean square difference where activations are quantised to int8.
+ *
+ * Rounding to 127 steps of the largest of 128 values costs each linear layer 1 to 2 % of its
+ * output (a few channels of the synthetic models are three times larger than the rest, as in
+ * trained ones), and two layers of seven linears and a head add up to 2 to 4 %; see the
+ * measured figures in the suite's output. Three times the middle of that is the bound. It only
+ * catches gross mistakes: small ones are caught by the answer having to lie nearer to the truth
+ * than to each misreading, see misreadings.ts.
+ */
+export const QUANTIZED_MEAN = 0.1;
