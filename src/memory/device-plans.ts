@@ -7,8 +7,8 @@ import type { RunShape } from "./packing.js";
 import type { Placement, PlacementEntry } from "./placement.js";
 import type { DevicePlan, StageLayout } from "./plan.js";
 import type { PlanRequest, PlanSettings } from "./plan-request.js";
+import type { CostTable } from "./run-costs.js";
 import { formatBytes } from "./size.js";
-import type { CostTable } from "./stage-costs.js";
 
 export interface PlacedRequest {
   readonly request: PlanRequest;

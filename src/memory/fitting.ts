@@ -2,7 +2,7 @@
 // where everything goes, and how long a context may become.
 
 import type { ModelSpec } from "../model/spec.js";
-import { isFeasible } from "./feasible.js";
+import { Completions } from "./completions.js";
 import type { CacheType, Packing, RunShape } from "./packing.js";
 import { type Placement, type PlacementEntry, type PlacementProblem, type PlacementRule, place } from "./placement.js";
 import { CONTEXT_STEP, MOST_CONTEXT, type PlanSettings, runShape } from "./plan-request.js";
@@ -34,12 +34,11 @@ export class Fitting {
 
   /** The placement problem of a run shape, over the caps or over other entries of the same devices. */
   problem(run: RunShape, entries = this.#entries): PlacementProblem {
-    const draft = this.#draftCosts?.whole(run) ?? 0;
-    return { entries, layerCount: this.#costs.layerCount, costs: this.#costs.table(run), draft };
+    return { entries, layerCount: this.#costs.layerCount, costs: this.#costs.of(run).table(), draft: this.#draftBytes(run) };
   }
 
   fits(context: number, cacheType: CacheType): boolean {
-    return isFeasible(this.problem(this.run(context, cacheType)));
+    return this.#mayFit(context, cacheType) && new Completions(this.problem(this.run(context, cacheType)), "even").possible;
   }
 
   place(run: RunShape, rule: PlacementRule): Placement | null {
@@ -50,7 +49,7 @@ export class Fitting {
   largest(cacheType: CacheType): number {
     let found = this.#largest.get(cacheType);
     if (found === undefined) {
-      found = this.largestUpTo(MOST_CONTEXT, cacheType);
+      found = this.#search(MOST_CONTEXT / CONTEXT_STEP, cacheType) * CONTEXT_STEP;
       this.#largest.set(cacheType, found);
     }
     return found;
@@ -58,18 +57,61 @@ export class Fitting {
 
   /** Largest multiple of 256 tokens, up to `most`, that fits. */
   largestUpTo(most: number, cacheType: CacheType): number {
-    const known = this.#largest.get(cacheType);
-    if (known !== undefined) return Math.min(known, Math.floor(most / CONTEXT_STEP) * CONTEXT_STEP);
-    let fitting = 0; // steps that fit
-    let failing = Math.floor(most / CONTEXT_STEP) + 1; // steps that do not, or that nobody asks for
-    let probe = 32;
-    while (failing - fitting > 1) {
-      // away from both ends at first: contexts are far nearer to thousands than to millions
-      const steps = Math.min(probe, fitting + Math.ceil((failing - fitting) / 2));
-      if (this.fits(steps * CONTEXT_STEP, cacheType)) fitting = steps;
-      else failing = steps;
-      probe = fitting === steps ? probe * 4 : Number.POSITIVE_INFINITY;
-    }
-    return fitting * CONTEXT_STEP;
+    return Math.min(this.largest(cacheType), Math.floor(most / CONTEXT_STEP) * CONTEXT_STEP);
   }
+
+  /**
+   * Most steps of context that fit. Sums alone give an upper end; the placement that comes
+   * closest there, shrunk until it fits, gives a lower end that is nearly always the answer.
+   */
+  #search(most: number, cacheType: CacheType): number {
+    const fits = (steps: number) => this.fits(steps * CONTEXT_STEP, cacheType);
+    const upper = lastTrue(0, most + 1, (steps) => this.#mayFit(steps * CONTEXT_STEP, cacheType));
+    if (upper === 0 || fits(upper)) return upper;
+    const closest = this.place(this.run(upper * CONTEXT_STEP, cacheType), "closest");
+    let fitting = closest ? lastTrue(0, upper, (steps) => this.#holds(closest, this.run(steps * CONTEXT_STEP, cacheType))) : 0;
+    let failing = upper;
+    for (let step = 1; fitting + step < failing; step *= 2) {
+      if (fits(fitting + step)) fitting += step;
+      else failing = fitting + step;
+    }
+    return lastTrue(fitting, failing, fits);
+  }
+
+  /** False where everything together exceeds all caps together: no placement needs to be looked for. */
+  #mayFit(context: number, cacheType: CacheType): boolean {
+    const run = this.run(context, cacheType);
+    const least = this.#costs.of(run).least + (this.#draftCosts?.of(run).least ?? 0);
+    return least <= this.#entries.reduce((sum, { cap }) => sum + cap, 0);
+  }
+
+  /** Whether a placement keeps to the caps with another run shape. */
+  #holds({ counts, use, draftEntry }: Placement, run: RunShape): boolean {
+    const costs = this.#costs.of(run);
+    const paid = new Set<string>();
+    let first = 0;
+    return this.#entries.every(({ cap, baseline, card }, index) => {
+      if (use[index] === 0) return true;
+      const count = counts[index]!;
+      const bytes = (count > 0 ? costs.stage(first, count) : 0) + (index === draftEntry ? this.#draftBytes(run) : 0);
+      const context = paid.has(card) ? 0 : baseline;
+      paid.add(card);
+      first += count;
+      return context + bytes <= cap;
+    });
+  }
+
+  #draftBytes(run: RunShape): number {
+    return this.#draftCosts ? this.#draftCosts.of(run).stage(0, this.#draftCosts.layerCount) : 0;
+  }
+}
+
+/** Between a number that holds (or 0) and one that does not: the last that holds before the first that does not. */
+function lastTrue(holds: number, fails: number, test: (value: number) => boolean): number {
+  while (fails - holds > 1) {
+    const middle = Math.floor((holds + fails) / 2);
+    if (test(middle)) holds = middle;
+    else fails = middle;
+  }
+  return holds;
 }

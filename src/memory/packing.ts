@@ -60,6 +60,9 @@ export interface Packing {
   embedding(spec: ModelSpec): RegionSize[];
   /** Final norm and head; `shared`: tied embeddings lie in the same arena and serve as the head. */
   head(spec: ModelSpec, shared: boolean): RegionSize[];
-  /** Buffers of a step, in every arena of the stage that holds these layers. */
+  /**
+   * Buffers of a step, in every arena of the stage that holds these layers. Sizes may depend on
+   * which shapes of layers those are, not on how many: the planner asks once for each set.
+   */
   scratch(spec: ModelSpec, stage: StageShape, run: RunShape): RegionSize[];
 }

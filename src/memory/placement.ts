@@ -7,9 +7,10 @@
 // here survives adding the same element to both sides: if one descending vector is smaller
 // than another, it still is after the same share has been sorted into both.
 
-import { compareShares, type Share, shareOf } from "./share.js";
-import { type CardBits, DRAFT_PLACED, isDraftPlaced, sharedCardBits } from "./shared-cards.js";
-import type { CostTable } from "./stage-costs.js";
+import { Completions, shareValue } from "./completions.js";
+import type { CostTable } from "./run-costs.js";
+import { compareOvershoots, compareRatios, compareVectors, insertShare, type Share } from "./share.js";
+import { DRAFT_PLACED, isDraftPlaced } from "./shared-cards.js";
 
 /** One entry of the device list, in bytes. */
 export interface PlacementEntry {
@@ -54,37 +55,28 @@ export interface Placement {
  * where an earlier entry has already paid for its card.
  */
 export function place(problem: PlacementProblem, rule: PlacementRule): Placement | null {
-  const { entries, layerCount, draft } = problem;
+  const completions = new Completions(problem, rule);
+  if (!completions.possible) return null;
   const better = ORDER[rule];
-  const bits = sharedCardBits(entries);
-  let states = new Map<number, (Node | undefined)[]>([[0, [ROOT]]]);
-  for (const [index, entry] of entries.entries()) {
-    const next = new Map<number, (Node | undefined)[]>();
+  let states: States = new Map([[0, [ROOT]]]);
+  for (const index of problem.entries.keys()) {
+    const next: States = new Map();
     const offer = (key: number, layers: number, node: Node) => {
-      let row = next.get(key);
-      if (!row) {
-        row = new Array(layerCount + 1);
-        next.set(key, row);
-      }
+      const row = next.get(key) ?? [];
+      next.set(key, row);
       const incumbent = row[layers];
       if (!incumbent || better(node, incumbent) < 0) row[layers] = node;
     };
-    for (const [key, row] of states) {
-      for (let first = 0; first <= layerCount; first++) {
-        const node = row[first];
-        if (node)
-          extend(problem, rule, { index, entry, bits: bits[index]! }, key, first, node, offer, (k, j) => next.get(k)?.[j]);
-      }
-    }
+    const step: Step = { problem, rule, completions, index, offer };
+    for (const [key, row] of states) for (const [layers, node] of row.entries()) if (node) extend(step, key, layers, node);
     states = next;
   }
-  let best: Node | undefined;
-  for (const [key, row] of states) {
-    const node = row[layerCount];
-    if (node && isDraftPlaced(key) === draft > 0 && (!best || better(node, best) < 0)) best = node;
-  }
-  return best ? unwind(best) : null;
+  const ends = [...states.values()].flatMap((row) => row[problem.layerCount] ?? []);
+  return unwind(ends.reduce((best, node) => (better(node, best) < 0 ? node : best)));
 }
+
+/** By search state (see shared-cards.ts) and number of layers placed. */
+type States = Map<number, (Node | undefined)[]>;
 
 /** A placement of the first entries, as a chain back to the empty one. */
 interface Node {
@@ -101,89 +93,74 @@ interface Node {
 const ROOT: Node = { parent: null, count: 0, use: 0, draftHere: false, used: 0, shares: [] };
 
 interface Step {
+  readonly problem: PlacementProblem;
+  readonly rule: PlacementRule;
+  readonly completions: Completions;
+  /** Of the entry. */
   readonly index: number;
-  readonly entry: PlacementEntry;
-  readonly bits: CardBits;
+  readonly offer: (key: number, layers: number, node: Node) => void;
 }
 
-/** Every way to use one entry after `node`, which has placed `first` layers. */
-function extend(
-  problem: PlacementProblem,
-  rule: PlacementRule,
-  { entry, bits }: Step,
-  key: number,
-  first: number,
-  node: Node,
-  offer: (key: number, layers: number, node: Node) => void,
-  incumbentAt: (key: number, layers: number) => Node | undefined,
-): void {
+/** Every way to use one entry after `node`, which has placed `first` layers, that can still become the best. */
+function extend(step: Step, key: number, first: number, node: Node): void {
+  const { problem, rule, completions, index, offer } = step;
   const { layerCount, costs, draft } = problem;
-  const paid = (key & bits.bit) !== 0;
-  offer(key & bits.keep, first, { ...node, parent: node, count: 0, use: 0, draftHere: false });
+  const entry = problem.entries[index]!;
+  const { bit, keep } = completions.bits[index]!;
+  const soFar = node.shares[0]?.value ?? Number.NEGATIVE_INFINITY;
+  if (isPromising(step, key & keep, first, node.used, soFar))
+    offer(key & keep, first, { ...node, parent: node, count: 0, use: 0, draftHere: false });
+  const paid = (key & bit) !== 0;
   if (!paid && entry.cap <= entry.baseline) return;
-  const context = paid ? 0 : entry.baseline;
-  const usedKey = (key | bits.bit) & bits.keep;
   const most = rule === "closest" ? (entry.most ?? Number.MAX_VALUE) : entry.cap;
-  const row = first * (layerCount + 1);
-  for (let withDraft = 0; withDraft <= (draft > 0 && !isDraftPlaced(key) ? 1 : 0); withDraft++) {
-    const nextKey = withDraft ? usedKey | DRAFT_PLACED : usedKey;
-    const fixed = context + (withDraft ? draft : 0);
-    for (let end = withDraft ? first : first + 1; end <= layerCount; end++) {
-      const use = fixed + (end > first ? costs[row + end]! : 0);
-      if (use > most) continue;
-      const share = shareOf(use, entry.cap, rule === "closest");
-      if (hopeless(rule, node, share, incumbentAt(nextKey, end))) continue;
-      const shares = rule === "fill" ? [] : withShare(node.shares, share);
-      offer(nextKey, end, { parent: node, count: end - first, use, draftHere: withDraft === 1, used: node.used + 1, shares });
+  for (const draftHere of draft > 0 && !isDraftPlaced(key) ? [false, true] : [false]) {
+    const next = ((key | bit) & keep) | (draftHere ? DRAFT_PLACED : 0);
+    const fixed = (paid ? 0 : entry.baseline) + (draftHere ? draft : 0);
+    for (let end = draftHere ? first : first + 1; end <= layerCount; end++) {
+      const use = fixed + (end > first ? costs[first * (layerCount + 1) + end]! : 0);
+      if (use > most || !isPromising(step, next, end, node.used + 1, Math.max(soFar, shareValue(use, entry.cap, rule)))) continue;
+      const shares = withShare(node.shares, { use, cap: entry.cap, value: shareValue(use, entry.cap, rule) }, rule);
+      offer(next, end, { parent: node, count: end - first, use, draftHere, used: node.used + 1, shares });
     }
   }
 }
 
-/** True where the largest share alone already loses against what is there: most candidates end here. */
-function hopeless(rule: PlacementRule, node: Node, share: Share, incumbent: Node | undefined): boolean {
-  if (!incumbent || rule === "fill") return false;
-  if (rule === "fewest" && node.used + 1 !== incumbent.used) return node.used + 1 > incumbent.used;
-  const worst = incumbent.shares[0];
-  return (
-    worst !== undefined &&
-    (compareShares(share, worst) > 0 || (node.shares.length > 0 && compareShares(node.shares[0]!, worst) > 0))
-  );
+/** Values of shares are rounded; what is this little above the best may still equal it. */
+const ROUNDING = 1e-9;
+
+/** False where even the best end leaves this beginning behind the best placement. */
+function isPromising({ rule, completions, index }: Step, key: number, layers: number, used: number, worst: number): boolean {
+  const rest = completions.worstAfter(index + 1, key, layers);
+  if (rest === Number.POSITIVE_INFINITY) return false;
+  if (rule === "fill") return true;
+  if (rule === "fewest" && used + completions.usedAfter(index + 1, key, layers) > completions.usedAfter(0, 0, 0)) return false;
+  const best = completions.worstAfter(0, 0, 0);
+  return Math.max(worst, rest) <= best + Math.abs(best) * ROUNDING;
 }
 
 const ORDER: Record<PlacementRule, (a: Node, b: Node) => number> = {
-  even: (a, b) => compareVectors(a.shares, b.shares) || compareCounts(a, b),
-  fewest: (a, b) => a.used - b.used || compareVectors(a.shares, b.shares) || compareCounts(a, b),
+  even: (a, b) => compareVectors(a.shares, b.shares, compareRatios) || compareCounts(a, b) || compareDrafts(a, b),
+  fewest: (a, b) => a.used - b.used || ORDER.even(a, b),
   fill: (a, b) => compareCounts(b, a) || compareDrafts(a, b),
-  closest: (a, b) => compareVectors(a.shares, b.shares) || compareCounts(a, b),
+  closest: (a, b) => compareVectors(a.shares, b.shares, compareOvershoots) || compareCounts(a, b) || compareDrafts(a, b),
 };
 
-/** Descending vectors, largest element first; a missing element is below every other. */
-function compareVectors(a: readonly Share[], b: readonly Share[]): number {
-  const common = Math.min(a.length, b.length);
-  for (let i = 0; i < common; i++) {
-    const order = compareShares(a[i]!, b[i]!);
-    if (order !== 0) return order;
-  }
-  return a.length - b.length;
-}
-
-/** Layer counts in list order; where they are the same, the earlier draft model. Both chains are equally long. */
+/** Layer counts in list order. Both chains are equally long. */
 function compareCounts(a: Node, b: Node): number {
   if (a === b || a.parent === null || b.parent === null) return 0;
-  return compareCounts(a.parent, b.parent) || a.count - b.count || 0;
+  return compareCounts(a.parent, b.parent) || a.count - b.count;
 }
 
+/** The earlier place of the draft model. */
 function compareDrafts(a: Node, b: Node): number {
   if (a === b || a.parent === null || b.parent === null) return 0;
   return compareDrafts(a.parent, b.parent) || Number(b.draftHere) - Number(a.draftHere);
 }
 
-function withShare(shares: readonly Share[], share: Share): Share[] {
-  const sorted = shares.slice();
-  let at = sorted.length;
-  while (at > 0 && compareShares(sorted[at - 1]!, share) < 0) at--;
-  sorted.splice(at, 0, share);
-  return sorted;
+/** The shares with one more; `fill` does not look at them. */
+function withShare(shares: readonly Share[], share: Share, rule: PlacementRule): readonly Share[] {
+  if (rule === "fill") return shares;
+  return insertShare(shares, share, rule === "closest" ? compareOvershoots : compareRatios);
 }
 
 function unwind(best: Node): Placement {

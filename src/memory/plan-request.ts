@@ -38,6 +38,10 @@ export const MOST_CONTEXT = 2 ** 24;
 /** `auto` goes no further, so that a long-context model does not fill a device by itself. */
 export const AUTO_CONTEXT = 8192;
 
+/** A bound on the planner's own work and memory; the largest known models have some 130 layers. */
+const MOST_LAYERS = 1000;
+const MOST_DEVICES = 256;
+
 /** A request's figures with defaults filled in. */
 export interface PlanSettings {
   readonly splitMode: SplitMode;
@@ -49,8 +53,11 @@ export interface PlanSettings {
 
 /** @throws {UsageError} naming the figure that means nothing, or does not go with another */
 export function settingsOf(request: PlanRequest): PlanSettings {
-  const { caps, devices, context, cacheTokens } = request;
+  const { spec, caps, devices, context, cacheTokens } = request;
   if (devices.length === 0) throw new UsageError("there is no device to plan for", { hint: "name devices, such as 24GiB,24GiB" });
+  if (devices.length > MOST_DEVICES) throw new UsageError(`${devices.length} devices`, { expected: `at most ${MOST_DEVICES}` });
+  if (spec.layers.length > MOST_LAYERS)
+    throw new UsageError(`a model of ${spec.layers.length} layers cannot be planned`, { expected: `at most ${MOST_LAYERS}` });
   if (caps !== "auto") checkCaps(caps, devices.length);
   if (typeof context === "number") checkCount("context", context, MOST_CONTEXT);
   if (cacheTokens !== undefined) checkCount("cache tokens", cacheTokens, MOST_CONTEXT * 256);

@@ -1,23 +1,42 @@
 // How much of its cap a device uses, compared exactly. Two shares that differ by a byte on
 // devices of terabytes are still told apart: near-equal ones are multiplied out in integers.
 
-/** use/cap of one device, or, for refusals, how far use exceeds cap. */
+/** One device's use of its cap. */
 export interface Share {
   readonly use: number;
   readonly cap: number;
-  /** What is compared first: use/cap rounded to a double, or the exact overshoot in bytes. */
+  /** use / cap as a double or, where caps may be exceeded, use − cap. */
   readonly value: number;
-  readonly exact: boolean;
 }
 
-export function shareOf(use: number, cap: number, overshoot: boolean): Share {
-  return overshoot ? { use, cap, value: use - cap, exact: true } : { use, cap, value: use / cap, exact: false };
-}
-
-/** Negative where a is smaller. */
-export function compareShares(a: Share, b: Share): number {
+/** Negative where a uses less of its cap. */
+export function compareRatios(a: Share, b: Share): number {
   const difference = a.value - b.value;
-  if (a.exact || Math.abs(difference) > 1e-12 * (a.value + b.value)) return difference;
+  if (Math.abs(difference) > 1e-12 * (a.value + b.value)) return difference;
   if (a.cap === b.cap) return a.use - b.use;
   return Number(BigInt(a.use) * BigInt(b.cap) - BigInt(b.use) * BigInt(a.cap));
+}
+
+/** Negative where a exceeds its cap by less; whole bytes, so exact as they are. */
+export function compareOvershoots(a: Share, b: Share): number {
+  return a.value - b.value;
+}
+
+/** Descending vectors, largest element first; a missing element is below every other. */
+export function compareVectors(a: readonly Share[], b: readonly Share[], compare: (a: Share, b: Share) => number): number {
+  const common = Math.min(a.length, b.length);
+  for (let i = 0; i < common; i++) {
+    const order = compare(a[i]!, b[i]!);
+    if (order !== 0) return order;
+  }
+  return a.length - b.length;
+}
+
+/** A descending vector with one more element. */
+export function insertShare(shares: readonly Share[], share: Share, compare: (a: Share, b: Share) => number): Share[] {
+  const sorted = shares.slice();
+  let at = sorted.length;
+  while (at > 0 && compare(sorted[at - 1]!, share) < 0) at--;
+  sorted.splice(at, 0, share);
+  return sorted;
 }

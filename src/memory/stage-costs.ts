@@ -1,105 +1,77 @@
 // What every contiguous run of layers would cost on a device: the same bytes as layout(), found
 // by adding up what is shared. Layers of the same shape share their sums, so that a search
-// over contexts asks the packing a few hundred times, not a few million. Rests on one promise
-// of a packing: sizes depend on shapes, never on names or on a layer's index.
+// over contexts asks the packing a few hundred times, not a few million. Rests on two promises
+// of a packing: sizes depend on shapes, never on names or on a layer's index; and scratch
+// depends on which shapes of layers there are, not on how many.
 
 import type { GatedMlpSpec, LayerSpec, LinearSpec, ModelSpec } from "../model/spec.js";
 import { poolTokens } from "./cache-groups.js";
 import type { Packing, RegionSize, RunShape, StageShape } from "./packing.js";
+import { type ArenaSize, RunCosts } from "./run-costs.js";
 import { roundUp } from "./size.js";
 
-/** Bytes of layers i … j − 1 (with the embedding where i = 0, the head where j = all) at `[i * (layers + 1) + j]`; Infinity where none can. */
-export type CostTable = Float64Array;
-
-/** Costs of one model under one packing, for any run shape. */
+/** What a model's parts cost under one packing, whatever the run shape. */
 export class StageCosts {
   readonly layerCount: number;
+  readonly packing: Packing;
+  readonly header: number;
+  /** 0 where embeddings stay on the host. */
+  readonly embedding: number;
+  readonly head: number;
+  /** The head in an arena that also has the embedding. */
+  readonly headBesideEmbedding: number;
   readonly #spec: ModelSpec;
-  readonly #packing: Packing;
   /** Shape class of each layer, and the first layer of each class. */
   readonly #classOf: number[];
   readonly #examples: LayerSpec[] = [];
   readonly #layerWeights: number[];
-  readonly #embedding: number;
-  readonly #head: number;
-  readonly #sharedHead: number;
-  readonly #header: number;
-  /** Id of the class sequence of layers i … j − 1 at `[i * (layers + 1) + j]`; equal sequences share an id. */
-  readonly #sequenceOf: Int32Array;
-  readonly #sequences: number;
+  /** Id of the set of classes among layers i … j − 1 at `[i * (layers + 1) + j]`. */
+  readonly #setOf: Int32Array;
+  /** One layer of each class in a set, by the set's id. */
+  readonly #sets: LayerSpec[][];
 
   constructor(spec: ModelSpec, packing: Packing) {
     this.#spec = spec;
-    this.#packing = packing;
+    this.packing = packing;
     this.layerCount = spec.layers.length;
     this.#classOf = this.#classify();
+    ({ ids: this.#setOf, sets: this.#sets } = classSets(this.#classOf, this.#examples));
     const aligned = (sizes: readonly RegionSize[]) => alignedSum(sizes, packing.alignment);
     this.#layerWeights = this.#examples.map((layer) => aligned(packing.layer(spec, layer)));
     const onDevice = packing.embeddings === "device";
-    this.#embedding = onDevice ? aligned(packing.embedding(spec)) : 0;
-    this.#head = aligned(packing.head(spec, false));
-    this.#sharedHead = onDevice && spec.tiedEmbeddings ? aligned(packing.head(spec, true)) : this.#head;
-    this.#header = roundUp(packing.arenaHeader, packing.alignment);
-    ({ ids: this.#sequenceOf, count: this.#sequences } = sequenceIds(this.#classOf));
+    this.header = roundUp(packing.arenaHeader, packing.alignment);
+    this.embedding = onDevice ? aligned(packing.embedding(spec)) : 0;
+    this.head = aligned(packing.head(spec, false));
+    this.headBesideEmbedding = onDevice && spec.tiedEmbeddings ? aligned(packing.head(spec, true)) : this.head;
   }
 
-  /** Costs of every run of layers for this run shape. */
-  table(run: RunShape): CostTable {
-    const arena = this.#arenaSizes(run);
-    const most = this.#packing.maxArena;
-    const all = this.layerCount;
-    const table = new Float64Array((all + 1) * (all + 1)).fill(Number.POSITIVE_INFINITY);
-    for (let first = 0; first < all; first++) {
-      let closed = 0; // arenas before the open one
-      let begin = first; // first layer of the open arena
-      let embedding = first === 0;
-      for (let end = first + 1; end <= all; end++) {
-        let open = arena(begin, end, embedding, false);
-        if (open > most) {
-          if (end - 1 > begin || embedding) closed += arena(begin, end - 1, embedding, false);
-          if (embedding && end - 1 === begin && closed > most) break; // the embedding alone is too large
-          begin = end - 1;
-          embedding = false;
-          open = arena(begin, end, false, false);
-          if (open > most) break; // and so is every longer run
-        }
-        if (end < all) table[first * (all + 1) + end] = closed + open;
-        else table[first * (all + 1) + end] = closed + lastArena(arena, begin, all, embedding, most);
-      }
-    }
-    return table;
+  /** The same for one run shape. */
+  of(run: RunShape): RunCosts {
+    return new RunCosts(this, this.#layerSums(run), this.#scratchSizes(run));
   }
 
-  /** The whole model on one device. */
-  whole(run: RunShape): number {
-    return this.table(run)[this.layerCount]!;
-  }
-
-  /** A function that says what an arena with these contents takes, rounded to the granularity. */
-  #arenaSizes(run: RunShape): ArenaSize {
-    const { alignment, granularity } = this.#packing;
+  /** Weights and KV pool of the layers before each layer, bytes, `[layers + 1]`. */
+  #layerSums(run: RunShape): Float64Array {
+    const { packing } = this;
     const perClass = this.#examples.map(
       (layer, index) =>
-        this.#layerWeights[index]! + alignedSum(this.#packing.kv(layer, poolTokens(layer, run), run.cacheType), alignment),
+        this.#layerWeights[index]! + alignedSum(packing.kv(layer, poolTokens(layer, run), run.cacheType), packing.alignment),
     );
     const sums = new Float64Array(this.layerCount + 1);
     for (let layer = 0; layer < this.layerCount; layer++) sums[layer + 1] = sums[layer]! + perClass[this.#classOf[layer]!]!;
+    return sums;
+  }
 
-    const scratchOf = new Float64Array(this.#sequences * 4).fill(-1);
-    const scratch = (begin: number, end: number, first: boolean, last: boolean): number => {
-      const key = this.#sequenceOf[begin * (this.layerCount + 1) + end]! * 4 + (first ? 2 : 0) + (last ? 1 : 0);
-      if (scratchOf[key]! < 0) {
-        const stage: StageShape = { layers: this.#spec.layers.slice(begin, end), first, last };
-        scratchOf[key] = alignedSum(this.#packing.scratch(this.#spec, stage, run), alignment);
+  #scratchSizes(run: RunShape): ArenaSize {
+    const known = new Float64Array(this.#sets.length * 4).fill(-1);
+    return (begin, end, first, last) => {
+      const set = this.#setOf[begin * (this.layerCount + 1) + end]!;
+      const key = set * 4 + (first ? 2 : 0) + (last ? 1 : 0);
+      if (known[key]! < 0) {
+        const stage: StageShape = { layers: this.#sets[set]!, first, last };
+        known[key] = alignedSum(this.packing.scratch(this.#spec, stage, run), this.packing.alignment);
       }
-      return scratchOf[key]!;
-    };
-
-    return (begin, end, embedding, head) => {
-      let bytes = this.#header + sums[end]! - sums[begin]! + scratch(begin, end, embedding, head);
-      if (embedding) bytes += this.#embedding;
-      if (head) bytes += embedding ? this.#sharedHead : this.#head;
-      return roundUp(bytes, granularity);
+      return known[key]!;
     };
   }
 
@@ -116,16 +88,6 @@ export class StageCosts {
       return id;
     });
   }
-}
-
-type ArenaSize = (begin: number, end: number, embedding: boolean, head: boolean) => number;
-
-/** The open arena with the head, or followed by one for the head alone. */
-function lastArena(arena: ArenaSize, begin: number, all: number, embedding: boolean, most: number): number {
-  const together = arena(begin, all, embedding, true);
-  if (together <= most) return together;
-  const alone = arena(all, all, false, true);
-  return alone <= most ? arena(begin, all, embedding, false) + alone : Number.POSITIVE_INFINITY;
 }
 
 function alignedSum(sizes: readonly RegionSize[], alignment: number): number {
@@ -153,23 +115,26 @@ function linearShape({ in: inputs, out, bias, format }: LinearSpec) {
   return [inputs, out, bias, format];
 }
 
-/** Numbers every contiguous sequence of classes so that equal sequences get equal numbers (a trie, walked from each start). */
-function sequenceIds(classOf: readonly number[]): { ids: Int32Array; count: number } {
+/** Numbers the set of classes of every contiguous run of layers, walking from each start; one set may get several numbers. */
+function classSets(classOf: readonly number[], examples: readonly LayerSpec[]): { ids: Int32Array; sets: LayerSpec[][] } {
   const all = classOf.length;
   const ids = new Int32Array((all + 1) * (all + 1));
-  const children: Map<number, number>[] = [new Map()];
+  const sets: LayerSpec[][] = [[]];
+  const grown = new Map<number, number>(); // set · classes + class → set
   for (let first = 0; first <= all; first++) {
-    let node = 0;
+    let set = 0;
     for (let end = first + 1; end <= all; end++) {
-      let next = children[node]!.get(classOf[end - 1]!);
+      const added = classOf[end - 1]!;
+      const key = set * examples.length + added;
+      let next = grown.get(key);
       if (next === undefined) {
-        next = children.length;
-        children.push(new Map());
-        children[node]!.set(classOf[end - 1]!, next);
+        const example = examples[added]!;
+        next = sets[set]!.includes(example) ? set : sets.push([...sets[set]!, example]) - 1;
+        grown.set(key, next);
       }
-      node = next;
-      ids[first * (all + 1) + end] = node;
+      set = next;
+      ids[first * (all + 1) + end] = set;
     }
   }
-  return { ids, count: children.length };
+  return { ids, sets };
 }
