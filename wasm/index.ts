@@ -11,3 +11,7 @@ export * from "./quantized-segments";
 export * from "./pack-codes";
 export * from "./pack-plain";
 export * from "./pack-scales";
+export * from "./float-attention";
+export * from "./float-linear";
+export * from "./float-rows";
+export * from "./team";

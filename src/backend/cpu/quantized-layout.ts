@@ -28,9 +28,9 @@ export const SEGMENT_ENTRY_BYTES = 16;
 /** Scale and sum in front of the codes of every block of activations. */
 export const ACTIVATION_HEAD_BYTES = 16;
 
-/** Scratch for `gemm` in front of the activations: a lock per slot, then the slots (wasm/quantized-slots.ts has the same numbers). */
+/** Scratch for `gemm` in front of the activations: a lock per slot, then the slots (wasm/quantized-slot.ts has the same numbers). */
 export const SLOTS = 64;
-export const SLOT_BYTES = 4736;
+export const SLOT_BYTES = 4288;
 export const SLOT_AREA_BYTES = SLOTS * 4 + SLOTS * SLOT_BYTES;
 
 export interface QuantizedLayout {
@@ -59,7 +59,7 @@ export interface QuantizedLayout {
   /** Bytes of one activation code. */
   readonly activationCodeBytes: 1 | 2;
   /** Largest magnitude of an activation code. */
-  readonly activationLimit: 127 | 255;
+  readonly activationLimit: 127 | 511;
 }
 
 /** What one named buffer of a linear needs, bytes. */
@@ -109,7 +109,7 @@ export function quantizedLayout(linear: LinearSpec): QuantizedLayout {
     segmentTable,
     weightBytes: segmentTable + maxSegments * SEGMENT_ENTRY_BYTES,
     activationCodeBytes: codes === "nibbles" ? 1 : 2,
-    activationLimit: codes === "nibbles" ? 127 : 255,
+    activationLimit: codes === "nibbles" ? 127 : 511,
   };
 }
 

@@ -1,0 +1,133 @@
+// Activations as integers: per token and block of inputs a scale d, −Σcodes and the codes,
+// x ≈ code · d. For nibble weights codes are int8, in eights ordered 0 2 4 6 1 3 5 7, so that
+// four of them meet the low and four the high nibbles of a weight word; for byte weights
+// int16 of up to ±511, in order. Records of one block lie together for all tokens:
+//
+//   [blocks, tokens, record]      record: d f32 · −sum i32 · 8 bytes unused · codes
+//
+// In the segmented form every segment of a token is such a record, its codes padded with
+// zeros to whole lines of 8 inputs: [tokens, segments].
+
+import { SLOT_AREA, quantized_reset_slots } from "./quantized-slot";
+
+export { quantized_reset_slots };
+
+/** Adding and taking off 1.5 · 2^23 rounds to the nearest integer, ties to even. */
+const ROUND: f32 = 12582912.0;
+const ROUND_BITS: i32 = 0x4b400000;
+/** Below this 511 / max would overflow; such a block is zero for all purposes. */
+const TINY: f32 = 1e-30;
+
+/** Inputs k … k + 3 of a token; those at or after `end` or before `start` are 0. */
+// @ts-ignore: decorator
+@inline
+function inputs(x: usize, permutation: usize, k: i32, start: i32, end: i32): v128 {
+  if (k >= start && k + 4 <= end) {
+    if (!permutation) return v128.load(x + (<usize>k << 2));
+    const p = permutation + (<usize>k << 2);
+    let v = v128.load32_zero(x + (<usize>load<u32>(p) << 2));
+    v = v128.load32_lane(x + (<usize>load<u32>(p, 4) << 2), v, 1);
+    v = v128.load32_lane(x + (<usize>load<u32>(p, 8) << 2), v, 2);
+    return v128.load32_lane(x + (<usize>load<u32>(p, 12) << 2), v, 3);
+  }
+  return someInputs(x, permutation, k, start, end);
+}
+
+function someInputs(x: usize, permutation: usize, k: i32, start: i32, end: i32): v128 {
+  let v = f32x4.splat(0);
+  v = f32x4.replace_lane(v, 0, oneInput(x, permutation, k, start, end));
+  v = f32x4.replace_lane(v, 1, oneInput(x, permutation, k + 1, start, end));
+  v = f32x4.replace_lane(v, 2, oneInput(x, permutation, k + 2, start, end));
+  return f32x4.replace_lane(v, 3, oneInput(x, permutation, k + 3, start, end));
+}
+
+function oneInput(x: usize, permutation: usize, k: i32, start: i32, end: i32): f32 {
+  if (k < start || k >= end) return 0;
+  const row = permutation ? load<u32>(permutation + (<usize>k << 2)) : <u32>k;
+  return load<f32>(x + (<usize>row << 2));
+}
+
+// @ts-ignore: decorator
+@inline
+function rounded(v: v128, factor: v128): v128 {
+  return i32x4.sub(f32x4.add(f32x4.mul(v, factor), f32x4.splat(ROUND)), i32x4.splat(ROUND_BITS));
+}
+
+/** One record from inputs first … first + count − 1 (count a multiple of 8), zeros outside start … end − 1. */
+function quantizeRecord<C>(
+  x: usize, permutation: usize, first: i32, count: i32, start: i32, end: i32, limit: f32, record: usize,
+): void {
+  let most = f32x4.splat(0);
+  for (let k = first; k < first + count; k += 8) {
+    most = f32x4.max(most, f32x4.abs(inputs(x, permutation, k, start, end)));
+    most = f32x4.max(most, f32x4.abs(inputs(x, permutation, k + 4, start, end)));
+  }
+  const most2 = f32x4.max(most, v128.shuffle<i32>(most, most, 2, 3, 0, 1));
+  const max = f32x4.extract_lane(f32x4.max(most2, v128.shuffle<i32>(most2, most2, 1, 0, 3, 2)), 0);
+  const factor = f32x4.splat(max < TINY ? 0 : limit / max);
+  let sum = i32x4.splat(0);
+  let to = record + 16;
+  for (let k = first; k < first + count; k += 8) {
+    const a = rounded(inputs(x, permutation, k, start, end), factor);
+    const b = rounded(inputs(x, permutation, k + 4, start, end), factor);
+    sum = i32x4.sub(sum, i32x4.add(a, b));
+    const ab = i16x8.narrow_i32x4_s(a, b);
+    if (sizeof<C>() == 2) {
+      v128.store(to, ab);
+      to += 16;
+    } else {
+      const codes = i8x16.narrow_i16x8_s(ab, ab);
+      v128.store64_lane(to, v128.shuffle<i8>(codes, codes, 0, 2, 4, 6, 1, 3, 5, 7, 0, 2, 4, 6, 1, 3, 5, 7), 0);
+      to += 8;
+    }
+  }
+  sum = i32x4.add(sum, v128.shuffle<i32>(sum, sum, 2, 3, 0, 1));
+  // NaN or infinite inputs: d carries them on, whatever the codes are.
+  store<f32>(record, max < TINY ? 0 : max / limit);
+  store<i32>(record, i32x4.extract_lane(sum, 0) + i32x4.extract_lane(sum, 1), 4);
+}
+
+/**
+ * Quantises rows rowFrom … rowTo − 1 of x f32 [m, inputs] for linears of the record form.
+ *
+ * @param permutation i32 [inputs]: position → input, or 0
+ * @param limit 127 writes int8, 511 int16
+ */
+export function quantize_records(
+  x: usize, m: i32, count: i32, permutation: usize, blockSize: i32, limit: i32, buffer: usize, rowFrom: i32, rowTo: i32,
+): void {
+  const bytes: usize = 16 + (<usize>blockSize << (limit > 127 ? 1 : 0));
+  for (let row = rowFrom; row < rowTo; row++) {
+    const source = x + ((<usize>row * count) << 2);
+    let record = buffer + SLOT_AREA + <usize>row * bytes;
+    for (let first = 0; first < count; first += blockSize) {
+      if (limit > 127) quantizeRecord<i16>(source, permutation, first, blockSize, 0, count, <f32>limit, record);
+      else quantizeRecord<i8>(source, permutation, first, blockSize, 0, count, <f32>limit, record);
+      record += bytes * m;
+    }
+  }
+}
+
+/**
+ * The same for linears of the segmented form.
+ *
+ * @param table entries {first input, length, group, offset of the record in the token's part} i32
+ * @param tokenBytes bytes of one token's records
+ */
+export function quantize_segments(
+  x: usize, count: i32, permutation: usize, table: usize, segments: i32, tokenBytes: i32, limit: i32, buffer: usize,
+  rowFrom: i32, rowTo: i32,
+): void {
+  for (let row = rowFrom; row < rowTo; row++) {
+    const source = x + ((<usize>row * count) << 2);
+    const records = buffer + SLOT_AREA + <usize>row * tokenBytes;
+    for (let i = 0; i < segments; i++) {
+      const entry = table + (<usize>i << 4);
+      const start = load<i32>(entry), end = start + load<i32>(entry, 4);
+      const first = start & ~7, span = ((end + 7) & ~7) - first;
+      const record = records + load<u32>(entry, 12);
+      if (limit > 127) quantizeRecord<i16>(source, permutation, first, span, start, end, <f32>limit, record);
+      else quantizeRecord<i8>(source, permutation, first, span, start, end, <f32>limit, record);
+    }
+  }
+}

@@ -1,0 +1,65 @@
+// Pieces that every quantised kernel shares. The f32 work of one output is the same sequence
+// everywhere: sum = 0; per block in order sum += f32(I) · (scale · d) with the exact integer
+// I = Σ code·x − zero·Σx; then + bias, then (if asked) + what stands in y. So a result does
+// not depend on the batch, the thread or the instruction set.
+
+const SCALE_112: f32 = 5.192296858534828e33; // 2^112: f16's exponent bias moved to f32's
+
+/** Four finite f16 as f32: v128 of i16 sign-extended to i32. Subnormals come out exact. */
+// @ts-ignore: decorator
+@inline
+export function widenF16(v: v128): v128 {
+  return f32x4.mul(v128.and(i32x4.shl(v, 13), i32x4.splat(0x8fffffff)), f32x4.splat(SCALE_112));
+}
+
+/** Scales `4·index … 4·index + 3` of the 16 at `from`, S = u16 (f16 bits) or f32. */
+// @ts-ignore: decorator
+@inline
+export function scalesAt<S>(from: usize, index: usize): v128 {
+  if (isFloat<S>()) return v128.load(from + index * 16);
+  return widenF16(v128.load16x4_s(from + index * 8));
+}
+
+/** sum + f32(I) · (scale · d). */
+// @ts-ignore: decorator
+@inline
+export function addBlock(sum: v128, integers: v128, scales: v128, d: v128): v128 {
+  return f32x4.add(sum, f32x4.mul(f32x4.convert_i32x4_s(integers), f32x4.mul(scales, d)));
+}
+
+/**
+ * Writes the outputs of a tile for one token: `y` is where the tile's first output goes,
+ * `bias` the tile's 16 or 0, `rows` how many of the 16 exist.
+ */
+export function storeTile(y: usize, bias: usize, rows: i32, add: i32, a0: v128, a1: v128, a2: v128, a3: v128): void {
+  if (bias) {
+    a0 = f32x4.add(a0, v128.load(bias));
+    a1 = f32x4.add(a1, v128.load(bias, 16));
+    a2 = f32x4.add(a2, v128.load(bias, 32));
+    a3 = f32x4.add(a3, v128.load(bias, 48));
+  }
+  if (rows >= 16) {
+    if (add) {
+      a0 = f32x4.add(v128.load(y), a0);
+      a1 = f32x4.add(v128.load(y, 16), a1);
+      a2 = f32x4.add(v128.load(y, 32), a2);
+      a3 = f32x4.add(v128.load(y, 48), a3);
+    }
+    v128.store(y, a0);
+    v128.store(y, a1, 16);
+    v128.store(y, a2, 32);
+    v128.store(y, a3, 48);
+    return;
+  }
+  storeSome(y, a0, rows, add);
+  storeSome(y + 16, a1, rows - 4, add);
+  storeSome(y + 32, a2, rows - 8, add);
+  storeSome(y + 48, a3, rows - 12, add);
+}
+
+function storeSome(y: usize, v: v128, rows: i32, add: i32): void {
+  if (rows > 0) store<f32>(y, (add ? load<f32>(y) : 0) + f32x4.extract_lane(v, 0));
+  if (rows > 1) store<f32>(y, (add ? load<f32>(y, 4) : 0) + f32x4.extract_lane(v, 1), 4);
+  if (rows > 2) store<f32>(y, (add ? load<f32>(y, 8) : 0) + f32x4.extract_lane(v, 2), 8);
+  if (rows > 3) store<f32>(y, (add ? load<f32>(y, 12) : 0) + f32x4.extract_lane(v, 3), 12);
+}
