@@ -10,8 +10,11 @@ import { allocateArenas } from "./arena-memory.js";
 import { CpuLoadError } from "./errors.js";
 import { loadExactLinear } from "./exact-loading.js";
 import { askForHugePages } from "./huge-pages.js";
+import { instantiate } from "./kernels.js";
 import { clearStaging, loadWeights, weightBytes } from "./loading.js";
 import { cpuExactPacking, cpuPacking } from "./packing.js";
+import type { PackedFacts } from "./quantized-linear.js";
+import { loadQuantizedLinear } from "./quantized-loading.js";
 import { CpuRuntime } from "./runtime.js";
 import { MAX_THREADS } from "./scratch.js";
 import { Team } from "./team.js";
@@ -66,10 +69,15 @@ async function load(request: LoadRequest, options: Required<CpuBackendOptions>):
   try {
     const reader = new TensorReader(checkpoint, weightBytes(spec, checkpoint.tensors), signal, onProgress);
     const site = { spec, stage, regions, memories, team, reader };
-    await loadWeights(site, (target) => loadExactLinear(site, target));
+    const kernels = memories.map((memory) => instantiate(module, memory));
+    const facts = new Map<string, PackedFacts>();
+    await loadWeights(site, async (target) => {
+      if (exact) await loadExactLinear(site, target);
+      else facts.set(target.name, await loadQuantizedLinear(site, target, kernels[target.arena]!));
+    });
     clearStaging(site);
     signal?.throwIfAborted();
-    await team.serve();
+    await team.serve(facts);
     return new CpuRuntime({ plan, spec, regions, memories, team, threads, hugePages: pages });
   } catch (error) {
     await team.end();

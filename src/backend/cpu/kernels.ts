@@ -2,6 +2,8 @@
 // WebAssembly module, one instance per thread and arena. Pointers are byte offsets into the
 // arena; wasm/float-*.ts and wasm/team.ts say what each one does.
 
+import type { QuantizedKernels } from "./quantized-kernels.js";
+
 export interface FloatKernels {
   team_barrier(control: number, threads: number): void;
   team_claim(control: number, count: number): number;
@@ -49,7 +51,10 @@ export interface FloatKernels {
 /** How widen_row and first_non_finite name dtypes. */
 export const ValueKind = { f32: 0, f16: 1, bf16: 2 } as const;
 
+/** Everything that the module exports. */
+export type Kernels = FloatKernels & QuantizedKernels;
+
 /** One instance of the kernels over one arena. */
-export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): FloatKernels {
-  return new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as FloatKernels;
+export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {
+  return new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as Kernels;
 }

@@ -41,7 +41,7 @@ export class LinearGroup {
 
   /** Prepares rows from … to − 1 of the m rows at x for every linear. */
   prepare(x: number, m: number, from: number, to: number): void {
-    for (let i = 0; i < this.linears.length; i++) if (this.#first[i]) this.linears[i]!.prepare(x, m, this.#inputs[i]!, from, to);
+    for (let i = 0; i < this.linears.length; i++) if (this.#first[i]) this.linears[i]!.quantize(x, m, this.#inputs[i]!, from, to);
   }
 
   /** Tiles from … to − 1, counted through all linears, each into its own output. */

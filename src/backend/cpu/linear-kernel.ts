@@ -1,4 +1,5 @@
-// A linear as the step program runs it, whatever its weights look like.
+// A linear as the step program runs it, whatever its weights look like: QuantizedLinear of
+// quantized-linear.ts, or ExactLinear here.
 
 import type { FloatKernels } from "./kernels.js";
 
@@ -7,15 +8,15 @@ export interface LinearKernel {
   readonly tiles: number;
   readonly out: number;
   /**
-   * `null`: apply() reads x itself. Else prepare() makes its input from x, and linears with equal
+   * `null`: apply() reads x itself. Else quantize() makes its input from x, and linears with equal
    * keys that read the same x share the result.
    */
   readonly inputKey: string | null;
-  /** Bytes of the prepared input of m rows. */
+  /** Bytes of the quantised input of m rows. */
   inputBytes(m: number): number;
-  /** Prepares rows rowFrom … rowTo − 1 of m. */
-  prepare(x: number, m: number, activations: number, rowFrom: number, rowTo: number): void;
-  /** y[m, ldy], columns of tiles tileFrom … tileTo − 1. `input`: the prepared one, or x where inputKey is null. */
+  /** Quantises rows rowFrom … rowTo − 1 of m. */
+  quantize(x: number, m: number, activations: number, rowFrom: number, rowTo: number): void;
+  /** y[m, ldy], columns of tiles tileFrom … tileTo − 1. `input`: the quantised one, or x where inputKey is null. */
   apply(input: number, m: number, y: number, ldy: number, tileFrom: number, tileTo: number): void;
 }
 
@@ -43,7 +44,7 @@ export class ExactLinear implements LinearKernel {
     return 0;
   }
 
-  prepare(): void {}
+  quantize(): void {}
 
   apply(x: number, m: number, y: number, ldy: number, tileFrom: number, tileTo: number): void {
     const { weights, bias } = this.#place;

@@ -3,6 +3,7 @@
 
 import { dequantizeColumns } from "./dequantize.js";
 import { ValueKind } from "./kernels.js";
+import { runPack } from "./quantized-packer.js";
 import type { ArenaAccess } from "./step-program.js";
 import type { LoadJob, WorkerStart } from "./worker-messages.js";
 
@@ -21,6 +22,11 @@ export function runLoadJob(job: LoadJob, worker: WorkerStart, arenas: readonly A
       const bytes = job.value === ValueKind.f32 ? 4 : 2;
       const index = kernels.first_non_finite(job.at + from * bytes, to - from, job.value);
       return index < 0 ? -1 : from + index;
+    }
+    case "pack": {
+      const [from, to] = share(job.tileTo - job.tileFrom, worker);
+      const status = runPack(kernels, job.command, job.tileFrom + from, job.tileFrom + to);
+      return status === 0 ? -1 : status;
     }
     case "dequantize": {
       const { format, out, rows } = job;

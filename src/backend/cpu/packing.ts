@@ -6,6 +6,7 @@ import type { LayerSpec, LinearSpec, ModelSpec, NormSpec } from "../../model/spe
 import { cacheTokenBytes } from "./cache-layout.js";
 import { exactRegions, exactStagingBytes, PLAIN_BYTES } from "./exact-layout.js";
 import { activationBytes, quantizedRegions } from "./quantized-layout.js";
+import { packingStagingBytes } from "./quantized-staging.js";
 import { type LinearSizes, scratchRegions } from "./scratch.js";
 
 const WASM_PAGE = 65536;
@@ -82,7 +83,7 @@ function cpuStorage(name: Packing["name"], cacheTypes: readonly CacheType[], siz
 export const cpuPacking: Packing = cpuStorage("cpu", ["f16"], {
   regions: quantizedRegions,
   activationBytes,
-  stagingBytes: exactStagingBytes,
+  stagingBytes: packingStagingBytes,
 });
 
 /** The oracle: everything f32, nothing approximated. */

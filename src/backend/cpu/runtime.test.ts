@@ -57,7 +57,12 @@ describe("the exact path", () => {
         const logits = (await golden(file, `${prompt}.logits_last8`)) as Float32Array;
         const rows = logits.length / runtime.spec.vocabSize;
         const answers = await new TestSequence(runtime).feed(ids, (at) => (at >= ids.length - rows ? { logits: true } : null));
-        expect(worstDifference(answers.map((answer) => answer.logits!), logits)).toBeLessThan(2e-3);
+        expect(
+          worstDifference(
+            answers.map((answer) => answer.logits!),
+            logits,
+          ),
+        ).toBeLessThan(2e-3);
         if (prompt === "prompt3") continue;
         const greedy64 = (await golden(file, `${prompt}.greedy64`)) as Int32Array;
         expect(await new TestSequence(runtime).generate(ids, 64)).toEqual([...greedy64]);

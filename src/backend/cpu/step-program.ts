@@ -7,7 +7,7 @@ import type { StageLayout } from "../../memory/plan.js";
 import { arenaOfLayer, RegionIndex } from "../../memory/regions.js";
 import type { LayerSpec, LinearSpec, ModelSpec } from "../../model/spec.js";
 import { Attention } from "./attention.js";
-import { type FloatKernels, ValueKind } from "./kernels.js";
+import { type FloatKernels, type Kernels, ValueKind } from "./kernels.js";
 import { LinearGroup } from "./linear-group.js";
 import { type LinearKernel, TILE_ROWS } from "./linear-kernel.js";
 import { logitRows, OUTPUT_ROW_BYTES, partialBytes, projectionPlaces, stepTokens, threadPlaces } from "./scratch.js";
@@ -16,7 +16,7 @@ import { stepWords, Task } from "./step-message.js";
 
 /** One arena, as one worker sees it. */
 export interface ArenaAccess {
-  readonly kernels: FloatKernels;
+  readonly kernels: Kernels;
   readonly memory: WebAssembly.Memory;
 }
 

@@ -6,7 +6,7 @@ import { Worker } from "node:worker_threads";
 import { distFile } from "../../paths.js";
 import { CpuRuntimeEndedError } from "./errors.js";
 import { COMMAND_BYTE } from "./step-message.js";
-import type { FromWorker, LoadJob, ToWorker, WorkerStart } from "./worker-messages.js";
+import type { FromWorker, LinearFacts, LoadJob, ToWorker, WorkerStart } from "./worker-messages.js";
 
 interface Waiting {
   missing: number;
@@ -52,8 +52,8 @@ export class Team {
   }
 
   /** From now on the workers take steps instead of jobs. */
-  async serve(): Promise<void> {
-    await this.#all({ kind: "serve" });
+  async serve(facts: LinearFacts): Promise<void> {
+    await this.#all({ kind: "serve", facts });
   }
 
   /** Runs what the control block says, and resolves when every thread has done it. */

@@ -41,6 +41,10 @@ export class TensorReader {
     return tensor;
   }
 
+  get tensors(): ReadonlyMap<string, TensorInfo> {
+    return this.#checkpoint.tensors;
+  }
+
   dtype(name: string): Dtype {
     return this.#get(name).dtype;
   }

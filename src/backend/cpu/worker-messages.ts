@@ -5,6 +5,8 @@
 import type { RunShape } from "../../memory/packing.js";
 import type { StageLayout } from "../../memory/plan.js";
 import type { GptqFormat, ModelSpec } from "../../model/spec.js";
+import type { PackedFacts } from "./quantized-linear.js";
+import type { PackCommand } from "./quantized-packer.js";
 
 /** Given to every worker when it starts. */
 export interface WorkerStart {
@@ -40,13 +42,18 @@ export type LoadJob =
       gIdx: number;
       to: number;
     }
+  /** Tiles tileFrom … tileTo − 1 of a quantised linear; answers with the lowest status that is not 0, or −1. */
+  | { kind: "pack"; arena: number; command: PackCommand; tileFrom: number; tileTo: number }
   /** Looks for infinities and NaN; answers with the lowest index or −1. */
   | { kind: "check"; arena: number; at: number; count: number; value: number };
+
+/** What loading found in the quantised linears, by the name of their regions. */
+export type LinearFacts = ReadonlyMap<string, PackedFacts>;
 
 export type ToWorker =
   | { kind: "job"; job: LoadJob }
   /** Loading is over: serve steps until the `end` command. */
-  | { kind: "serve" };
+  | { kind: "serve"; facts: LinearFacts };
 
 export type FromWorker =
   | { kind: "ready" }

@@ -7,8 +7,9 @@ import type { LinearSpec } from "../../model/spec.js";
 import { instantiate, ValueKind } from "./kernels.js";
 import { ExactLinear, type LinearKernel } from "./linear-kernel.js";
 import { runLoadJob } from "./load-jobs.js";
+import { QuantizedLinear } from "./quantized-linear.js";
 import { type ArenaAccess, StepProgram } from "./step-program.js";
-import type { FromWorker, ToWorker, WorkerStart } from "./worker-messages.js";
+import type { FromWorker, LinearFacts, ToWorker, WorkerStart } from "./worker-messages.js";
 
 const port = parentPort;
 if (!port) throw new Error("the CPU backend starts this file as a worker thread");
@@ -21,7 +22,7 @@ const say = (message: FromWorker) => port.postMessage(message);
 port.on("message", (message: ToWorker) => {
   try {
     if (message.kind === "job") say({ kind: "jobDone", result: runLoadJob(message.job, start, arenas) });
-    else serve();
+    else serve(message.facts);
   } catch (error) {
     fail(error);
   }
@@ -29,12 +30,12 @@ port.on("message", (message: ToWorker) => {
 say({ kind: "ready" });
 
 /** Runs steps until the thread is ended from outside. It sleeps between steps and hears no messages. */
-function serve(): never {
+function serve(facts: LinearFacts): never {
   const program = new StepProgram({
     ...start,
     arenas,
-    linear,
-    embed: embedder(),
+    linear: (name, spec, arena) => linear(name, spec, arena, facts),
+    embed: embedder(facts),
   });
   say({ kind: "jobDone", result: 0 });
   const control = regions.get("scratch.control", 0).offset;
@@ -45,14 +46,18 @@ function serve(): never {
   }
 }
 
-function linear(name: string, spec: LinearSpec, arena: number): LinearKernel {
+function linear(name: string, spec: LinearSpec, arena: number, facts: LinearFacts): LinearKernel {
+  const { kernels, memory } = arenas[arena]!;
   const weights = regions.get(`${name}.weights`, arena).offset;
   const bias = regions.find(`${name}.bias`, arena)?.offset ?? 0;
-  return new ExactLinear(arenas[arena]!.kernels, spec, { weights, bias });
+  const found = facts.get(name);
+  if (!found) return new ExactLinear(kernels, spec, { weights, bias });
+  const permutation = regions.find(`${name}.permutation`, arena)?.offset ?? 0;
+  return new QuantizedLinear(kernels, memory, spec, { weights, permutation, bias }, found);
 }
 
 /** Embedding rows: as the checkpoint has them, or, tied, from the head's weights. */
-function embedder(): (id: number, to: number) => void {
+function embedder(facts: LinearFacts): (id: number, to: number) => void {
   const { spec } = start;
   const size = spec.hiddenSize;
   const rows = regions.find("embedding.rows");
@@ -63,8 +68,11 @@ function embedder(): (id: number, to: number) => void {
     return (id, to) => kernels.widen_row(rows.offset + id * bytes, to, size, kind);
   }
   const weights = regions.get("embedding.weights");
-  const { kernels } = arenas[weights.arena]!;
-  return (id, to) => kernels.widen_row(weights.offset + id * size * 4, to, size, ValueKind.f32);
+  const found = facts.get("embedding");
+  const { kernels, memory } = arenas[weights.arena]!;
+  if (!found) return (id, to) => kernels.widen_row(weights.offset + id * size * 4, to, size, ValueKind.f32);
+  const head = new QuantizedLinear(kernels, memory, spec.head, { weights: weights.offset, permutation: 0, bias: 0 }, found);
+  return (id, to) => head.gatherRow(id, to);
 }
 
 function fail(error: unknown): void {
