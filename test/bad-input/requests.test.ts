@@ -60,7 +60,8 @@ describe("a loaded model refuses", () => {
 
 describe("planning and loading refuse", () => {
   const wishes: [string, string, LoadOptions][] = [
-    ["a context larger than memory holds", "PLAN_DOES_NOT_FIT", { ctx: 512, cpuMemory: 2 ** 20 }],
+    ["a cap that not even the engine fits", "PLAN_NO_DEVICE", { ctx: 512, cpuMemory: 2 ** 20 }],
+    ["a cache larger than the cap", "PLAN_DOES_NOT_FIT", { ctx: 512, cpuMemory: "1GiB", cacheTokens: 2 ** 24 }],
     ["a context larger than the model's", "PLAN_CONTEXT_ABOVE_MODEL_LIMIT", { ctx: 1024 }],
     ["a context of 0", "USAGE", { ctx: 0 }],
     ["a context that is not whole", "USAGE", { ctx: 100.5 }],
@@ -84,10 +85,22 @@ describe("planning and loading refuse", () => {
     expect(await codeOf(() => loadModel(checkpoint.folder, { ctx: 256, ...options }))).toBe("USAGE");
   });
 
-  it("a model without a tokenizer", async () => {
+  it("a context larger than memory holds", async () => {
+    using other = new SpoiledCheckpoint();
+    other.config({ max_position_embeddings: 2 ** 24 });
+    const options = { ctx: 2 ** 24, cpuMemory: "1GiB" };
+    for (const ask of [() => plan(other.folder, options), () => loadModel(other.folder, options)]) {
+      await expect(ask()).rejects.toMatchObject({ code: "PLAN_DOES_NOT_FIT", details: { device: "cpu", cap: 2 ** 30 } });
+    }
+  });
+
+  it("text for a model without a tokenizer, which runs on ids all the same", async () => {
     using other = new SpoiledCheckpoint();
     other.remove("tokenizer.json");
-    expect(await codeOf(() => loadModel(other.folder, { ctx: 256 }))).toBe("TOKENIZER");
+    await using model = await loadModel(other.folder, { ctx: 256 });
+    const requests = [() => model.generate("hello").result, () => model.tokenize("hello"), () => model.detokenize([5])];
+    for (const ask of requests) expect(await codeOf(ask)).toBe("TOKENIZER");
+    expect((await model.generate([1, 2, 3], { maxTokens: 2, ignoreEos: true }).result).ids).toHaveLength(2);
   });
 
   it("a model whose tokenizer is damaged", async () => {
