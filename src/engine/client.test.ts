@@ -91,6 +91,12 @@ describe("a model over a link", () => {
     await expect(generation.result).rejects.toMatchObject({ code: "USAGE", hint: "write one", details: { at: 3 } });
   });
 
+  it("refuses an option that cannot cross, and holds nothing for it", async () => {
+    const { model, link } = await load();
+    await expect(model.generate("go", { stop: (() => "x") as unknown as string }).result).rejects.toBeInstanceOf(UsageError);
+    expect(link.held()).toBe(false);
+  });
+
   it("answers the smaller questions", async () => {
     const { model } = await load();
     expect(await model.tokenize("ab")).toEqual([97, 98]);

@@ -14,7 +14,7 @@ import { Connection } from "./connection.js";
 import { ModelDisposedError } from "./errors.js";
 import type { EngineLink } from "./link.js";
 import type { ChatMessage, GenerateOptions, Generation, LoadOptions, Model, ModelInfo, PlanOptions } from "./model.js";
-import { checkAnswerOptions, checkLoadOptions, checkPlanOptions, idsOf, messagesOf } from "./options.js";
+import { checkAnswerOptions, checkLoadOptions, checkPlanOptions, idsOf, known, messagesOf } from "./options.js";
 import { startProcess } from "./process-link.js";
 import type { ChatCall, EngineOptions, GenerateCall } from "./protocol.js";
 import { startThread } from "./thread-link.js";
@@ -104,7 +104,7 @@ class LoadedModel implements Model {
   async tokenize(text: string, options: { addBos?: boolean; parseSpecial?: boolean } = {}): Promise<number[]> {
     this.#assertUsable();
     if (typeof text !== "string") throw new UsageError(`${String(text)} is not a text to tokenize`, { expected: "a string" });
-    const { addBos = false, parseSpecial = false } = options;
+    const { addBos = false, parseSpecial = false } = known("tokenize", options, { addBos: true, parseSpecial: true });
     return Array.from(await this.#connection.call({ op: "tokenize", text, addBos, parseSpecial }).reply);
   }
 
@@ -120,7 +120,7 @@ class LoadedModel implements Model {
 
   async logits(ids: readonly number[], options: { last?: number; signal?: AbortSignal } = {}): Promise<Float32Array[]> {
     this.#assertUsable();
-    const { last = 1, signal } = options;
+    const { last = 1, signal } = known("logits", options, { last: true, signal: true });
     const rows: Float32Array[] = [];
     const onRow = (row: Float32Array) => void rows.push(row);
     await this.#connection.call({ op: "logits", ids: idsOf(ids, "ids"), last }, { signal, onRow }).reply;
@@ -129,7 +129,8 @@ class LoadedModel implements Model {
 
   async logprobs(ids: readonly number[], options: { signal?: AbortSignal } = {}): Promise<Float32Array> {
     this.#assertUsable();
-    return this.#connection.call({ op: "logprobs", ids: idsOf(ids, "ids") }, { signal: options.signal }).reply;
+    const { signal } = known("logprobs", options, { signal: true });
+    return this.#connection.call({ op: "logprobs", ids: idsOf(ids, "ids") }, { signal }).reply;
   }
 
   dispose(): Promise<void> {

@@ -2,6 +2,7 @@
 // when the engine ends. A caller's AbortSignal rejects its call at once, with `signal.reason`;
 // the engine is told, and the call stays known here until the engine says that it has freed it.
 
+import { UsageError } from "../errors.js";
 import { EngineDiedError, type EngineEnd } from "./errors.js";
 import type { EngineLink } from "./link.js";
 import type { Call, FromEngine, Replies } from "./protocol.js";
@@ -89,7 +90,15 @@ export class Connection {
     this.#entries.set(id, entry);
     this.#holdWhileBusy();
     signal?.addEventListener("abort", abort, { once: true });
-    this.#link.send({ type: "call", id, call });
+    try {
+      this.#link.send({ type: "call", id, call });
+    } catch (error) {
+      // Structured clone refuses functions and the like, which only an option can hold.
+      entry.reject(
+        new UsageError(`an option cannot be sent to the engine: ${(error as Error).message}`, { expected: "plain values" }),
+      );
+      entry.released();
+    }
     return { reply: reply as Promise<Replies[C["op"]]>, cancel };
   }
 

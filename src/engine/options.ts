@@ -3,6 +3,7 @@
 // values may be is for those to say who use them (planning, sampling, the scheduler).
 
 import { UsageError } from "../errors.js";
+import { nearestName } from "../sampling/nearest-name.js";
 import type { ChatMessage, GenerateOptions, LoadOptions, PlanOptions } from "./model.js";
 import type { AnswerOptions, EngineOptions } from "./protocol.js";
 
@@ -50,6 +51,8 @@ const ANSWER_OPTIONS: Names<AnswerOptions> = {
   addBos: true,
 };
 
+const MESSAGE_FIELDS: Names<ChatMessage> = { role: true, content: true };
+
 /** Splits LoadOptions into what crosses to the engine and what stays here. */
 export function checkLoadOptions(options: LoadOptions): {
   readonly engineOptions: EngineOptions;
@@ -85,7 +88,7 @@ export function idsOf(ids: readonly number[], name: string): Int32Array {
   return Int32Array.from(ids);
 }
 
-/** The role and content of each message: other fields do not cross. */
+/** Messages as they cross: role and content, nothing else, as no template would get more. */
 export function messagesOf(messages: readonly ChatMessage[]): ChatMessage[] {
   if (!Array.isArray(messages) || messages.length === 0)
     throw new UsageError("there are no messages", { expected: `an array such as [{ role: "user", content: "…" }]` });
@@ -95,14 +98,18 @@ export function messagesOf(messages: readonly ChatMessage[]): ChatMessage[] {
       throw new UsageError(`messages[${index}] has no role and content of text`, {
         expected: `{ role: "user", content: "…" }`,
       });
+    known(`messages[${index}]`, message, MESSAGE_FIELDS);
     return { role, content };
   });
 }
 
 /** @throws {UsageError} naming the first option that is none */
-function known<T extends object>(call: string, options: T, names: Readonly<Record<string, true>>): T {
+export function known<T extends object>(call: string, options: T, names: Readonly<Record<string, true>>): T {
   const wrong = Object.keys(options).find((key) => !Object.hasOwn(names, key));
-  if (wrong !== undefined)
-    throw new UsageError(`${call} has no option "${wrong}"`, { expected: `some of ${Object.keys(names).join(", ")}` });
-  return options;
+  if (wrong === undefined) return options;
+  const nearest = nearestName(wrong, Object.keys(names));
+  throw new UsageError(`${call} has no option "${wrong}"`, {
+    hint: nearest ? `did you mean ${nearest}?` : `its options are ${Object.keys(names).join(", ")}`,
+    details: { option: wrong, nearest },
+  });
 }
