@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { expectedIds, force, letters, lettersOf, promptOf } from "../../test/support/fake-answers.js";
+import { expectedIds, force, lettersOf, promptOf } from "../../test/support/fake-answers.js";
 import { expectAllFree, setUp } from "../../test/support/fake-generation.js";
 import { SamplingParameterError } from "../sampling/errors.js";
 import { GREEDY } from "../sampling/parameters.js";
@@ -194,6 +194,7 @@ describe("generate", () => {
     ["a temperature below 0", { ids: [1], options: { temperature: -1 } }, SamplingParameterError, /temperature/],
     ["no tokens at all", { ids: [1], options: { maxTokens: 0 } }, GenerationOptionError, /maxTokens cannot be 0/],
     ["an empty stop string", { ids: [1], options: { stop: ["a", ""] } }, GenerationOptionError, /stop cannot be/],
+    ["half a character as a stop string", { ids: [1], options: { stop: "\ud83d" } }, GenerationOptionError, /stop cannot be/],
     ["a fractional seed", { ids: [1], options: { seed: 0.5 } }, GenerationOptionError, /seed/],
     [
       "an unknown option",

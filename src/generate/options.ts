@@ -26,13 +26,14 @@ interface Rule {
 }
 
 const isWhole = (value: unknown, least: number): boolean => Number.isSafeInteger(value) && (value as number) >= least;
-const isStop = (value: unknown): boolean => typeof value === "string" && value !== "";
+// Half of a surrogate pair could only match by cutting a character in two.
+const isStop = (value: unknown): boolean => typeof value === "string" && value !== "" && !/\p{Surrogate}/u.test(value);
 
 const OWN_RULES: Readonly<Record<OwnOption, Rule>> = {
   maxTokens: { expected: "a whole number of at least 1", accepts: (value) => isWhole(value, 1) },
   seed: { expected: "a whole number from 0 to 2^53 - 1", accepts: (value) => isWhole(value, 0) },
   stop: {
-    expected: "a string or a list of strings, none empty",
+    expected: "a string or a list of strings, none empty, each whole characters",
     accepts: (value) => isStop(value) || (Array.isArray(value) && value.every(isStop)),
   },
   stopIds: { expected: "a list of token ids", accepts: (value) => Array.isArray(value) && value.every((id) => isWhole(id, 0)) },

@@ -16,8 +16,9 @@ interface State {
 export class StopStrings {
   readonly #root: State;
   #state: State;
-  /** Text not handed out yet; the first `#skip` code units of the first piece have been. */
-  readonly #held: string[] = [];
+  /** Pieces of text not handed out yet begin at piece `#first`, code unit `#skip`. */
+  #held: string[] = [];
+  #first = 0;
   #skip = 0;
   #heldLength = 0;
   #stopped = false;
@@ -63,23 +64,25 @@ export class StopStrings {
     this.#heldLength += text.length;
   }
 
-  /** Takes `length` code units from the front. Pieces are looked at once each, however many pushes hold them. */
+  /** Takes `length` code units from the front. Every piece is looked at once, however many pushes held it back. */
   #handOut(length: number): string {
     this.#heldLength -= length;
     const out: string[] = [];
-    let pieces = 0;
     for (let left = length; left > 0; ) {
-      const piece = this.#held[pieces]!;
+      const piece = this.#held[this.#first]!;
       const end = Math.min(piece.length, this.#skip + left);
       out.push(piece.slice(this.#skip, end));
       left -= end - this.#skip;
       this.#skip = end;
       if (end === piece.length) {
-        pieces++;
+        this.#first++;
         this.#skip = 0;
       }
     }
-    this.#held.splice(0, pieces);
+    if (2 * this.#first >= this.#held.length) {
+      this.#held = this.#held.slice(this.#first); // at most as many as have just left
+      this.#first = 0;
+    }
     return out.join("");
   }
 }
