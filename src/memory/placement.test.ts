@@ -52,7 +52,7 @@ function entriesOf(devices: number, caps: fc.Arbitrary<number>): fc.Arbitrary<Pl
   return fc.tuple(cards, list, fc.boolean()).map(([ids, entries, shared]) =>
     entries.map(({ cap, baseline }, index) => {
       const card = shared ? ids[index]! : String(index);
-      const first = shared ? ids.indexOf(card) : index;
+      const first = shared ? (ids as string[]).indexOf(card) : index;
       return { cap, baseline: entries[first]?.baseline ?? baseline, card };
     }),
   );
