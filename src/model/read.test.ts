@@ -73,20 +73,20 @@ describe("readModel on the fixtures", () => {
 });
 
 describe("readModel on every kind of checkpoint", () => {
-  const base = { ...smallLlama, layers: 3 };
+  const base = { ...smallLlama, layers: 3, hidden: 64, headDim: 16, intermediate: 96 };
   const variants: [string, Partial<SyntheticModel>][] = [
     ["llama", {}],
     ["llama without grouped heads", { kvHeads: 4 }],
     ["llama with biases everywhere", { attentionBias: true, mlpBias: true }],
     ["llama, tied", { tied: true }],
-    ["llama with large heads", { headDim: 64 }],
+    ["llama with large heads", { headDim: 32 }],
     ["llama in shards", { shards: 4 }],
     ["mistral", { architecture: "mistral", window: 64 }],
-    ["mistral without a window, large heads", { architecture: "mistral", headDim: 48 }],
+    ["mistral without a window, large heads", { architecture: "mistral", headDim: 24 }],
     ["mistral without grouped heads", { architecture: "mistral", kvHeads: 4 }],
     ["qwen2", { architecture: "qwen2", tied: true }],
     ["qwen2 with windows above", { architecture: "qwen2", window: 32, firstWindowedLayer: 1 }],
-    ["qwen3", { architecture: "qwen3", headDim: 64 }],
+    ["qwen3", { architecture: "qwen3", headDim: 32 }],
     ["qwen3 with biases and windows", { architecture: "qwen3", attentionBias: true, window: 32, firstWindowedLayer: 2 }],
     ["linear RoPE", { rope: { type: "linear", theta: 10_000, factor: 2 } }],
     ["dynamic RoPE", { rope: { type: "dynamic", theta: 10_000, factor: 2, maxPositions: 512 } }],
@@ -136,9 +136,9 @@ describe("readModel on every kind of checkpoint", () => {
     ["bf16", { weights: { ...plainWeights, dtype: "bf16" } }, { kind: "plain", dtype: "bf16" }],
     ["2 bits", { weights: { ...gptqWeights, bits: 2 } }, gptq({ bits: 2 })],
     ["3 bits, zeros as they are", { weights: { ...gptqWeights, bits: 3, zeros: "v2" } }, gptq({ bits: 3, zeros: "v2" })],
-    ["8 bits, one group", { weights: { ...gptqWeights, bits: 8, groupSize: -1 } }, gptq({ bits: 8, groupSize: 128 })],
+    ["8 bits, one group", { weights: { ...gptqWeights, bits: 8, groupSize: -1 } }, gptq({ bits: 8, groupSize: 64 })],
     ["groups that do not divide the input", { weights: { ...gptqWeights, groupSize: 40 } }, gptq({ groupSize: 40 })],
-    ["groups larger than the input", { weights: { ...gptqWeights, groupSize: 1024 } }, gptq({ groupSize: 128 })],
+    ["groups larger than the input", { weights: { ...gptqWeights, groupSize: 1024 } }, gptq({ groupSize: 64 })],
     ["act-order", { weights: { ...gptqWeights, order: "act-order" } }, gptq({ gIdx: true })],
     ["a sequential g_idx", { weights: { ...gptqWeights, order: "sequential" } }, gptq({ gIdx: true })],
     ["f32 scales", { weights: { ...gptqWeights, scaleDtype: "f32" } }, gptq({ scaleDtype: "f32" })],

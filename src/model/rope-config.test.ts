@@ -101,13 +101,13 @@ describe("readRope", () => {
     ],
     [
       "yarn with two mscales",
-      { rope_scaling: { type: "yarn", factor: 40, original_max_position_embeddings: 4096, mscale: 0.707, mscale_all_dim: 1.2 } },
+      { rope_scaling: { type: "yarn", factor: 40, original_max_position_embeddings: 4096, mscale: 0.75, mscale_all_dim: 1.2 } },
       {
         ...yarn,
         theta: 10_000,
         factor: 40,
         originalContext: 4096,
-        attentionFactor: (0.1 * 0.707 * Math.log(40) + 1) / (0.1 * 1.2 * Math.log(40) + 1),
+        attentionFactor: (0.1 * 0.75 * Math.log(40) + 1) / (0.1 * 1.2 * Math.log(40) + 1),
       },
       163840,
     ],
