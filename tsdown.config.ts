@@ -10,6 +10,8 @@ export default defineConfig({
     "engine/child": "src/engine/child.ts",
     "engine/thread": "src/engine/thread.ts",
     "backend/cpu/worker": "src/backend/cpu/worker.ts",
+    // Tests for machines with a GPU; not in the npm package.
+    "gpu/kernel-checks": "test/gpu/kernel-checks.ts",
   },
   format: "esm",
   platform: "node",

@@ -1,0 +1,346 @@
+// Attention over the paged KV cache: softmax(q k^T / sqrt(dim)) v, causal, optionally windowed.
+//
+// Strategy   One warp works on 16 rows of queries against 16 keys at a time, straight from global
+//            memory into the fragments of mma.m16n8k16, without shared memory or transposes:
+//            the sum over dims and the order of output columns may be permuted freely, so a lane
+//            always loads 16 consecutive bytes of one token (see the fragments below). Online
+//            softmax in fp32, probabilities as fp16 for the second product, fp32 accumulators.
+//   decode   The rows are the query heads that share a KV head (grouped queries read K and V
+//            once). Keys are split over blocks and, inside, over four warps; parts are merged in
+//            the order of the warps, then of the splits (attention_combine): no atomics.
+//   prefill  The rows are 16 consecutive tokens of one sequence and head; four warps take 64.
+// Layout     k, v: [page][kv_head][256][dim] f16; q, y: [m][heads][dim] f16
+// Limits     dim % 8 == 0, dim <= 256 (padded to a multiple of 64 in registers)
+// Reference  attention_ref
+//
+// Fragments, g = lane / 4, t = lane % 4. Scores, for 32 dims d0 and mma j = 0, 1:
+//   a: q[row g | g + 8][d0 + 8 t + 4 j + {0,1 | 2,3}]     b: k[key g][the same dims]
+// Output, for 64 dims d0 and column tile e = 0..7:
+//   a: p[row g | g + 8][key 2t, 2t+1 | 2t+8, 2t+9]        b: v[those keys][d0 + 8 g + e]
+#include "common.cuh"
+
+namespace exllama {
+
+struct AttentionParams {
+  const __half* q;          // [m, heads, dim]
+  const __half* k_cache;
+  const __half* v_cache;
+  __half* y;                // [m, heads, dim]
+  float* partial;           // decode: [m, heads, splits, dim + 2]: sums, then maximum and total
+  const int32_t* positions; // [m]; -1: an idle row
+  const int32_t* sequence;  // [m] row of the page table
+  const int32_t* pages;     // [sequences, max_pages]
+  const int2* tiles;        // prefill: first row and rows (<= 64) of each tile, all of one sequence
+  int32_t heads, kv_heads, dim, max_pages;
+  int32_t window;           // 0: none
+  int32_t splits;
+  float scale;              // log2(e) / sqrt(dim)
+  int32_t unused;
+};
+static_assert(sizeof(AttentionParams) == 104);
+
+constexpr int kAttentionWarps = 4;
+
+/// A 16-row tile of queries against a range of keys.
+template <int kBlocks>  // of 64 dims
+struct Rows {
+  static constexpr bool kKeepQ = kBlocks < 4;  // 256 dims: no registers left, q is read again (from L1)
+  uint4 q[kKeepQ ? 2 * kBlocks : 1][2];        // [32 dims][row g | g + 8]
+  const __half* q_row[2];         // rows g and g + 8, or null
+  float out[kBlocks][8][4];       // [64 dims][column tile][c]
+  float highest[2], total[2];     // rows g and g + 8
+  int position[2];                // of each row; -1: not there
+
+  __device__ __forceinline__ void begin() {
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b)
+#pragma unroll
+      for (int e = 0; e < 8; ++e)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) out[b][e][i] = 0.f;
+    highest[0] = highest[1] = -INFINITY;
+    total[0] = total[1] = 0.f;
+  }
+
+  __device__ __forceinline__ uint4 read_q(int which, int b, int dim, int t) const {
+    const int d = 32 * b + 8 * t;
+    return q_row[which] != nullptr && d < dim ? *reinterpret_cast<const uint4*>(q_row[which] + d) : make_uint4(0, 0, 0, 0);
+  }
+
+  __device__ __forceinline__ void load_q(int which, const __half* row, int dim, int t) {
+    q_row[which] = row;
+    if constexpr (kKeepQ) {
+#pragma unroll
+      for (int b = 0; b < 2 * kBlocks; ++b) q[b][which] = read_q(which, b, dim, t);
+    }
+  }
+
+  /// Keys key0 .. key0 + 15 of one page; `k`, `v` point at the first one's dims.
+  __device__ __forceinline__ void step(const __half* k, const __half* v, int key0, int last_key, int window, int dim, float scale, int g, int t) {
+    float s[2][4] = {};
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+      const int key = key0 + 8 * n + g;
+#pragma unroll
+      for (int b = 0; b < 2 * kBlocks; ++b) {
+        const int d = 32 * b + 8 * t;
+        if (32 * b >= dim) break;
+        const uint4 w = key <= last_key && d < dim ? *reinterpret_cast<const uint4*>(k + size_t(8 * n + g) * dim + d) : make_uint4(0, 0, 0, 0);
+        const uint4 upper = kKeepQ ? q[kKeepQ ? b : 0][0] : read_q(0, b, dim, t), lower = kKeepQ ? q[kKeepQ ? b : 0][1] : read_q(1, b, dim, t);
+        const uint32_t a0[4] = {upper.x, lower.x, upper.y, lower.y}, b0[2] = {w.x, w.y};
+        const uint32_t a1[4] = {upper.z, lower.z, upper.w, lower.w}, b1[2] = {w.z, w.w};
+        mma_16x8x16(s[n], a0, b0);
+        mma_16x8x16(s[n], a1, b1);
+      }
+    }
+    uint32_t p[4];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {  // rows g, g + 8
+      float best = highest[h];
+#pragma unroll
+      for (int n = 0; n < 2; ++n)
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int key = key0 + 8 * n + 2 * t + i;
+          const bool seen = key <= position[h] && (window == 0 || key > position[h] - window);
+          float& score = s[n][2 * h + i];
+          score = seen ? score * scale : -INFINITY;
+          best = fmaxf(best, score);
+        }
+      best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 1));
+      best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 2));
+      const float base = best == -INFINITY ? 0.f : best;
+      const float shrink = exp2f(highest[h] - base);
+      highest[h] = best;
+      float sum = 0.f;
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+        const __half2 pair = __floats2half2_rn(exp2f(s[n][2 * h] - base), exp2f(s[n][2 * h + 1] - base));
+        const float2 rounded = __half22float2(pair);
+        sum += rounded.x + rounded.y;
+        p[h + 2 * n] = *reinterpret_cast<const uint32_t*>(&pair);
+      }
+      sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+      sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+      total[h] = total[h] * shrink + sum;
+#pragma unroll
+      for (int b = 0; b < kBlocks; ++b)
+#pragma unroll
+        for (int e = 0; e < 8; ++e) {
+          out[b][e][2 * h] *= shrink;
+          out[b][e][2 * h + 1] *= shrink;
+        }
+    }
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b) {
+      const int d = 64 * b + 8 * g;
+      uint4 w[4];  // keys 2t, 2t+1, 2t+8, 2t+9
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int inside = 2 * t + (i & 1) + 8 * (i >> 1);
+        w[i] = key0 + inside <= last_key && d < dim ? *reinterpret_cast<const uint4*>(v + size_t(inside) * dim + d) : make_uint4(0, 0, 0, 0);
+      }
+#pragma unroll
+      for (int e = 0; e < 8; ++e) {
+        const uint32_t select = e & 1 ? 0x7632 : 0x5410;
+        const uint32_t fragment[2] = {__byte_perm(word(w[0], e / 2), word(w[1], e / 2), select), __byte_perm(word(w[2], e / 2), word(w[3], e / 2), select)};
+        mma_16x8x16(out[b][e], p, fragment);
+      }
+    }
+  }
+
+ private:
+  __device__ __forceinline__ static uint32_t word(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
+};
+
+/// First token of the page that holds `key`, in elements.
+__device__ __forceinline__ size_t page_base(const AttentionParams& p, const int32_t* pages, int key, int kv_head) {
+  return ((size_t(pages[key / kPageTokens]) * p.kv_heads + kv_head) * kPageTokens + key % kPageTokens) * p.dim;
+}
+
+template <int kBlocks>
+__device__ __forceinline__ void decode_body(const AttentionParams& p) {
+  extern __shared__ float merged[];  // [warps][16][64 kBlocks + 2]
+  constexpr int kRow = 64 * kBlocks + 2;
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+  const int group = p.heads / p.kv_heads, tiles = (group + 15) / 16;
+  const int kv_head = blockIdx.y / tiles, head0 = kv_head * group + blockIdx.y % tiles * 16, rows = min(16, kv_head * group + group - head0);
+  const int row = blockIdx.z, split = blockIdx.x;
+  allow_next();
+  wait_previous();
+  const int position = p.positions[row];
+  if (position < 0) return;
+
+  const int first = p.window == 0 ? 0 : max(0, position + 1 - p.window) / 16 * 16;
+  const int per_split = ((position + 1 - first + p.splits - 1) / p.splits + 63) / 64 * 64;
+  const int begin = first + split * per_split, end = min(begin + per_split, position + 1);
+  if (begin >= end) return;  // attention_combine counts the splits in the same way
+
+  Rows<kBlocks> tile;
+  tile.begin();
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const bool there = g + 8 * h < rows;
+    tile.position[h] = there ? position : -1;
+    tile.load_q(h, there ? p.q + (size_t(row) * p.heads + head0 + g + 8 * h) * p.dim : nullptr, p.dim, t);
+  }
+  const int32_t* pages = p.pages + size_t(p.sequence[row]) * p.max_pages;
+  for (int key = begin + 16 * warp; key < end; key += 16 * kAttentionWarps) {
+    const size_t base = page_base(p, pages, key, kv_head);
+    tile.step(p.k_cache + base, p.v_cache + base, key, end - 1, p.window, p.dim, p.scale, g, t);
+  }
+
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    float* to = merged + (warp * 16 + g + 8 * h) * kRow;
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b)
+#pragma unroll
+      for (int e = 0; e < 8; ++e) {
+        to[64 * b + 16 * t + e] = tile.out[b][e][2 * h];
+        to[64 * b + 16 * t + 8 + e] = tile.out[b][e][2 * h + 1];
+      }
+    if (t == 0) to[kRow - 2] = tile.highest[h], to[kRow - 1] = tile.total[h];
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < rows * p.dim; i += kAttentionWarps * kWarp) {
+    const int r = i / p.dim, d = i % p.dim;
+    float best = -INFINITY, sum = 0.f, total = 0.f;
+#pragma unroll
+    for (int w = 0; w < kAttentionWarps; ++w) best = fmaxf(best, merged[(w * 16 + r) * kRow + kRow - 2]);
+#pragma unroll
+    for (int w = 0; w < kAttentionWarps; ++w) {
+      const float* from = merged + (w * 16 + r) * kRow;
+      const float share = exp2f(from[kRow - 2] - best);
+      sum += share * from[d];
+      total += share * from[kRow - 1];
+    }
+    float* to = p.partial + ((size_t(row) * p.heads + head0 + r) * p.splits + split) * (p.dim + 2);
+    to[d] = sum;
+    if (d == 0) to[p.dim] = best, to[p.dim + 1] = total;
+  }
+}
+
+template <int kBlocks>
+__device__ __forceinline__ void prefill_body(const AttentionParams& p) {
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+  const int head = blockIdx.y, kv_head = head / (p.heads / p.kv_heads);
+  allow_next();
+  wait_previous();
+  // The longest tiles first: they decide when the kernel ends.
+  const int2 span = p.tiles[gridDim.x - 1 - blockIdx.x];
+  const int row0 = span.x + 16 * warp, rows = min(16, span.y - 16 * warp);
+  if (rows <= 0) return;
+  const int first_position = p.positions[row0], last_position = p.positions[row0 + rows - 1];
+
+  Rows<kBlocks> tile;
+  tile.begin();
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const bool there = g + 8 * h < rows;
+    tile.position[h] = there ? p.positions[row0 + g + 8 * h] : -1;
+    tile.load_q(h, there ? p.q + (size_t(row0 + g + 8 * h) * p.heads + head) * p.dim : nullptr, p.dim, t);
+  }
+  const int32_t* pages = p.pages + size_t(p.sequence[row0]) * p.max_pages;
+  const int first = p.window == 0 ? 0 : max(0, first_position + 1 - p.window) / 16 * 16;
+  for (int key = first; key <= last_position; key += 16) {
+    const size_t base = page_base(p, pages, key, kv_head);
+    tile.step(p.k_cache + base, p.v_cache + base, key, last_position, p.window, p.dim, p.scale, g, t);
+  }
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    if (g + 8 * h >= rows) continue;
+    __half* y = p.y + (size_t(row0 + g + 8 * h) * p.heads + head) * p.dim;
+    const float inverse = 1.f / tile.total[h];
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b)
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        const int d = 64 * b + 16 * t + 8 * c;
+        if (d >= p.dim) continue;
+        __half2 v[4];
+#pragma unroll
+        for (int e = 0; e < 4; ++e) v[e] = __floats2half2_rn(tile.out[b][2 * e][2 * h + c] * inverse, tile.out[b][2 * e + 1][2 * h + c] * inverse);
+        *reinterpret_cast<uint4*>(y + d) = *reinterpret_cast<uint4*>(v);
+      }
+  }
+}
+
+}  // namespace exllama
+
+// decode: grid (splits, kv_heads * ceil(group / 16), m), block 128, 4 * 16 * (64 blocks + 2) * 4
+// bytes of dynamic shared memory. prefill: grid (tiles, heads), block 128.
+#define EXLLAMA_ATTENTION(BLOCKS)                                                                                           \
+  extern "C" __global__ void __launch_bounds__(128) attention_decode_##BLOCKS(const __grid_constant__ exllama::AttentionParams p) { \
+    exllama::decode_body<BLOCKS>(p);                                                                                        \
+  }                                                                                                                         \
+  extern "C" __global__ void __launch_bounds__(128) attention_prefill_##BLOCKS(const __grid_constant__ exllama::AttentionParams p) { \
+    exllama::prefill_body<BLOCKS>(p);                                                                                       \
+  }
+EXLLAMA_ATTENTION(1)
+EXLLAMA_ATTENTION(2)
+EXLLAMA_ATTENTION(3)
+EXLLAMA_ATTENTION(4)
+
+/// Merges the splits of decode in their order. grid (heads, m), block 128.
+extern "C" __global__ void __launch_bounds__(128) attention_combine(const __grid_constant__ exllama::AttentionParams p) {
+  const int head = blockIdx.x, row = blockIdx.y;
+  exllama::allow_next();
+  exllama::wait_previous();
+  const int position = p.positions[row];
+  if (position < 0) return;
+  const int first = p.window == 0 ? 0 : max(0, position + 1 - p.window) / 16 * 16;
+  const int per_split = ((position + 1 - first + p.splits - 1) / p.splits + 63) / 64 * 64;
+  const int splits = (position + 1 - first + per_split - 1) / per_split;
+  const float* partial = p.partial + (size_t(row) * p.heads + head) * p.splits * (p.dim + 2);
+  float best = -INFINITY;
+  for (int s = 0; s < splits; ++s) best = fmaxf(best, partial[s * (p.dim + 2) + p.dim]);
+  for (int d = threadIdx.x; d < p.dim; d += blockDim.x) {
+    float sum = 0.f, total = 0.f;
+    for (int s = 0; s < splits; ++s) {
+      const float* from = partial + s * (p.dim + 2);
+      const float share = exp2f(from[p.dim] - best);
+      sum += share * from[d];
+      total += share * from[p.dim + 1];
+    }
+    p.y[(size_t(row) * p.heads + head) * p.dim + d] = __float2half_rn(sum / total);
+  }
+}
+
+/// One block per (head, row), fp32 throughout. grid (heads, m), block 128.
+extern "C" __global__ void attention_ref(const __grid_constant__ exllama::AttentionParams p) {
+  using namespace exllama;
+  __shared__ float scores[128], best_of[128];
+  const int head = blockIdx.x, row = blockIdx.y, position = p.positions[row];
+  if (position < 0) return;
+  const int kv_head = head / (p.heads / p.kv_heads);
+  const __half* q = p.q + (size_t(row) * p.heads + head) * p.dim;
+  const int32_t* pages = p.pages + size_t(p.sequence[row]) * p.max_pages;
+  const int first = p.window == 0 ? 0 : max(0, position + 1 - p.window);
+  auto score = [&](int key) {
+    const __half* k = p.k_cache + page_base(p, pages, key, kv_head);
+    float s = 0.f;
+    for (int d = 0; d < p.dim; ++d) s += __half2float(q[d]) * __half2float(k[d]);
+    return s * p.scale;
+  };
+  float best = -INFINITY;
+  for (int key = first + threadIdx.x; key <= position; key += blockDim.x) best = fmaxf(best, score(key));
+  best_of[threadIdx.x] = best;
+  __syncthreads();
+  for (int i = 0; i < 128; ++i) best = fmaxf(best, best_of[i]);
+  float sum[2] = {}, total = 0.f;  // dims threadIdx.x and threadIdx.x + 128
+  for (int key0 = first; key0 <= position; key0 += 128) {
+    __syncthreads();
+    const int key = key0 + threadIdx.x;
+    scores[threadIdx.x] = key <= position ? exp2f(score(key) - best) : 0.f;
+    __syncthreads();
+    for (int i = 0; i < 128 && key0 + i <= position; ++i) {
+      const __half* v = p.v_cache + page_base(p, pages, key0 + i, kv_head);
+      total += scores[i];
+      for (int h = 0; h < 2; ++h)
+        if (threadIdx.x + 128 * h < p.dim) sum[h] += scores[i] * __half2float(v[threadIdx.x + 128 * h]);
+    }
+  }
+  for (int h = 0; h < 2; ++h)
+    if (threadIdx.x + 128 * h < p.dim) p.y[(size_t(row) * p.heads + head) * p.dim + threadIdx.x + 128 * h] = __float2half_rn(sum[h] / total);
+}

@@ -1,0 +1,238 @@
+// Everything between the matrix products: embeddings, norms, RoPE with the KV write, the gated
+// activation. Each is a few kilobytes of traffic per token; what matters is that they are few
+// and start fast. fp32 inside, f16 between kernels, the residual stream f32.
+#include "common.cuh"
+
+namespace exllama {
+
+constexpr int kRowThreads = 256;
+
+/// Sum over a block of kRowThreads, the same bits in every thread.
+__device__ __forceinline__ float block_sum(float v) {
+  __shared__ float warps[kRowThreads / kWarp];
+  v = warp_sum(v);
+  __syncthreads();
+  if (threadIdx.x % kWarp == 0) warps[threadIdx.x / kWarp] = v;
+  __syncthreads();
+  float sum = 0.f;
+#pragma unroll
+  for (int w = 0; w < kRowThreads / kWarp; ++w) sum += warps[w];
+  return sum;
+}
+
+__device__ __forceinline__ float plain_value(const void* source, size_t i, int kind) {
+  if (kind == 0) return __half2float(static_cast<const __half*>(source)[i]);
+  if (kind == 1) return __bfloat162float(static_cast<const __nv_bfloat16*>(source)[i]);
+  return static_cast<const float*>(source)[i];
+}
+
+struct EmbedParams {
+  const void* table;       // [vocab, hidden] in host memory that the device can read
+  const int32_t* ids;      // [m]
+  const int32_t* positions;  // [m]; -1: an idle row of a decode bucket
+  float* residual;         // [m, hidden]
+  int32_t hidden;
+  int32_t kind;            // 0 f16, 1 bf16, 2 f32
+};
+static_assert(sizeof(EmbedParams) == 40);
+
+struct NormParams {
+  const float* residual;   // [*, hidden]
+  const int32_t* rows;     // [m] which rows, or null: 0 .. m - 1
+  const __half* weight;    // [hidden]
+  __half* y;               // [m, hidden]
+  float* hidden_state;     // [m, hidden] the same in f32, or null
+  int32_t hidden;
+  float eps;
+};
+static_assert(sizeof(NormParams) == 48);
+
+struct RopeTableParams {
+  const double* half_turns;  // [rows, dim / 2] inverse frequency / pi: half turns per position
+  const int32_t* frequency_row;  // [m] row of half_turns, or null: 0 (rows differ with dynamic RoPE only)
+  const int32_t* positions;  // [m]
+  float2* table;             // [m, dim / 2] cos, sin
+  int32_t half_dim;
+  float factor;              // multiplies both (yarn's attention factor)
+};
+static_assert(sizeof(RopeTableParams) == 40);
+
+struct RopeKvParams {
+  __half* q;                 // [m, heads * dim], rotated in place
+  const __half* k;           // [m, kv_heads * dim]
+  const __half* v;
+  const __half* q_norm;      // [dim] or null
+  const __half* k_norm;
+  const float2* table;       // [m, dim / 2]
+  const int32_t* positions;  // [m]; -1: skip
+  const int32_t* sequence;   // [m] row of the page table
+  const int32_t* pages;      // [sequences, max_pages]
+  __half* k_cache;           // [pages, kv_heads, 256, dim]
+  __half* v_cache;
+  int32_t heads, kv_heads, dim, max_pages;
+  float eps;
+  int32_t unused;
+};
+static_assert(sizeof(RopeKvParams) == 112);
+
+struct SiluMulParams {
+  const __half* gate;        // [m, width]
+  const __half* up;
+  __half* y;
+  int64_t count;             // m * width, a multiple of 8
+};
+static_assert(sizeof(SiluMulParams) == 32);
+
+struct CopyRowsParams {
+  const uint4* from;         // rows of 16-byte cells
+  uint4* to;
+  int64_t cells;
+};
+static_assert(sizeof(CopyRowsParams) == 24);
+
+}  // namespace exllama
+
+/// grid (m), block 256.
+extern "C" __global__ void __launch_bounds__(256) embed(const __grid_constant__ exllama::EmbedParams p) {
+  exllama::allow_next();
+  exllama::wait_previous();
+  const int row = blockIdx.x;
+  if (p.positions[row] < 0) return;
+  const size_t from = size_t(p.ids[row]) * p.hidden;
+  for (int i = threadIdx.x; i < p.hidden; i += blockDim.x) p.residual[size_t(row) * p.hidden + i] = exllama::plain_value(p.table, from + i, p.kind);
+}
+
+/// y = x / sqrt(mean(x^2) + eps) * weight. grid (m), block 256.
+extern "C" __global__ void __launch_bounds__(256) rms_norm(const __grid_constant__ exllama::NormParams p) {
+  using namespace exllama;
+  allow_next();
+  wait_previous();
+  const float* x = p.residual + size_t(p.rows == nullptr ? blockIdx.x : p.rows[blockIdx.x]) * p.hidden;
+  float squares = 0.f;
+  for (int i = threadIdx.x; i < p.hidden; i += kRowThreads) squares += x[i] * x[i];
+  const float scale = rsqrtf(block_sum(squares) / static_cast<float>(p.hidden) + p.eps);
+  for (int i = threadIdx.x; i < p.hidden; i += kRowThreads) {
+    const float y = x[i] * scale * __half2float(__ldg(p.weight + i));
+    p.y[size_t(blockIdx.x) * p.hidden + i] = __float2half_rn(y);
+    if (p.hidden_state != nullptr) p.hidden_state[size_t(blockIdx.x) * p.hidden + i] = y;
+  }
+}
+
+/// Angles are reduced in double before the sine: f32 would lose them at long contexts.
+/// grid (m), block dim / 2 rounded up to 32.
+extern "C" __global__ void rope_table(const __grid_constant__ exllama::RopeTableParams p) {
+  exllama::allow_next();
+  exllama::wait_previous();
+  const int i = threadIdx.x, row = blockIdx.x;
+  const int position = p.positions[row];
+  if (i >= p.half_dim || position < 0) return;
+  const int frequencies = p.frequency_row == nullptr ? 0 : p.frequency_row[row];
+  const double half_turns = position * p.half_turns[size_t(frequencies) * p.half_dim + i];
+  const float reduced = static_cast<float>(half_turns - 2.0 * rint(half_turns * 0.5));
+  float sine, cosine;
+  sincospif(reduced, &sine, &cosine);
+  p.table[size_t(row) * p.half_dim + i] = make_float2(cosine * p.factor, sine * p.factor);
+}
+
+/// One warp per (token, head): optional norm over the head, rotate-half, then q back in place and
+/// k, v into their page. grid ((heads + 2 kv_heads) / 8, m), block 256.
+extern "C" __global__ void __launch_bounds__(256) rope_kv(const __grid_constant__ exllama::RopeKvParams p) {
+  using namespace exllama;
+  allow_next();
+  wait_previous();
+  const int head = blockIdx.x * 8 + threadIdx.x / kWarp, lane = threadIdx.x % kWarp, row = blockIdx.y;
+  const int position = p.positions[row];
+  if (head >= p.heads + 2 * p.kv_heads || position < 0) return;
+  const bool is_q = head < p.heads, is_v = head >= p.heads + p.kv_heads;
+  const int index = is_q ? head : is_v ? head - p.heads - p.kv_heads : head - p.heads;
+  const __half* x = is_q ? p.q + size_t(row) * p.heads * p.dim + index * p.dim
+                         : (is_v ? p.v : p.k) + size_t(row) * p.kv_heads * p.dim + index * p.dim;
+  __half* y;
+  if (is_q) {
+    y = p.q + size_t(row) * p.heads * p.dim + index * p.dim;
+  } else {
+    const int page = p.pages[size_t(p.sequence[row]) * p.max_pages + position / kPageTokens];
+    y = (is_v ? p.v_cache : p.k_cache) + ((size_t(page) * p.kv_heads + index) * kPageTokens + position % kPageTokens) * p.dim;
+  }
+  if (is_v) {
+    for (int i = lane; i < p.dim; i += kWarp) y[i] = x[i];
+    return;
+  }
+  const __half* norm = is_q ? p.q_norm : p.k_norm;
+  float scale = 1.f;
+  if (norm != nullptr) {
+    float squares = 0.f;
+    for (int i = lane; i < p.dim; i += kWarp) squares += __half2float(x[i]) * __half2float(x[i]);
+    scale = rsqrtf(warp_sum(squares) / static_cast<float>(p.dim) + p.eps);
+  }
+  const int half_dim = p.dim / 2;
+  for (int i = lane; i < half_dim; i += kWarp) {
+    float a = __half2float(x[i]), b = __half2float(x[i + half_dim]);
+    if (norm != nullptr) {
+      a *= scale * __half2float(__ldg(norm + i));
+      b *= scale * __half2float(__ldg(norm + i + half_dim));
+    }
+    const float2 turn = p.table[size_t(row) * half_dim + i];
+    y[i] = __float2half_rn(a * turn.x - b * turn.y);
+    y[i + half_dim] = __float2half_rn(b * turn.x + a * turn.y);
+  }
+}
+
+/// y = silu(gate) * up, eight at a time. grid-stride.
+extern "C" __global__ void __launch_bounds__(256) silu_mul(const __grid_constant__ exllama::SiluMulParams p) {
+  exllama::allow_next();
+  exllama::wait_previous();
+  const int64_t cells = p.count / 8;
+  for (int64_t c = blockIdx.x * int64_t(blockDim.x) + threadIdx.x; c < cells; c += int64_t(gridDim.x) * blockDim.x) {
+    uint4 gates = reinterpret_cast<const uint4*>(p.gate)[c];
+    const uint4 ups = reinterpret_cast<const uint4*>(p.up)[c];
+    __half2* g = reinterpret_cast<__half2*>(&gates);
+    const __half2* u = reinterpret_cast<const __half2*>(&ups);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float2 a = __half22float2(g[i]), b = __half22float2(u[i]);
+      g[i] = __floats2half2_rn(a.x / (1.f + __expf(-a.x)) * b.x, a.y / (1.f + __expf(-a.y)) * b.y);
+    }
+    reinterpret_cast<uint4*>(p.y)[c] = gates;
+  }
+}
+
+/// Device to device, also from a peer's memory. grid-stride.
+extern "C" __global__ void __launch_bounds__(256) copy_rows(const __grid_constant__ exllama::CopyRowsParams p) {
+  exllama::allow_next();
+  exllama::wait_previous();
+  for (int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x; i < p.cells; i += int64_t(gridDim.x) * blockDim.x) p.to[i] = p.from[i];
+}
+
+namespace exllama {
+/// xorshift-multiply hash: noise that does not depend on the order of threads.
+__device__ __forceinline__ uint32_t hash(uint64_t v) {
+  v ^= v >> 33; v *= 0xff51afd7ed558ccdull; v ^= v >> 33; v *= 0xc4ceb9fe1a85ec53ull; v ^= v >> 33;
+  return static_cast<uint32_t>(v);
+}
+struct FillParams {
+  uint32_t* to;
+  int64_t words;
+  uint64_t seed;
+  int32_t as_half;  // 0: random bits; 1: fp16 pairs, roughly normal with deviation `scale`
+  float scale;
+};
+static_assert(sizeof(FillParams) == 32);
+}  // namespace exllama
+
+/// Synthetic weights, made on the device. grid-stride.
+extern "C" __global__ void fill_random(const __grid_constant__ exllama::FillParams p) {
+  using namespace exllama;
+  for (int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x; i < p.words; i += int64_t(gridDim.x) * blockDim.x) {
+    const uint32_t bits = hash(p.seed + i);
+    if (!p.as_half) {
+      p.to[i] = bits;
+      continue;
+    }
+    // Sum of two uniform bytes, centred: a triangle of unit deviation is close enough to normal here.
+    const float a = (static_cast<int>(bits & 255) + static_cast<int>(bits >> 8 & 255) - 255) * (1.f / 104.5f);
+    const float b = (static_cast<int>(bits >> 16 & 255) + static_cast<int>(bits >> 24) - 255) * (1.f / 104.5f);
+    const __half2 pair = __floats2half2_rn(a * p.scale, b * p.scale);
+    p.to[i] = *reinterpret_cast<const uint32_t*>(&pair);
+  }
+}

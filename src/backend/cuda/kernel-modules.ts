@@ -1,0 +1,74 @@
+// The compiled kernels of one device: every family's fatbin is loaded once, every function looked
+// up by name. The driver keeps what fits the card; what a function needs of registers and
+// local memory is checked here, where a wrong build would otherwise take memory unseen.
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { packageRoot } from "../../paths.js";
+import type { CudaDriver } from "./driver/driver.js";
+import { CudaError, CudaUnavailableError, LEAST_DRIVER } from "./driver/errors.js";
+
+export const KERNEL_FAMILIES = ["attention", "linear_half", "linear_quantized", "pointwise", "repack"] as const;
+export type KernelFamily = (typeof KERNEL_FAMILIES)[number];
+
+const LOCAL_SIZE_BYTES = 3; // CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES
+const MAX_DYNAMIC_SHARED = 8; // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+/** Dynamic shared memory above which a function must be told. */
+const DEFAULT_SHARED = 48 * 1024;
+/** "The image is for another toolchain or card": an old driver. */
+const IMAGE_ERRORS = new Set([200, 209, 218, 222]);
+
+export class KernelModules {
+  readonly #driver: CudaDriver;
+  readonly #device: string;
+  readonly #modules = new Map<KernelFamily, bigint>();
+  readonly #functions = new Map<string, bigint>();
+
+  /** The device's context must be current. */
+  constructor(driver: CudaDriver, device: string) {
+    this.#driver = driver;
+    this.#device = device;
+  }
+
+  /**
+   * A function by family and name; loads the family on first use.
+   *
+   * @param shared dynamic shared memory it will be launched with at most, bytes
+   */
+  get(family: KernelFamily, name: string, shared = 0): bigint {
+    const known = this.#functions.get(name);
+    if (known !== undefined) return known;
+    const site = { device: this.#device };
+    const kernel = this.#driver.u64("cuModuleGetFunction", [this.#module(family), name], site);
+    const local = this.#driver.i32("cuFuncGetAttribute", [LOCAL_SIZE_BYTES, kernel], site);
+    if (local > 0)
+      throw new Error(`kernel ${name} uses ${local} bytes of local memory on ${this.#device}; the plan knows of none`);
+    if (shared > DEFAULT_SHARED) this.#driver.call("cuFuncSetAttribute", [kernel, MAX_DYNAMIC_SHARED, shared], site);
+    this.#functions.set(name, kernel);
+    return kernel;
+  }
+
+  unload(): void {
+    for (const module of this.#modules.values()) this.#driver.invoke("cuModuleUnload", [module]);
+    this.#modules.clear();
+    this.#functions.clear();
+  }
+
+  #module(family: KernelFamily): bigint {
+    const known = this.#modules.get(family);
+    if (known !== undefined) return known;
+    const image = readFileSync(join(packageRoot, "kernels", "built", `${family}.fatbin`));
+    try {
+      const module = this.#driver.u64("cuModuleLoadData", [image], { device: this.#device });
+      this.#modules.set(family, module);
+      return module;
+    } catch (cause) {
+      if (!(cause instanceof CudaError) || !IMAGE_ERRORS.has(cause.status)) throw cause;
+      throw new CudaUnavailableError(
+        "CUDA_DRIVER_TOO_OLD",
+        `the NVIDIA driver cannot load this program's kernels on ${this.#device} (${cause.message})`,
+        `install a driver of version ${LEAST_DRIVER.linux} or newer, or use --backend cpu`,
+      );
+    }
+  }
+}

@@ -1,0 +1,45 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { packageRoot } from "../../paths.js";
+import { ALL_PARAMETERS, COPY_ROWS, EMBED, writeParameters } from "./kernel-parameters.js";
+
+const folder = join(packageRoot, "kernels");
+const sources = readdirSync(folder)
+  .filter((file) => file.endsWith(".cu"))
+  .map((file) => readFileSync(join(folder, file), "utf8"))
+  .join("\n");
+
+/** C++ names are snake_case. */
+const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+
+describe("kernel parameters", () => {
+  it.each(ALL_PARAMETERS.map((layout) => [layout.struct, layout] as const))(
+    "%s is what the kernel declares",
+    (struct, { fields, bytes }) => {
+      const body = new RegExp(`struct ${struct} \\{([^]*?)\\};\\s*static_assert\\(sizeof\\(${struct}\\) == (\\d+)\\)`).exec(
+        sources,
+      );
+      expect(body, `${struct} in kernels/*.cu`).not.toBeNull();
+      expect(Number(body?.[2])).toBe(bytes);
+      const declared = (body?.[1] ?? "")
+        .replace(/\/\/.*$/gm, "")
+        .split(";")
+        .flatMap((line) => line.replace(/^\s*(const\s+)?[\w]+\s*/, "").split(","))
+        .map((name) => name.replace(/[*\s]/g, ""))
+        .filter(Boolean);
+      expect(declared).toEqual(Object.keys(fields).map(snake));
+    },
+  );
+
+  it("writes little-endian, in order", () => {
+    const bytes = writeParameters(EMBED, { table: 1n, ids: 2n, positions: 3n, residual: 4n, hidden: 5, kind: -1 });
+    expect([...new BigUint64Array(bytes.buffer, 0, 4)]).toEqual([1n, 2n, 3n, 4n]);
+    expect([...new Int32Array(bytes.buffer, 32, 2)]).toEqual([5, -1]);
+  });
+
+  it("keeps 64-bit values whole", () => {
+    const bytes = writeParameters(COPY_ROWS, { from: 0xffff_ffff_ffffn, to: 0n, cells: 1n << 40n });
+    expect([...new BigUint64Array(bytes.buffer)]).toEqual([0xffff_ffff_ffffn, 0n, 1n << 40n]);
+  });
+});

@@ -1,0 +1,219 @@
+// The one structure that each kernel takes, as kernels/*.cu declares it: field order is memory
+// order, 8-byte fields first, so that no padding lies between them. A test holds every size
+// against the static_assert of the source.
+
+type FieldKind = "u64" | "f64" | "i32" | "f32";
+
+const BYTES: Record<FieldKind, number> = { u64: 8, f64: 8, i32: 4, f32: 4 };
+
+/** Pointers (and 64-bit counts) are bigint, the rest numbers. */
+type FieldValue = { u64: bigint; f64: number; i32: number; f32: number };
+
+export type ParameterValues<Fields extends Record<string, FieldKind>> = {
+  -readonly [Name in keyof Fields]: FieldValue[Fields[Name]];
+};
+
+export interface ParameterLayout<Fields extends Record<string, FieldKind> = Record<string, FieldKind>> {
+  /** Name of the structure in the kernel's source. */
+  readonly struct: string;
+  readonly fields: Fields;
+  readonly bytes: number;
+}
+
+function layout<const Fields extends Record<string, FieldKind>>(struct: string, fields: Fields): ParameterLayout<Fields> {
+  const bytes = Object.values(fields).reduce((sum, kind) => sum + BYTES[kind], 0);
+  return { struct, fields, bytes: Math.ceil(bytes / 8) * 8 };
+}
+
+/** Writes a structure's bytes, little-endian. */
+export function writeParameters<Fields extends Record<string, FieldKind>>(
+  { fields, bytes }: ParameterLayout<Fields>,
+  values: ParameterValues<Fields>,
+): Uint8Array<ArrayBuffer> {
+  const buffer = new Uint8Array(bytes);
+  const view = new DataView(buffer.buffer);
+  let at = 0;
+  for (const [name, kind] of Object.entries(fields)) {
+    const value = values[name as keyof Fields];
+    if (kind === "u64") view.setBigUint64(at, value as bigint, true);
+    else if (kind === "f64") view.setFloat64(at, value as number, true);
+    else if (kind === "i32") view.setInt32(at, value as number, true);
+    else view.setFloat32(at, value as number, true);
+    at += BYTES[kind];
+  }
+  return buffer;
+}
+
+/** linear_quantized.cu */
+export const LINEAR = layout("LinearParams", {
+  weights: "u64",
+  x: "u64",
+  permutation: "u64",
+  bias: "u64",
+  residual: "u64",
+  y: "u64",
+  m: "i32",
+  n: "i32",
+  k: "i32",
+  kValid: "i32",
+  ldx: "i32",
+  ldy: "i32",
+  zeroOffset: "i32",
+  yIsF32: "i32",
+});
+
+/** linear_half.cu */
+export const HALF_LINEAR = layout("HalfLinearParams", {
+  weights: "u64",
+  x: "u64",
+  bias: "u64",
+  residual: "u64",
+  y: "u64",
+  m: "i32",
+  n: "i32",
+  k: "i32",
+  ldx: "i32",
+  ldy: "i32",
+  yIsF32: "i32",
+});
+
+export const EXPAND = layout("ExpandParams", {
+  weights: "u64",
+  expanded: "u64",
+  firstTile: "i32",
+  tiles: "i32",
+  k: "i32",
+  ld: "i32",
+  zeroOffset: "i32",
+  unused: "i32",
+});
+
+export const GATHER = layout("GatherParams", { x: "u64", permutation: "u64", gathered: "u64", k: "i32", ldx: "i32" });
+
+/** repack.cu */
+export const REPACK_CODES = layout("RepackCodesParams", {
+  source: "u64",
+  destination: "u64",
+  inverse: "u64",
+  firstRow: "i32",
+  rows: "i32",
+  n: "i32",
+  k: "i32",
+});
+
+export const REPACK_GROUPS = layout("RepackGroupsParams", {
+  scales: "u64",
+  zeros: "u64",
+  destination: "u64",
+  bad: "u64",
+  groups: "i32",
+  repeat: "i32",
+  n: "i32",
+  k: "i32",
+  scalesAreF32: "i32",
+  unused: "i32",
+});
+
+export const WIDEN = layout("WidenParams", {
+  source: "u64",
+  destination: "u64",
+  bad: "u64",
+  count: "u64",
+  kind: "i32",
+  unused: "i32",
+});
+
+/** pointwise.cu */
+export const EMBED = layout("EmbedParams", {
+  table: "u64",
+  ids: "u64",
+  positions: "u64",
+  residual: "u64",
+  hidden: "i32",
+  kind: "i32",
+});
+
+export const NORM = layout("NormParams", {
+  residual: "u64",
+  rows: "u64",
+  weight: "u64",
+  y: "u64",
+  hiddenState: "u64",
+  hidden: "i32",
+  eps: "f32",
+});
+
+export const ROPE_TABLE = layout("RopeTableParams", {
+  halfTurns: "u64",
+  frequencyRow: "u64",
+  positions: "u64",
+  table: "u64",
+  halfDim: "i32",
+  factor: "f32",
+});
+
+export const ROPE_KV = layout("RopeKvParams", {
+  q: "u64",
+  k: "u64",
+  v: "u64",
+  qNorm: "u64",
+  kNorm: "u64",
+  table: "u64",
+  positions: "u64",
+  sequence: "u64",
+  pages: "u64",
+  kCache: "u64",
+  vCache: "u64",
+  heads: "i32",
+  kvHeads: "i32",
+  dim: "i32",
+  maxPages: "i32",
+  eps: "f32",
+  unused: "i32",
+});
+
+export const SILU_MUL = layout("SiluMulParams", { gate: "u64", up: "u64", y: "u64", count: "u64" });
+
+export const COPY_ROWS = layout("CopyRowsParams", { from: "u64", to: "u64", cells: "u64" });
+
+export const FILL = layout("FillParams", { to: "u64", words: "u64", seed: "u64", asHalf: "i32", scale: "f32" });
+
+/** attention.cu */
+export const ATTENTION = layout("AttentionParams", {
+  q: "u64",
+  kCache: "u64",
+  vCache: "u64",
+  y: "u64",
+  partial: "u64",
+  positions: "u64",
+  sequence: "u64",
+  pages: "u64",
+  tiles: "u64",
+  heads: "i32",
+  kvHeads: "i32",
+  dim: "i32",
+  maxPages: "i32",
+  window: "i32",
+  splits: "i32",
+  scale: "f32",
+  unused: "i32",
+});
+
+/** Every structure, for the test that holds them against the sources. */
+export const ALL_PARAMETERS: readonly ParameterLayout[] = [
+  LINEAR,
+  HALF_LINEAR,
+  EXPAND,
+  GATHER,
+  REPACK_CODES,
+  REPACK_GROUPS,
+  WIDEN,
+  EMBED,
+  NORM,
+  ROPE_TABLE,
+  ROPE_KV,
+  SILU_MUL,
+  COPY_ROWS,
+  FILL,
+  ATTENTION,
+];
