@@ -95,7 +95,11 @@ export interface GenerationResult {
   readonly timings: Timings;
 }
 
-/** Pieces of text as they come; breaking out of the loop ends the request and frees its memory. */
+/**
+ * Pieces of text as they come, for one reader; breaking out of the loop ends the request and
+ * frees its memory (`result` then rejects with GenerationCancelledError). A generation that
+ * nobody reads still runs to its end.
+ */
 export interface Generation extends AsyncIterable<string> {
   /** Settles when the answer is complete; rejects as the iteration does. */
   readonly result: Promise<GenerationResult>;
@@ -117,6 +121,12 @@ export interface ModelInfo {
   readonly backend: "cpu" | "cuda";
 }
 
+/**
+ * A loaded model. Requests may overlap: they wait for one another or share steps, see `maxSequences`.
+ * Between requests it does not keep a program running: a script that ends without dispose()
+ * ends, and the engine with it. When the engine is killed or crashes, requests reject with
+ * EngineDiedError, and a new loadModel() starts a fresh one.
+ */
 export interface Model extends AsyncDisposable {
   readonly info: ModelInfo;
   readonly plan: Plan;
