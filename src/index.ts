@@ -62,3 +62,5 @@ export {
 export { LogitsError, NoTokenAllowedError, SamplingParameterError } from "./sampling/errors.js";
 export type { SamplingParameters } from "./sampling/parameters.js";
 export { ChatTemplateError, TokenizerError } from "./text/errors.js";
+export { loadTokenizer } from "./text/load.js";
+export type { DecodeOptions, EncodeOptions, Tokenizer } from "./text/tokenizer.js";

@@ -1,0 +1,115 @@
+// exllama bench: speed of prompts and of decoding, as ExLlama's benchmark measures them: one
+// prompt that leaves room for 128 tokens, 128 greedy tokens behind it ("worst": the context
+// is full), and 128 after four tokens ("best").
+
+import type { Command } from "commander";
+import { UsageError } from "../../errors.js";
+import type { GenerationResult, Model } from "../../index.js";
+import { formatBytes } from "../../memory/size.js";
+import { count } from "../flag-values.js";
+import { interruptible } from "../interrupt.js";
+import { addLoadOptions, type LoadFlags, withModel } from "../load-options.js";
+import { grouped, note, printJson, printTable, seconds } from "../output.js";
+import { applySettings } from "../settings.js";
+
+interface Flags extends LoadFlags {
+  prompt?: number;
+  tokens: number;
+  warmups: number;
+  json?: boolean;
+}
+
+const SHORT_PROMPT = 4;
+
+const EXAMPLES = `
+Examples:
+  exllama bench
+  exllama bench --model ./llama-7b --ctx 2048 --threads 8 --json`;
+
+export function addBench(program: Command): void {
+  const command = program
+    .command("bench")
+    .description("measure the speed of prompts and decoding")
+    .addHelpText("after", EXAMPLES);
+  command
+    .option("--prompt <n>", "tokens of the long prompt (default: the context less --tokens)", count)
+    .option("-n, --tokens <n>", "tokens to decode", count, 128)
+    .option("--warmups <n>", "prompts to run before measuring", count, 2)
+    .option("--json", "print one JSON line");
+  addLoadOptions(command);
+  command.action(async () => {
+    applySettings(command);
+    await bench(command.opts<Flags>());
+  });
+}
+
+async function bench(flags: Flags): Promise<void> {
+  const begun = performance.now();
+  await interruptible((signal) =>
+    withModel(flags, signal, (model) => measure(model, flags, { loadMs: performance.now() - begun, signal })),
+  );
+}
+
+async function measure(model: Model, flags: Flags, { loadMs, signal }: { loadMs: number; signal: AbortSignal }): Promise<void> {
+  const { context } = model.plan;
+  const promptTokens = flags.prompt ?? context - flags.tokens;
+  if (promptTokens < 1 || promptTokens + flags.tokens > context || SHORT_PROMPT + flags.tokens > context)
+    throw new UsageError(
+      `a prompt of ${promptTokens} and ${flags.tokens} tokens behind it do not fit the context of ${context}`,
+      {
+        hint: "Use a larger --ctx, or smaller --prompt and --tokens.",
+      },
+    );
+  let round = 0;
+  const run = (length: number, maxTokens: number): Promise<GenerationResult> =>
+    model.generate(benchPrompt(length, round++, model.info.vocabSize), { maxTokens, temperature: 0, ignoreEos: true, signal })
+      .result;
+
+  for (let i = 0; i < flags.warmups; i++) {
+    if (process.stderr.isTTY) note(`warm-up ${i + 1} of ${flags.warmups}`);
+    await run(Math.min(promptTokens, 256), 8);
+  }
+  const long = await run(promptTokens, flags.tokens);
+  const short = await run(SHORT_PROMPT, flags.tokens);
+  report(model, flags, { loadMs, long, short });
+}
+
+/** Ids without meaning, other ones each time, so that no round finds its prompt in the cache. */
+function benchPrompt(length: number, round: number, vocabSize: number): number[] {
+  return Array.from({ length }, (_, index) => ((index + 1) * 7919 + (round + 1) * 104_729) % vocabSize);
+}
+
+function report(
+  model: Model,
+  flags: Flags,
+  { loadMs, long, short }: { loadMs: number; long: GenerationResult; short: GenerationResult },
+): void {
+  const memory = model.plan.devices.reduce((sum, device) => sum + device.total, 0);
+  const decode = ({ ids, promptTokens, timings }: GenerationResult) => ({
+    afterTokens: promptTokens,
+    tokens: ids.length,
+    tokensPerSecond: timings.tokensPerSecond,
+  });
+  if (flags.json) {
+    printJson({
+      model: model.info.source,
+      backend: model.info.backend,
+      context: model.plan.context,
+      loadMs,
+      memoryBytes: memory,
+      prompt: { tokens: long.promptTokens, tokensPerSecond: long.timings.promptTokensPerSecond },
+      decodeWorst: decode(long),
+      decodeBest: decode(short),
+    });
+    return;
+  }
+  const perSecond = (value: number): string => `${value.toFixed(1)} tokens per second`;
+  printTable([
+    ["model", `${model.info.source} (${model.info.architecture}, ${model.info.quantization}, ${model.info.backend})`],
+    ["load", seconds(loadMs)],
+    ["memory", `${formatBytes(memory)} planned, context ${grouped(model.plan.context)}`],
+    ["prompt", `${perSecond(long.timings.promptTokensPerSecond)}, ${grouped(long.promptTokens)} tokens`],
+    ["decode, worst", `${perSecond(long.timings.tokensPerSecond)}, after ${grouped(long.promptTokens)} tokens`],
+    ["decode, best", `${perSecond(short.timings.tokensPerSecond)}, after ${grouped(short.promptTokens)} tokens`],
+  ]);
+}
