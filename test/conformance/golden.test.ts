@@ -1,0 +1,53 @@
+// Logits and greedy tokens against Hugging Face transformers.
+
+import { describe, expect, it } from "vitest";
+import { meanDifference } from "../reference/compare.js";
+import { fixture } from "../support/fixtures.js";
+import { backends } from "./backends.js";
+import { QUANTIZED_MEAN } from "./bounds.js";
+import { Driver } from "./driver.js";
+import { type GoldenPrompt, smallGolden, smallModels, trainedGolden, trainedModels } from "./golden-models.js";
+import { judgeExact } from "./judge.js";
+
+describe.each(backends)("$name", (backend) => {
+  const load = (name: string, context: number) =>
+    Driver.load(backend.create(), fixture(name), { cacheType: backend.cacheType, context, prefillChunk: 64 });
+
+  async function logitsOf(driver: Driver, { ids, positions }: GoldenPrompt): Promise<Float32Array[]> {
+    const first = Math.min(...positions);
+    const rows = await driver.logits(ids, { last: ids.length - first });
+    return positions.map((position) => rows[position - first]!);
+  }
+
+  async function check(driver: Driver, prompts: readonly GoldenPrompt[]): Promise<void> {
+    for (const prompt of prompts) {
+      const got = await logitsOf(driver, prompt);
+      if (backend.exact) expect(judgeExact(got, prompt.logits)).toBeNull();
+      else expect(meanDifference(got, prompt.logits)).toBeLessThan(QUANTIZED_MEAN);
+    }
+  }
+
+  it.each(smallModels())("%s has the logits of transformers", async (name) => {
+    await using driver = await load(name, 224);
+    await check(driver, smallGolden(name));
+  });
+
+  it.each(trainedModels())("%s has the logits of transformers", async (name) => {
+    await using driver = await load(name, 704);
+    await check(driver, trainedGolden(name));
+  });
+});
+
+describe.each(backends.filter(({ exact }) => exact))("$name", (backend) => {
+  const withGreedy = [...smallModels(), ...trainedModels()]
+    .map((name) => ({ name, prompts: (name.includes("/") ? smallGolden(name) : trainedGolden(name)).filter((p) => p.greedy) }))
+    .filter(({ prompts }) => prompts.length > 0);
+
+  it.each(withGreedy)("$name continues with the greedy tokens of transformers", async ({ name, prompts }) => {
+    const options = { cacheType: backend.cacheType, context: 224, prefillChunk: 64 };
+    await using driver = await Driver.load(backend.create(), fixture(name), options);
+    for (const { ids, greedy } of prompts) {
+      expect(await driver.greedy(ids.slice(0, greedy!.after), greedy!.ids.length)).toEqual(greedy!.ids);
+    }
+  });
+});

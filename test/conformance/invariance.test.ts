@@ -1,0 +1,164 @@
+// The same bits every time: alone or in any batch, in chunks of any size, on any number of
+// threads, wherever the pages lie, in whichever kind of engine.
+
+import { describe, expect, it } from "vitest";
+import type { Output } from "../../src/backend/backend.js";
+import { loadModel } from "../../src/index.js";
+import { ReferenceSequence, referenceLogits } from "../reference/forward.js";
+import { fixture } from "../support/fixtures.js";
+import { gptqWeights, makeSynthetic, type SyntheticModel, smallLlama } from "../support/synthetic-checkpoint.js";
+import { type BackendUnderTest, backends } from "./backends.js";
+import { type DriveOptions, Driver } from "./driver.js";
+import { judgeExact, judgeQuantized } from "./judge.js";
+import { misreadingsOf } from "./misreadings.js";
+
+const models: { name: string; model: SyntheticModel }[] = [
+  { name: "4-bit act-order", model: { ...smallLlama, weights: { ...gptqWeights, order: "act-order", symmetric: false } } },
+  { name: "qwen3, 8-bit", model: { ...smallLlama, architecture: "qwen3", weights: { ...gptqWeights, bits: 8 } } },
+  { name: "plain f16 with a window", model: { ...smallLlama, architecture: "mistral", window: 19 } },
+];
+
+const tiny: SyntheticModel = {
+  ...smallLlama,
+  architecture: "mistral",
+  vocab: 64,
+  hidden: 48,
+  heads: 3,
+  kvHeads: 1,
+  headDim: 16,
+  intermediate: 96,
+  maxPositions: 1024,
+};
+
+function idsOf(count: number, step: number): number[] {
+  return Array.from({ length: count }, (_, i) => (i * step + 7) % smallLlama.vocab);
+}
+
+/** Bytes of these logits: equal means bit by bit. */
+function bits(rows: readonly Float32Array[]): Buffer {
+  return Buffer.concat(rows.map((row) => Buffer.from(row.buffer, row.byteOffset, row.byteLength)));
+}
+
+async function drive<T>(
+  backend: BackendUnderTest,
+  folder: string,
+  options: Partial<DriveOptions> & { threads?: number },
+  use: (driver: Driver) => Promise<T>,
+): Promise<T> {
+  const { threads, ...rest } = options;
+  await using driver = await Driver.load(backend.create(threads), folder, {
+    cacheType: backend.cacheType,
+    context: 256,
+    ...rest,
+  });
+  return await use(driver);
+}
+
+describe.each(backends)("$name", (backend) => {
+  describe.each(models)("$name", ({ model }) => {
+    it("gives the same bits for every chunk size, thread count and repetition", async () => {
+      using checkpoint = makeSynthetic(model);
+      const ids = idsOf(70, 31);
+      const alone = await drive(backend, checkpoint.folder, {}, (driver) => driver.logits(ids));
+      const others = await drive(backend, checkpoint.folder, { threads: 1 }, async (driver) => [
+        await driver.logits(ids),
+        await driver.logits(ids, { chunk: 1 }),
+        await driver.logits(ids, { chunk: 7 }),
+        await driver.logits(ids, { chunk: 33 }),
+      ]);
+      others.push(await drive(backend, checkpoint.folder, { threads: 3 }, (driver) => driver.logits(ids)));
+      for (const rows of others) expect(bits(rows).equals(bits(alone))).toBe(true);
+    });
+
+    it("gives a sequence the same bits alone and in any batch", async () => {
+      using checkpoint = makeSynthetic(model);
+      const prompts = [idsOf(1, 3), idsOf(23, 31), idsOf(40, 17), idsOf(9, 101), idsOf(33, 29)];
+      await drive(backend, checkpoint.folder, { maxSequences: prompts.length, prefillChunk: 128 }, async (driver) => {
+        const alone: Buffer[] = [];
+        for (const ids of prompts) alone.push(bits(await driver.logits(ids)));
+        const sequences = prompts.map(() => driver.newSequence());
+        const answers: Output[][] = prompts.map(() => []);
+        // First all but the last two ids of each, then one and one more: a ragged prefill and two batched decodes.
+        const parts = [
+          (ids: number[]) => ids.slice(0, -2),
+          (ids: number[]) => ids.slice(-2, -1),
+          (ids: number[]) => ids.slice(-1),
+        ];
+        for (const part of parts) {
+          const feeds = prompts.map((ids, i) => {
+            const outputs = part(ids).map((_, index) => ({ index, logits: true }));
+            return { i, feed: { sequence: sequences[i]!, ids: part(ids), outputs } };
+          });
+          const busy = feeds.filter(({ feed }) => feed.ids.length > 0);
+          const outputs = await driver.step(busy.map(({ feed }) => feed));
+          busy.forEach(({ i }, at) => {
+            answers[i]!.push(...outputs[at]!);
+          });
+        }
+        answers.forEach((outputs, i) => {
+          expect(bits(outputs.map(({ logits }) => logits!)).equals(alone[i]!)).toBe(true);
+        });
+      });
+    });
+  });
+
+  it.each([
+    ["a window shorter than a page", { window: 50 }],
+    ["a window longer than a page", { window: 300 }],
+    ["a window in the upper layer only", { architecture: "qwen2", window: 100, firstWindowedLayer: 1 }],
+    ["no window", { architecture: "llama" }],
+  ] as const)("reads 700 tokens with %s", async (_, changes) => {
+    const model: SyntheticModel = { ...tiny, ...changes };
+    using checkpoint = makeSynthetic(model);
+    const ids = Array.from({ length: 700 }, (_, i) => (i * 31 + (i >> 3)) % model.vocab);
+    const got = await drive(backend, checkpoint.folder, { context: 700, prefillChunk: 90 }, (driver) => driver.logits(ids));
+    const verdict = backend.exact
+      ? judgeExact(got, referenceLogits(checkpoint.truth, ids))
+      : judgeQuantized(got, checkpoint.truth, ids, misreadingsOf(model, checkpoint.truth));
+    expect(verdict).toBeNull();
+  });
+
+  it("stretches the rotation of a dynamic model as it decodes past its context", async () => {
+    const rope = { type: "dynamic", theta: 10000, factor: 4, maxPositions: 24 } as const;
+    using checkpoint = makeSynthetic({ ...smallLlama, rope, maxPositions: 24 });
+    await drive(backend, checkpoint.folder, { context: 64 }, async (driver) => {
+      const ids = idsOf(20, 31);
+      const generated = await driver.greedy(ids, 30);
+      // The prompt read again at its final length has other rotations: decoding must not have used those.
+      const together = await driver.logits([...ids, ...generated]);
+      const stepwise = driver.newSequence();
+      await driver.read(stepwise, ids, () => null);
+      const rows: Float32Array[] = [];
+      for (const id of generated) rows.push((await driver.read(stepwise, [id], () => ({ logits: true })))[0]!.logits!);
+      expect(bits(rows).equals(bits(together.slice(ids.length)))).toBe(false);
+      const sequence = new ReferenceSequence(checkpoint.truth);
+      sequence.feed(ids);
+      const wanted = generated.map((id) => sequence.feed([id])[0]!);
+      if (backend.exact) expect(judgeExact(rows, wanted)).toBeNull();
+    });
+  });
+});
+
+describe("the library", () => {
+  it.each([true, false])(
+    "answers alike from a process and a thread, on one thread and on two (cpuExact: %s)",
+    async (cpuExact) => {
+      const ids = [1, 4025, 3, 16, 120, 7, 900];
+      const answers: { logits: Buffer; ids: readonly number[] }[] = [];
+      for (const [engine, threads] of [
+        ["process", 2],
+        ["thread", 2],
+        ["process", 1],
+      ] as const) {
+        await using model = await loadModel(fixture("demo-gptq-4bit-g128"), { engine, threads, cpuExact, ctx: 256 });
+        const { ids: generated } = await model.generate(ids, { maxTokens: 24, temperature: 0.8, seed: 5, ignoreEos: true })
+          .result;
+        answers.push({ logits: bits(await model.logits(ids, { last: ids.length })), ids: generated });
+      }
+      for (const answer of answers) {
+        expect(answer.logits.equals(answers[0]!.logits)).toBe(true);
+        expect(answer.ids).toEqual(answers[0]!.ids);
+      }
+    },
+  );
+});
