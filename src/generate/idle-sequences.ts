@@ -8,8 +8,6 @@ export interface IdleSequence {
   /** Ids whose KV is in the pages, from position 0. */
   readonly ids: Int32Array;
   readonly pages: SequencePages;
-  /** Leading positions whose KV any other sequence would have too; fewer than ids.length with dynamic RoPE only. */
-  readonly sharable: number;
 }
 
 export interface PrefixMatch {
@@ -39,7 +37,7 @@ export class IdleSequences {
   longestMatch(prompt: Int32Array, limit: number): PrefixMatch | null {
     let best: PrefixMatch | null = null;
     for (const idle of this.#entries) {
-      const length = commonPrefix(idle.ids, prompt, Math.min(limit, idle.sharable));
+      const length = commonPrefix(idle.ids, prompt, limit);
       if (length > 0 && length >= (best?.length ?? 0) && idle.pages.reaches(length)) best = { idle, length };
     }
     return best;

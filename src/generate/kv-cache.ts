@@ -31,7 +31,10 @@ export class KvCache {
   readonly #pools: readonly PagePool[];
   readonly #reserved: number[];
   readonly #idle = new IdleSequences();
-  /** With dynamic RoPE, KV of a sequence longer than this depends on its length; else ∞. */
+  /**
+   * With dynamic RoPE the KV of a prompt longer than this depends on the prompt's length, and no
+   * other can use it; a shorter prompt and what follows it up to there do not. Otherwise ∞.
+   */
   readonly #fixedLength: number;
 
   constructor(groups: readonly CacheGroup[], rope: RopeSpec) {
@@ -104,14 +107,13 @@ export class KvCache {
    * @param promptLength so many of them were prefilled as one prompt
    */
   retire(lease: CacheLease, ids: Int32Array, promptLength: number): void {
-    const sharable = promptLength > this.#fixedLength ? 0 : Math.min(ids.length, this.#fixedLength);
-    if (sharable === 0) {
+    if (ids.length === 0 || promptLength > this.#fixedLength) {
       this.release(lease);
       return;
     }
     this.#unreserve(lease);
     lease.pages.truncate(ids.length);
-    this.#idle.add({ ids: ids.slice(), pages: lease.pages, sharable });
+    this.#idle.add({ ids: ids.slice(), pages: lease.pages });
   }
 
   /** Forgets all idle sequences. */

@@ -37,6 +37,29 @@ describe("prefix reuse", () => {
     expect(scheduler.load.idle).toBe(2);
   });
 
+  it("takes those few words after all when the other chat has to go anyway", async () => {
+    const { runtime, ask, scheduler } = setUp({ context: 512, cacheTokens: 512 });
+    const other = [...promptOf(10), ...promptOf(100, 3)];
+    await ask({ ids: [...promptOf(10), ...promptOf(300, 2)], options: { maxTokens: 10 } });
+    const result = await ask({ ids: other, options: { maxTokens: 10 } });
+    expect(result.timings.reusedTokens).toBe(10);
+    expect(result.ids).toEqual(expectedIds(runtime, other, 10));
+    expect(scheduler.load.idle).toBe(1);
+  });
+
+  it("keeps no more of an earlier sequence than the new one needs", async () => {
+    const { runtime, ask, scheduler } = setUp({ context: 2048, maxSequences: 2, prefillChunk: 256 });
+    await ask({ ids: promptOf(1900), options: { maxTokens: 10 } });
+    const [short, long] = await Promise.all([
+      ask({ ids: promptOf(300), options: { maxTokens: 60 } }),
+      ask({ ids: promptOf(1400, 2), options: { maxTokens: 10 } }),
+    ]);
+    expect(short.timings.reusedTokens).toBe(299);
+    expect(short.ids).toEqual(expectedIds(runtime, promptOf(300), 60));
+    expect(long.ids).toEqual(expectedIds(runtime, promptOf(1400, 2), 10));
+    expectAllFree(scheduler);
+  });
+
   it("shares whole pages of a long system prompt between chats", async () => {
     const { runtime, ask, scheduler } = setUp({ context: 2048, cacheTokens: 4096 });
     const system = promptOf(600);

@@ -91,8 +91,29 @@ describe("Scheduler", () => {
     const unread = generate(context, { ids: promptOf(10) });
     await new Promise((resolve) => setTimeout(resolve, 30)); // paused by now
     const next = ask({ ids: promptOf(10, 2), options: { maxTokens: 3 } });
+    await new Promise((resolve) => setTimeout(resolve, 10)); // waiting by now, nothing runs
     await unread.return();
     expect((await next).ids.length).toBe(3);
+    expectAllFree(scheduler);
+  });
+
+  it("frees a cancelled request's pages after the step that writes into them, not during it", async () => {
+    const { runtime, context, scheduler } = setUp();
+    let endStep = (): void => {};
+    const stepping = new Promise<void>((begun) => {
+      runtime.beforeStep = () => {
+        begun();
+        return new Promise<void>((resolve) => {
+          endStep = resolve;
+        });
+      };
+    });
+    const stream = generate(context, { ids: promptOf(10) });
+    await stepping;
+    const left = stream.return();
+    expect(scheduler.load.reservedPages).toEqual([2]);
+    endStep();
+    await left;
     expectAllFree(scheduler);
   });
 

@@ -18,13 +18,11 @@ export function keepTopP(candidates: Candidates, p: number): void {
   candidates.count = selectBest(ids, count, logits, weights, p * totalWeight(candidates));
 }
 
-/** Keeps tokens at least `share` times as likely as the best kept one. */
+/** Keeps tokens at least `share` times as likely as the best one, whose weight is 1. */
 export function keepMinP(candidates: Candidates, share: number): void {
   const { ids, weights } = candidates;
-  let best = 0;
-  for (let i = 0; i < candidates.count; i++) best = Math.max(best, weights[ids[i]!]!);
   let kept = 0;
-  for (let i = 0; i < candidates.count; i++) if (weights[ids[i]!]! >= share * best) ids[kept++] = ids[i]!;
+  for (let i = 0; i < candidates.count; i++) if (weights[ids[i]!]! >= share) ids[kept++] = ids[i]!;
   candidates.count = kept;
 }
 
