@@ -8,6 +8,8 @@ export interface HttpSettings {
   readonly fetch: typeof globalThis.fetch;
   readonly headers: Readonly<Record<string, string>>;
   readonly signal: AbortSignal | undefined;
+  /** Answers that mean "no such file": 404, and 403 where others could be read (object stores hide names so). */
+  readonly absent: readonly number[];
   /** Longest time without a byte, ms. */
   readonly timeoutMs: number;
 }
@@ -27,7 +29,7 @@ export interface RemoteRange {
  */
 export function getSmallFile(url: string, maxBytes: number, settings: HttpSettings): Promise<Uint8Array | null> {
   return request(url, {}, settings, async (response, body) => {
-    if (response.status === 404) return null;
+    if (settings.absent.includes(response.status)) return null;
     if (response.status !== 200) throw refused(url, response);
     return await body(maxBytes);
   });
@@ -42,7 +44,7 @@ export function getSmallFile(url: string, maxBytes: number, settings: HttpSettin
 export function getRange(url: string, first: number, length: number, settings: HttpSettings): Promise<RemoteRange | null> {
   const headers = { range: `bytes=${first}-${first + length - 1}` };
   return request(url, headers, settings, async (response, body) => {
-    if (response.status === 404) return null;
+    if (settings.absent.includes(response.status)) return null;
     if (response.status === 416) return { bytes: new Uint8Array(), fileBytes: Number(totalOf(response) ?? 0) };
     if (response.status === 200)
       throw new RemoteCheckpointError(`${url}: the server sends whole files only, and headers alone are wanted`, {
@@ -92,7 +94,9 @@ async function request<T>(
   try {
     // A compressed range would be bytes of another file. Browsers set this one themselves.
     const all = { ...settings.headers, ...headers, "accept-encoding": "identity" };
-    const response = await settings.fetch(url, { headers: all, signal: controller.signal, redirect: "follow" });
+    // Browsers refuse a fetch that is called as a method of something else.
+    const { fetch } = settings;
+    const response = await fetch(url, { headers: all, signal: controller.signal, redirect: "follow" });
     progress();
     return await use(response, (maxBytes) => readBody(response, maxBytes, url, progress));
   } catch (error) {

@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { fixture } from "../../test/support/fixtures.js";
 import { buildSynthetic, smallLlama, writeSynthetic } from "../../test/support/synthetic-checkpoint.js";
 import { remoteBases } from "./address.js";
@@ -25,6 +25,7 @@ type Handler = (request: IncomingMessage, response: ServerResponse) => void;
 const servers: Server[] = [];
 const folders: string[] = [];
 afterEach(async () => {
+  vi.unstubAllEnvs();
   await Promise.all(
     servers.splice(0).map((server) => {
       server.closeAllConnections();
@@ -41,8 +42,8 @@ async function listen(handler: Handler): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-/** Serves `folder` below `path`, with ranges unless told otherwise. */
-async function serve(folder: string, path: string, options: { ranges?: boolean } = {}): Promise<FileServer> {
+/** Serves `folder` below `path`; `missing` is the answer for files that are not there. */
+async function serve(folder: string, path: string, options: { missing?: number } = {}): Promise<FileServer> {
   const sent: FileServer["sent"] = new Map();
   const seen: IncomingMessage[] = [];
   const url = await listen((request, response) => {
@@ -53,13 +54,13 @@ async function serve(folder: string, path: string, options: { ranges?: boolean }
       if (!request.url!.startsWith(path) || name.includes("/")) throw new Error("not here");
       file = readFileSync(join(folder, name));
     } catch {
-      response.writeHead(404).end("nothing here");
+      response.writeHead(options.missing ?? 404).end("nothing here");
       return;
     }
     const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "");
     const count = sent.get(name) ?? { bytes: 0, requests: 0 };
     count.requests++;
-    if (range && options.ranges !== false) {
+    if (range) {
       const [first, last] = [Number(range[1]), Math.min(Number(range[2]), file.length - 1)];
       if (first > last) {
         response.writeHead(416, { "content-range": `bytes */${file.length}` }).end();
@@ -142,19 +143,20 @@ describe("fetchCheckpointHeaders", () => {
 
   it("sends the environment's token to the hub and to nobody else", async () => {
     const server = await serve(fixture("tiny/llama-mha"), "/owner/name/resolve/main/");
-    const before = { ...process.env };
-    try {
-      process.env.HF_TOKEN = "from-environment";
-      process.env.HF_ENDPOINT = server.url;
-      await fetchCheckpointHeaders("hf:owner/name");
-      expect(new Set(server.seen.map(({ headers }) => headers.authorization))).toEqual(new Set(["Bearer from-environment"]));
-      server.seen.length = 0;
-      process.env.HF_ENDPOINT = "https://hub.example";
-      await fetchCheckpointHeaders(`${server.url}/owner/name`);
-      expect(new Set(server.seen.map(({ headers }) => headers.authorization))).toEqual(new Set([undefined]));
-    } finally {
-      process.env = before;
-    }
+    vi.stubEnv("HF_TOKEN", "from-environment");
+    vi.stubEnv("HF_ENDPOINT", server.url);
+    await fetchCheckpointHeaders("hf:owner/name");
+    expect(new Set(server.seen.map(({ headers }) => headers.authorization))).toEqual(new Set(["Bearer from-environment"]));
+    server.seen.length = 0;
+    vi.stubEnv("HF_ENDPOINT", "https://hub.example");
+    await fetchCheckpointHeaders(`${server.url}/owner/name`);
+    expect(new Set(server.seen.map(({ headers }) => headers.authorization))).toEqual(new Set([undefined]));
+  });
+
+  it("takes 403 for a missing file where config.json could be read, as object stores answer", async () => {
+    const folder = makeFolder(2);
+    const server = await serve(folder, "/", { missing: 403 });
+    expect(withoutSource(await fetchCheckpointHeaders(server.url))).toEqual(await localHeaders(folder));
   });
 
   it("finds files of other names: from the hub's listing", async () => {

@@ -75,10 +75,12 @@ async function findBase(address: string, options: RemoteOptions): Promise<Found>
       fetch: options.fetch ?? globalThis.fetch,
       headers: token ? { authorization: `Bearer ${token}` } : {},
       signal: options.signal,
+      absent: [404],
       timeoutMs: options.timeoutMs ?? 30_000,
     };
     const bytes = await getSmallFile(`${base.files}${CONFIG_FILES.config}`, MAX_JSON_BYTES, http);
-    if (bytes) return { base, http, config: parseJsonFile(bytes, `${base.files}${CONFIG_FILES.config}`) };
+    if (bytes)
+      return { base, http: { ...http, absent: [404, 403] }, config: parseJsonFile(bytes, `${base.files}${CONFIG_FILES.config}`) };
   }
   throw new CheckpointConfigError(`${address} has no config.json`, {
     hint: "Check the spelling of the address and of the revision.",

@@ -22,7 +22,8 @@ export class LinearReader {
    * @param bias whether the architecture gives it one. A plain linear has exactly that; a GPTQ
    *   linear may have more, as quantisers write (mostly zero) biases for every linear
    * @throws {MissingTensorError | TensorShapeError | TensorDtypeError}
-   * @throws {ModelConfigError} GPTQ tensors without a quantisation config, or sizes that cannot be packed
+   * @throws {UnsupportedModelError} sizes that GPTQ cannot pack
+   * @throws {ModelConfigError} GPTQ tensors that neither a config nor their shapes explain
    */
   read(name: string, inputs: number, outputs: number, bias: boolean, hint?: string): LinearSpec {
     const quantised = this.#ledger.has(`${name}.qweight`);
@@ -35,21 +36,30 @@ export class LinearReader {
   }
 
   #readGptq(name: string, inputs: number, outputs: number): GptqFormat {
-    if (!this.#gptq)
-      throw new ModelConfigError(`${name} is quantised, but nothing says how`, {
-        hint: "config.json needs a quantization_config, or the folder a quantize_config.json.",
-        details: { tensor: `${name}.qweight` },
-      });
-    const { bits, groupSize } = this.#choose(name, inputs, this.#gptq.choices);
+    const { bits, groupSize } = this.#choose(name, inputs, this.#gptq?.choices ?? [this.#shown(name, inputs)]);
     checkPackable(name, inputs, outputs, bits);
     const groups = Math.ceil(inputs / groupSize);
     this.#ledger.takeIntegers(`${name}.qweight`, [(inputs * bits) / 32, outputs]);
     this.#ledger.takeIntegers(`${name}.qzeros`, [groups, (outputs * bits) / 32]);
     const scaleDtype = this.#ledger.takeFloats(`${name}.scales`, [groups, outputs]);
     // Act-order without its permutation: no telling which scale belongs to which row.
-    const gIdx = this.#ledger.has(`${name}.g_idx`) || (this.#gptq.descAct && groups > 1);
+    const gIdx = this.#ledger.has(`${name}.g_idx`) || ((this.#gptq?.descAct ?? false) && groups > 1);
     if (gIdx) this.#ledger.takeIntegers(`${name}.g_idx`, [inputs]);
-    return { kind: "gptq", bits, groupSize, zeros: this.#gptq.zeros, gIdx, scaleDtype };
+    return { kind: "gptq", bits, groupSize, zeros: this.#gptq?.zeros ?? "v1", gIdx, scaleDtype };
+  }
+
+  /**
+   * What the shapes alone say: checkpoints from GPTQ's first months have no config for it. Their
+   * zeros are those of the first format, as ExLlama took them to be.
+   */
+  #shown(name: string, inputs: number): GptqChoice {
+    const bits = ((this.#ledger.take(`${name}.qweight`).shape[0] ?? 0) * 32) / inputs;
+    const groupSize = inputs / (this.#ledger.take(`${name}.scales`).shape[0] ?? 0);
+    if ((bits === 2 || bits === 3 || bits === 4 || bits === 8) && Number.isInteger(groupSize)) return { bits, groupSize };
+    throw new ModelConfigError(`${name} is quantised, but nothing says how, and its shapes do not show it`, {
+      hint: "config.json needs a quantization_config, or the folder a quantize_config.json.",
+      details: { tensor: `${name}.qweight` },
+    });
   }
 
   /** The choice that the shapes of qweight and scales show; mostly there is only one. */

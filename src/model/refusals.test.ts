@@ -239,8 +239,11 @@ describe("readModel refuses", () => {
     ],
     ["scales beside plain weights", ({ tensors }) => add(tensors, `${q}.weight_scale`, []), "TENSOR_UNEXPECTED", /weight_scale/],
     [
-      "GPTQ without a config",
-      (spoiled) => delete spoiled.config.quantization_config,
+      "GPTQ without a config, and shapes that do not show it",
+      (spoiled) => {
+        delete spoiled.config.quantization_config;
+        change(spoiled.tensors, `${q}.scales`, { shape: [3, 128] });
+      },
       "MODEL_CONFIG",
       /q_proj is quantised, but nothing says how/,
       gptq,
@@ -357,6 +360,11 @@ describe("readModel takes", () => {
   it("biases that a quantiser wrote", () => {
     const spec = read(({ tensors }) => add(tensors, `${q}.bias`, [128]), gptq);
     expect([spec.layers[0]!.attention.q.bias, spec.layers[0]!.attention.k.bias]).toEqual([true, false]);
+  });
+
+  it("GPTQ from before there were configs for it, by its shapes", () => {
+    const spec = read(({ config }) => delete config.quantization_config, gptq);
+    expect(spec.layers[0]!.mlp).toMatchObject({ down: { format: { bits: 4, groupSize: 32, zeros: "v1", gIdx: true } } });
   });
 
   it("linears that a quantiser left alone, and others that it treated differently", () => {
