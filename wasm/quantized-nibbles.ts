@@ -1,10 +1,10 @@
 // y[m, out] = W x + bias for weights of at most 4 bits and int8 activations, for a range of
 // tiles of 16 outputs. Three loops:
 //
-// rows      m < 4: weights stream through registers once per token, one sequential read;
+// rows      one token: weights stream through registers, one sequential read;
 //           a body of two lines (16 rows × 16 inputs) keeps twelve loads, which V8's register
 //           allocator still manages without spilling.
-// product   m ≥ 4: a block is unpacked once into a slot, then met by all tokens in pairs:
+// product   more: a block is unpacked once into a slot, then met by all tokens in pairs:
 //           16 rows × 2 tokens of i16 sums in eight registers.
 // product   without relaxed SIMD: 8 rows × 2 tokens of i32 sums.
 //
@@ -14,7 +14,7 @@ import { addBlock, scalesAt, storeTile } from "./quantized-rows";
 import { CHUNK, SCALES, SLOT_AREA, SUMS, UNPACKED, ZEROS, claimSlot, releaseSlot } from "./quantized-slot";
 
 /** From this many tokens on a block is unpacked first. Both ways give the same bits. */
-const PRODUCT_FROM: i32 = 4;
+const PRODUCT_FROM: i32 = 2;
 
 // @ts-ignore: decorator
 @inline
@@ -176,19 +176,9 @@ function pairRelaxed(slot: usize, blockSize: i32, r: usize, q: usize, sumsR: usi
       t2 = i16x8.add(t2, v128.relaxed_dot<i16>(u0, w2));
       s3 = i16x8.add(s3, v128.relaxed_dot<i16>(x0, w3));
       t3 = i16x8.add(t3, v128.relaxed_dot<i16>(u0, w3));
-      const x1 = v128.load32_splat(x, 20), u1 = v128.load32_splat(u, 20);
-      const v0 = v128.load(w, 64), v1 = v128.load(w, 80), v2 = v128.load(w, 96), v3 = v128.load(w, 112);
-      s0 = i16x8.add(s0, v128.relaxed_dot<i16>(x1, v0));
-      t0 = i16x8.add(t0, v128.relaxed_dot<i16>(u1, v0));
-      s1 = i16x8.add(s1, v128.relaxed_dot<i16>(x1, v1));
-      t1 = i16x8.add(t1, v128.relaxed_dot<i16>(u1, v1));
-      s2 = i16x8.add(s2, v128.relaxed_dot<i16>(x1, v2));
-      t2 = i16x8.add(t2, v128.relaxed_dot<i16>(u1, v2));
-      s3 = i16x8.add(s3, v128.relaxed_dot<i16>(x1, v3));
-      t3 = i16x8.add(t3, v128.relaxed_dot<i16>(u1, v3));
-      w += 128;
-      x += 8;
-      u += 8;
+      w += 64;
+      x += 4;
+      u += 4;
     } while (w < stop);
     i0 = i32x4.add(i0, i32x4.extadd_pairwise_i16x8_s(s0));
     i1 = i32x4.add(i1, i32x4.extadd_pairwise_i16x8_s(s1));
