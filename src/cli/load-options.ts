@@ -16,8 +16,8 @@ export interface LoadFlags extends Omit<LoadOptions, "signal" | "onProgress" | "
 export const modelOption = (): Option =>
   new Option("-m, --model <folder>", "folder of the checkpoint (default: the small model that comes with the package)");
 
-const loadOptions = (): Option[] => [
-  modelOption(),
+/** What a plan depends on. */
+export const planOptions = (): Option[] => [
   new Option("--ctx <tokens>", "longest sequence: a number, auto (up to 8192, what fits), or max (all that fits)").argParser(
     contextLength,
   ),
@@ -31,15 +31,20 @@ const loadOptions = (): Option[] => [
   new Option("--split-mode <mode>", "how layers are spread over devices").choices(["even", "fewest", "fill"]),
   new Option("--cpu-memory <size>", "most memory to take on the CPU, such as 8GiB (default: 80 % of what is free)"),
   new Option("--cpu-exact", "CPU: exact arithmetic in f32; slow, for comparing"),
+  new Option("--rope-scale <factor>", "divide positions by this").argParser(decimal),
+  new Option("--rope-alpha <alpha>", "NTK scaling of the RoPE base").argParser(decimal),
+  new Option("--rope-theta <base>", "RoPE base").argParser(decimal),
+];
+
+const loadOptions = (): Option[] => [
+  modelOption(),
+  ...planOptions(),
   new Option("--threads <n>", "CPU: compute threads (default: the cores this process may use)").argParser(count),
   new Option("--no-huge-pages", "CPU: do not ask for huge pages"),
   new Option("--engine <where>", "run the engine in a child process or in a thread (default: process)").choices([
     "process",
     "thread",
   ]),
-  new Option("--rope-scale <factor>", "divide positions by this").argParser(decimal),
-  new Option("--rope-alpha <alpha>", "NTK scaling of the RoPE base").argParser(decimal),
-  new Option("--rope-theta <base>", "RoPE base").argParser(decimal),
 ];
 
 /** Adds them to a command. */

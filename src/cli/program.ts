@@ -10,6 +10,7 @@ import { addGenerate } from "./commands/generate.js";
 import { addInspect } from "./commands/inspect.js";
 import { addLogits } from "./commands/logits.js";
 import { addPerplexity } from "./commands/perplexity.js";
+import { addPlan } from "./commands/plan.js";
 import { addTokenize } from "./commands/tokenize.js";
 import { exitCodeOf, reportFailure, reportUsage, USAGE_EXIT } from "./failure.js";
 
@@ -38,6 +39,7 @@ export function buildProgram(): Command {
     .exitOverride();
   addChat(program);
   addGenerate(program);
+  addPlan(program);
   addInspect(program);
   addTokenize(program);
   addPerplexity(program);

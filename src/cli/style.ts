@@ -8,8 +8,13 @@ export interface Style {
   readonly accent: (text: string) => string;
 }
 
+/** Whether colours are wanted there. */
+export function isColored(stream: NodeJS.WriteStream): boolean {
+  return stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== "dumb";
+}
+
 export function styleFor(stream: NodeJS.WriteStream): Style {
-  const on = stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== "dumb";
+  const on = isColored(stream);
   const paint = (begin: number, end: number) => (text: string) => (on ? `\x1b[${begin}m${text}\x1b[${end}m` : text);
   return { bold: paint(1, 22), dim: paint(2, 22), good: paint(32, 39), bad: paint(31, 39), accent: paint(36, 39) };
 }

@@ -3,13 +3,16 @@
 import { ExllamaError } from "../errors.js";
 import type { PlanRefusal } from "./plan.js";
 import { formatBytes } from "./size.js";
+import { optionsFor } from "./suggestion-text.js";
 
 /** There is no plan that keeps to the caps; thrown where a plan was needed. `details` is the refusal. */
 export class PlanRefusedError extends ExllamaError {
   readonly refusal: PlanRefusal;
 
-  constructor(refusal: PlanRefusal, hint?: string) {
-    super(refusal.code, refusal.message, { ...(hint ? { hint } : {}), details: { ...refusal } });
+  constructor(refusal: PlanRefusal) {
+    const options = optionsFor(refusal);
+    const hint = options.length > 0 ? { hint: `what would fit: ${options.join(", or ")}` } : {};
+    super(refusal.code, refusal.message, { ...hint, details: { ...refusal } });
     this.refusal = refusal;
   }
 }

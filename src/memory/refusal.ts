@@ -57,7 +57,7 @@ export function refuseShortage(shortage: Shortage): PlanRefusal {
     ? `${described(run)} does not fit: at best ${id} needs ${formatBytes(needed)} of a cap of ${formatBytes(cap)}, ${short}`
     : `no device can be used: no cap exceeds what is taken before anything is placed (${formatBytes(baseline)} on ${id}); ` +
       `${described(run)} needs ${formatBytes(needed)} there, the cap is ${formatBytes(cap)}, ${short}`;
-  return refuse(usable ? "PLAN_DOES_NOT_FIT" : "PLAN_NO_DEVICE", why + inWords(suggestions), {
+  return refuse(usable ? "PLAN_DOES_NOT_FIT" : "PLAN_NO_DEVICE", why, {
     device: id,
     cap,
     needed,
@@ -80,7 +80,7 @@ function refuseArena(shortage: Shortage): PlanRefusal {
   const most = formatBytes(shortage.packing.maxArena);
   const suggestions = [...contextSuggestion(shortage), ...cacheSuggestions(shortage)];
   const why = `${described(shortage.run)} makes one layer larger than one memory may be (${most})`;
-  return refuse("PLAN_ARENA_TOO_SMALL", why + inWords(suggestions), {
+  return refuse("PLAN_ARENA_TOO_SMALL", why, {
     suggestions,
     largestContext: shortage.largestContext,
   });
@@ -116,13 +116,4 @@ function splitSuggestion({ fitting, entries, limits, run }: Shortage, usable: bo
   const raise = (use: number, n: number) => Math.min(roundUp(use, MiB), limits[n]!);
   const value = entries.map(({ cap }, n) => (raised.use[n]! > cap ? raise(raised.use[n]!, n) : cap));
   return [{ change: "gpuSplit", value }];
-}
-
-function inWords(suggestions: readonly PlanSuggestion[]): string {
-  const ways = suggestions.map(({ change, value }) => {
-    if (change === "ctx") return `a context of ${value}`;
-    if (change === "cache") return `a ${value} cache`;
-    return `caps of ${(value as readonly number[]).map(formatBytes).join(", ")}`;
-  });
-  return ways.length > 0 ? `. What would fit: ${ways.join(", or ")}` : "";
 }
