@@ -2,7 +2,7 @@
 // largest magnitude / 127 and the code round(w / scale) + 128, in the byte form with zero 128.
 
 import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, dtypeBytes, elementAt } from "./pack-scales";
-import { widenF16 } from "./quantized-rows";
+import { largerMagnitude, largestMagnitude, widenF16 } from "./quantized-rows";
 
 const HEAD: usize = 80;
 const ROUND: f32 = 12582912.0; // 1.5 · 2^23
@@ -54,10 +54,9 @@ function firstBad(row: usize, dtype: i32, inputs: i32): i32 {
 
 /** Returns 0, or 1 + the index in the row of a NaN or infinite weight. */
 function packRow(row: usize, dtype: i32, inputs: i32, first: i32, blockSize: i32, record: usize, r: i32): i32 {
-  let most = f32x4.splat(0);
-  for (let k = first; k < first + blockSize; k += 4) most = f32x4.max(most, f32x4.abs(weightsAt(row, k, inputs, dtype)));
-  most = f32x4.max(most, v128.shuffle<i32>(most, most, 2, 3, 0, 1));
-  const max = f32x4.extract_lane(f32x4.max(most, v128.shuffle<i32>(most, most, 1, 0, 3, 2)), 0);
+  let most = i32x4.splat(0);
+  for (let k = first; k < first + blockSize; k += 4) most = largerMagnitude(most, weightsAt(row, k, inputs, dtype));
+  const max = largestMagnitude(most);
   if (!isFinite<f32>(max)) return firstBad(row, dtype, inputs) + 1;
   const tiny = max < 1e-30;
   store<f32>(record + (<usize>r << 2), tiny ? 0 : max / 127);

@@ -8,6 +8,7 @@
 // In the segmented form every segment of a token is such a record, its codes padded with
 // zeros to whole lines of 8 inputs: [tokens, segments].
 
+import { largerMagnitude, largestMagnitude } from "./quantized-rows";
 import { SLOT_AREA, quantized_reset_slots } from "./quantized-slot";
 
 export { quantized_reset_slots };
@@ -57,13 +58,12 @@ function rounded(v: v128, factor: v128): v128 {
 function quantizeRecord<C>(
   x: usize, permutation: usize, first: i32, count: i32, start: i32, end: i32, limit: f32, record: usize,
 ): void {
-  let most = f32x4.splat(0);
+  let most = i32x4.splat(0), other = most;
   for (let k = first; k < first + count; k += 8) {
-    most = f32x4.max(most, f32x4.abs(inputs(x, permutation, k, start, end)));
-    most = f32x4.max(most, f32x4.abs(inputs(x, permutation, k + 4, start, end)));
+    most = largerMagnitude(most, inputs(x, permutation, k, start, end));
+    other = largerMagnitude(other, inputs(x, permutation, k + 4, start, end));
   }
-  const most2 = f32x4.max(most, v128.shuffle<i32>(most, most, 2, 3, 0, 1));
-  const max = f32x4.extract_lane(f32x4.max(most2, v128.shuffle<i32>(most2, most2, 1, 0, 3, 2)), 0);
+  const max = largestMagnitude(i32x4.max_s(most, other));
   const factor = f32x4.splat(max < TINY ? 0 : limit / max);
   let sum = i32x4.splat(0);
   let to = record + 16;

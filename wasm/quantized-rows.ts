@@ -20,6 +20,21 @@ export function scalesAt<S>(from: usize, index: usize): v128 {
   return widenF16(v128.load16x4_s(from + index * 8));
 }
 
+/** Keeps the larger magnitude of each lane, as bits: one instruction where f32x4.max takes many, and NaN stays. */
+// @ts-ignore: decorator
+@inline
+export function largerMagnitude(most: v128, v: v128): v128 {
+  return i32x4.max_s(most, v128.and(v, i32x4.splat(0x7fffffff)));
+}
+
+/** The largest of four lanes that largerMagnitude made; NaN above infinity above all others. */
+// @ts-ignore: decorator
+@inline
+export function largestMagnitude(most: v128): f32 {
+  most = i32x4.max_s(most, v128.shuffle<i32>(most, most, 2, 3, 0, 1));
+  return reinterpret<f32>(i32x4.extract_lane(i32x4.max_s(most, v128.shuffle<i32>(most, most, 1, 0, 3, 2)), 0));
+}
+
 /** sum + f32(I) · (scale · d). */
 // @ts-ignore: decorator
 @inline
