@@ -20,7 +20,7 @@ export function checkBatch(batch: readonly BatchEntry[], plan: Plan, spec: Model
       throw new InvalidBatchError(`entry ${index}: ${message}`, { entry: index });
     };
     checkEntry(entry, plan, spec, refuse);
-    plan.cacheGroups.forEach((group, g) => checkPages(entry, g, group, written[g]!, refuse));
+    for (const [g, group] of plan.cacheGroups.entries()) checkPages(entry, g, group, written[g]!, refuse);
   });
 }
 
@@ -46,11 +46,10 @@ function checkOutput({ index, target, topLogprobs }: OutputRequest, tokens: numb
 
 /** Every page that is read or written must exist, and no page may be written for two entries. */
 function checkPages(entry: BatchEntry, g: number, group: CacheGroup, written: Set<number>, refuse: Refuse): void {
-  const table = entry.pages[g];
+  const table = entry.pages[g] ?? new Int32Array();
   const { start, tokens } = entry;
   const last = Math.floor((start + tokens.length - 1) / PAGE_TOKENS);
-  if (!table || table.length <= last)
-    return refuse(`its page table ${g} has ${table?.length ?? 0} pages, ${last + 1} are needed`);
+  if (table.length <= last) refuse(`its page table ${g} has ${table.length} pages, ${last + 1} are needed`);
   const seen = group.window === null ? 0 : Math.floor(Math.max(0, start - group.window + 1) / PAGE_TOKENS);
   for (let page = seen; page <= last; page++) {
     const physical = table[page]!;
