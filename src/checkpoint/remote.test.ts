@@ -153,6 +153,21 @@ describe("fetchCheckpointHeaders", () => {
     expect(new Set(server.seen.map(({ headers }) => headers.authorization))).toEqual(new Set([undefined]));
   });
 
+  it("follows a hub to the store where its large files are, and keeps the token to itself", async () => {
+    const folder = fixture("tiny/llama-mha");
+    const store = await serve(folder, "/");
+    const hub = await listen((request, response) => {
+      const name = request.url!.replace("/owner/name/resolve/main/", "");
+      if (name === "model.safetensors") response.writeHead(302, { location: `${store.url}/${name}` }).end();
+      else if (name === "config.json") response.end(readFileSync(join(folder, name)));
+      else response.writeHead(404).end();
+    });
+    const remote = await fetchCheckpointHeaders("hf:owner/name", { endpoint: hub, token: "secret" });
+    expect(remote.tensors).toEqual((await localHeaders(folder)).tensors);
+    expect(store.sent.get("model.safetensors")!.bytes).toBe(headerBytes(join(folder, "model.safetensors")));
+    expect(store.seen.map(({ headers }) => headers.authorization)).toEqual([undefined, undefined]);
+  });
+
   it("takes 403 for a missing file where config.json could be read, as object stores answer", async () => {
     const folder = makeFolder(2);
     const server = await serve(folder, "/", { missing: 403 });

@@ -115,8 +115,10 @@ describe("ropeFrequencies", () => {
         const ours = ropeFrequencies(rope, half * 2, length);
         const theirs = rotationOf(reference, half * 2, length);
         expect(ours.attentionFactor).toBe(theirs.amplitude);
+        // An exponent in f32 is off by up to 2⁻²⁵, a power by that times ln(theta) = 5e-7 here (dynamic: twice that);
+        // blending two frequencies 32 times apart (llama3, yarn) can make ten times that of it.
         ours.inverseFrequencies.forEach((frequency, i) => {
-          expect(Math.abs(frequency / theirs.frequencies[i]! - 1)).toBeLessThan(3e-6);
+          expect(Math.abs(frequency / theirs.frequencies[i]! - 1)).toBeLessThan(1e-5);
         });
       }),
       { numRuns: 500 },
