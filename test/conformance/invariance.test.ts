@@ -112,9 +112,8 @@ describe.each(backends)("$name", (backend) => {
     using checkpoint = makeSynthetic(model);
     const ids = Array.from({ length: 700 }, (_, i) => (i * 31 + (i >> 3)) % model.vocab);
     const got = await drive(backend, checkpoint.folder, { context: 700, prefillChunk: 90 }, (driver) => driver.logits(ids));
-    const verdict = backend.exact
-      ? judgeExact(got, referenceLogits(checkpoint.truth, ids))
-      : judgeQuantized(got, checkpoint.truth, ids, misreadingsOf(model, checkpoint.truth));
+    const wanted = referenceLogits(checkpoint.truth, ids);
+    const verdict = backend.exact ? judgeExact(got, wanted) : judgeQuantized(got, wanted, ids, misreadingsOf(model, checkpoint));
     expect(verdict).toBeNull();
   });
 

@@ -5,7 +5,7 @@
 // times smaller than the noise.
 
 import type { DenseLinear, ReferenceLayer, ReferenceModel } from "../reference/model.js";
-import { buildSynthetic, type SyntheticModel } from "../support/synthetic-checkpoint.js";
+import type { SyntheticFiles, SyntheticModel } from "../support/synthetic-checkpoint.js";
 
 export interface Misreading {
   readonly name: string;
@@ -16,7 +16,10 @@ type LinearName = "q" | "k" | "v" | "o" | "gate" | "up" | "down";
 const LINEARS: readonly LinearName[] = ["q", "k", "v", "o", "gate", "up", "down"];
 
 /** Every mistake that can be made with this model. */
-export function misreadingsOf(model: SyntheticModel, truth: ReferenceModel): Misreading[] {
+export function misreadingsOf(
+  model: SyntheticModel,
+  { truth, misread }: Pick<SyntheticFiles, "truth" | "misread">,
+): Misreading[] {
   const found: Misreading[] = [];
   const add = (name: string, changes: Partial<ReferenceModel>) => found.push({ name, model: { ...truth, ...changes } });
   const eachLayer = (change: (layer: ReferenceLayer) => Partial<ReferenceLayer>) =>
@@ -24,11 +27,10 @@ export function misreadingsOf(model: SyntheticModel, truth: ReferenceModel): Mis
 
   if (model.weights.kind === "gptq") {
     const { order, groupSize } = model.weights;
-    add("zeros of the other format", buildSynthetic(model, "zeros of the other format").truth);
+    add("zeros of the other format", misread("zeros of the other format"));
     const severalGroups = groupSize !== -1 && groupSize < model.hidden;
-    if (severalGroups) add("last group lost", buildSynthetic(model, "last group lost").truth);
-    if (severalGroups && order !== "absent" && order !== "sequential")
-      add("g_idx ignored", buildSynthetic(model, "g_idx ignored").truth);
+    if (severalGroups) add("last group lost", misread("last group lost"));
+    if (severalGroups && order !== "absent" && order !== "sequential") add("g_idx ignored", misread("g_idx ignored"));
   }
   if (truth.layers[0]!.q.bias) {
     const bare = (layer: ReferenceLayer) => LINEARS.map((name) => [name, { ...layer[name], bias: null }]);

@@ -4,7 +4,9 @@
 
 export type FloatType = "f16" | "bf16" | "f32";
 
-const scratch = new DataView(new ArrayBuffer(8));
+const scratch = new DataView(new ArrayBuffer(4));
+/** 2^−24 … 2^5. */
+const powersOfTwo = Array.from({ length: 30 }, (_, i) => 2 ** (i - 24));
 
 /** IEEE binary16, rounded to nearest, ties to even. */
 export function toHalfBits(value: number): number {
@@ -13,8 +15,9 @@ export function toHalfBits(value: number): number {
   const size = Math.abs(value);
   if (size >= 65520) return sign | 0x7c00;
   // The spacing of halves around `size`: 2^(exponent − 10), and 2^−24 below the normal range.
-  const exponent = Math.max(size === 0 ? -14 : Math.floor(Math.log2(size)), -14);
-  const steps = roundToEven(size / 2 ** (exponent - 10));
+  scratch.setFloat32(0, size);
+  const exponent = Math.max((scratch.getUint32(0) >>> 23) - 127, -14);
+  const steps = roundToEven(size / powersOfTwo[exponent - 10 + 24]!);
   return sign + (exponent + 14) * 1024 + steps;
 }
 
@@ -30,7 +33,7 @@ export function fromHalfBits(bits: number): number {
   const exponent = (bits >> 10) & 31;
   const fraction = bits & 1023;
   if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (1024 + fraction) * 2 ** (exponent - 25);
+  return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (1024 + fraction) * powersOfTwo[exponent - 1]!;
 }
 
 /** The upper half of a float32, rounded to nearest, ties to even. */

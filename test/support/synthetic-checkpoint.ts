@@ -9,7 +9,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { ReferenceLayer, ReferenceModel } from "../reference/model.js";
+import type { DenseLinear, ReferenceLayer, ReferenceModel } from "../reference/model.js";
 import type { ReferenceRope } from "../reference/rope.js";
 import { type FloatType, roundedTo } from "./element-types.js";
 import { Random } from "./random.js";
@@ -21,6 +21,7 @@ import {
   type GptqWeights,
   type PlainWeights,
   randomLinear,
+  type SyntheticLinear,
   type WeightFormat,
 } from "./synthetic-linear.js";
 import { syntheticTokenizer } from "./synthetic-tokenizer.js";
@@ -104,16 +105,19 @@ export interface SyntheticFiles {
   readonly quantizeConfig: Record<string, unknown> | null;
   readonly tensors: readonly WrittenTensor[];
   readonly truth: ReferenceModel;
+  /** The model that a reader with this mistake would run. */
+  readonly misread: (misreading: GptqMisreading) => ReferenceModel;
 }
 
-/** @param misreading what the truth shall hold instead of the truth: a reader's mistake */
-export function buildSynthetic(model: SyntheticModel, misreading: GptqMisreading | null = null): SyntheticFiles {
+export function buildSynthetic(model: SyntheticModel): SyntheticFiles {
   const random = new Random(model.seed);
   const tensors: WrittenTensor[] = [];
+  const readings = new Map<DenseLinear, SyntheticLinear["misread"]>();
   const float = model.weights.kind === "plain" ? model.weights.dtype : model.weights.scaleDtype;
   const linear = (name: string, inSize: number, out: number, bias: boolean, gain: number, format = model.weights) => {
-    const made = randomLinear(random, { name, in: inSize, out, bias, deviation: gain / Math.sqrt(inSize) }, format, misreading);
+    const made = randomLinear(random, { name, in: inSize, out, bias, deviation: gain / Math.sqrt(inSize) }, format);
     tensors.push(...made.tensors);
+    readings.set(made.truth, made.misread);
     return made.truth;
   };
   const norm = (name: string, size: number) => {
@@ -132,27 +136,30 @@ export function buildSynthetic(model: SyntheticModel, misreading: GptqMisreading
     ? { in: model.hidden, out: model.vocab, weight: embedding, bias: null }
     : linear("lm_head", model.hidden, model.vocab, false, 1.5, headFormat);
 
+  const { vocab, hidden, heads, kvHeads, headDim, normEps, rope } = model;
+  const truth = { vocab, hidden, heads, kvHeads, headDim, normEps, rope, embedding, layers, finalNorm, head };
+  const inQuantizeConfig = model.weights.kind === "gptq" && model.quantizationIn === "quantize_config.json";
   return {
     config: syntheticConfig(model),
-    quantizeConfig:
-      model.weights.kind === "gptq" && model.quantizationIn === "quantize_config.json"
-        ? quantizationOf(model.weights, model)
-        : null,
+    quantizeConfig: inQuantizeConfig ? quantizationOf(model.weights as GptqWeights, model) : null,
     tensors,
-    truth: {
-      vocab: model.vocab,
-      hidden: model.hidden,
-      heads: model.heads,
-      kvHeads: model.kvHeads,
-      headDim: model.headDim,
-      normEps: model.normEps,
-      rope: model.rope,
-      embedding,
-      layers,
-      finalNorm,
-      head,
-    },
+    truth,
+    misread: (misreading) => withLinears(truth, (linear) => readings.get(linear)?.(misreading) ?? linear),
   };
+}
+
+function withLinears(model: ReferenceModel, change: (linear: DenseLinear) => DenseLinear): ReferenceModel {
+  const layers = model.layers.map((layer) => ({
+    ...layer,
+    q: change(layer.q),
+    k: change(layer.k),
+    v: change(layer.v),
+    o: change(layer.o),
+    gate: change(layer.gate),
+    up: change(layer.up),
+    down: change(layer.down),
+  }));
+  return { ...model, layers, head: change(model.head) };
 }
 
 type LinearMaker = (name: string, inSize: number, out: number, bias: boolean, gain: number) => ReferenceLayer["q"];
@@ -196,9 +203,8 @@ export function writeSynthetic(folder: string, model: SyntheticModel, files: Syn
   writeWeights(folder, files.tensors, model.shards);
 }
 
-export interface SyntheticCheckpoint extends Disposable {
+export interface SyntheticCheckpoint extends Disposable, SyntheticFiles {
   readonly folder: string;
-  readonly truth: ReferenceModel;
 }
 
 /** Makes a checkpoint in a temporary folder, which goes when it is disposed of. */
@@ -206,5 +212,5 @@ export function makeSynthetic(model: SyntheticModel): SyntheticCheckpoint {
   const folder = mkdtempSync(join(tmpdir(), "exllama-synthetic-"));
   const files = buildSynthetic(model);
   writeSynthetic(folder, model, files);
-  return { folder, truth: files.truth, [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }) };
+  return { ...files, folder, [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }) };
 }

@@ -53,6 +53,8 @@ export type GptqMisreading =
 export interface SyntheticLinear {
   readonly tensors: readonly WrittenTensor[];
   readonly truth: DenseLinear;
+  /** What a mistaken reader would take it for. */
+  readonly misread: (misreading: GptqMisreading) => DenseLinear;
 }
 
 export interface LinearShape {
@@ -64,21 +66,16 @@ export interface LinearShape {
   readonly deviation: number;
 }
 
-/** @param misreading what the truth shall hold instead of the truth */
-export function randomLinear(
-  random: Random,
-  shape: LinearShape,
-  format: WeightFormat,
-  misreading: GptqMisreading | null = null,
-): SyntheticLinear {
+export function randomLinear(random: Random, shape: LinearShape, format: WeightFormat): SyntheticLinear {
   const wanted = random.normals(shape.out * shape.in, shape.deviation);
-  const stored = format.kind === "plain" ? plain(shape, format, wanted) : gptq(random, shape, format, wanted, misreading);
+  const stored = format.kind === "plain" ? plain(shape, format, wanted) : gptq(random, shape, format, wanted);
   if (!shape.bias) return stored;
   const type = format.kind === "plain" ? format.dtype : format.scaleDtype;
   const bias = roundedTo(random.normals(shape.out, 0.3), type);
   return {
     tensors: [...stored.tensors, floatTensor(`${shape.name}.bias`, [shape.out], bias, type)],
     truth: { ...stored.truth, bias },
+    misread: (misreading) => ({ ...stored.misread(misreading), bias }),
   };
 }
 
@@ -88,19 +85,15 @@ export function floatTensor(name: string, shape: number[], values: Float64Array,
 
 function plain(shape: LinearShape, format: PlainWeights, wanted: Float64Array): SyntheticLinear {
   const weight = roundedTo(wanted, format.dtype);
+  const truth: DenseLinear = { in: shape.in, out: shape.out, weight, bias: null };
   return {
     tensors: [floatTensor(`${shape.name}.weight`, [shape.out, shape.in], weight, format.dtype)],
-    truth: { in: shape.in, out: shape.out, weight, bias: null },
+    truth,
+    misread: () => truth,
   };
 }
 
-function gptq(
-  random: Random,
-  shape: LinearShape,
-  format: GptqWeights,
-  wanted: Float64Array,
-  misreading: GptqMisreading | null,
-): SyntheticLinear {
+function gptq(random: Random, shape: LinearShape, format: GptqWeights, wanted: Float64Array): SyntheticLinear {
   const { name, in: rows, out } = shape;
   const groupSize = format.groupSize === -1 ? rows : format.groupSize;
   const groups = Math.ceil(rows / groupSize);
@@ -109,29 +102,36 @@ function gptq(
   const scales = new Float64Array(groups * out);
   const zeros = new Uint16Array(groups * out);
   const q = new Uint16Array(rows * out);
-  const weight = new Float64Array(out * rows);
 
   for (let column = 0; column < out; column++) {
-    for (let group = 0; group < groups; group++) {
-      const members = wanted.subarray(column * rows, (column + 1) * rows).filter((_, row) => groupOf[row] === group);
-      const range = rangeOf(members, shape.deviation, format, levels);
+    const members: number[][] = Array.from({ length: groups }, () => []);
+    for (let row = 0; row < rows; row++) members[groupOf[row]!]!.push(wanted[column * rows + row]!);
+    members.forEach((values, group) => {
+      const range = rangeOf(values, shape.deviation, format, levels);
       scales[group * out + column] = roundedTo([range.scale], format.scaleDtype)[0]!;
       zeros[group * out + column] = range.zero;
-    }
+    });
     for (let row = 0; row < rows; row++) {
       const at = groupOf[row]! * out + column;
       const level = Math.round(wanted[column * rows + row]! / scales[at]!) + zeros[at]!;
       q[row * out + column] = Math.min(Math.max(level, 0), levels);
     }
+  }
+
+  const read = (misreading: GptqMisreading | null): DenseLinear => {
+    const shift = misreading === "zeros of the other format" ? (format.zeros === "v1" ? 1 : -1) : 0;
+    const weight = new Float64Array(out * rows);
     for (let row = 0; row < rows; row++) {
       let group = groupOf[row]!;
       if (misreading === "g_idx ignored") group = Math.floor(row / groupSize);
       if (misreading === "last group lost" && group === groups - 1) group = 0;
-      const at = group * out + column;
-      const shift = misreading === "zeros of the other format" ? (format.zeros === "v1" ? -1 : 1) : 0;
-      weight[column * rows + row] = (q[row * out + column]! - zeros[at]! - shift) * scales[at]!;
+      for (let column = 0; column < out; column++) {
+        const at = group * out + column;
+        weight[column * rows + row] = (q[row * out + column]! - zeros[at]! + shift) * scales[at]!;
+      }
     }
-  }
+    return { in: rows, out, weight, bias: null };
+  };
 
   const storedZeros = format.zeros === "v1" ? zeros.map((zero) => zero - 1) : zeros;
   const words = (packed: Int32Array, suffix: string, dims: number[]): WrittenTensor => {
@@ -144,12 +144,13 @@ function gptq(
       floatTensor(`${name}.scales`, [groups, out], scales, format.scaleDtype),
       ...(format.order === "absent" ? [] : [words(groupOf, "g_idx", [rows])]),
     ],
-    truth: { in: rows, out, weight, bias: null },
+    truth: read(null),
+    misread: read,
   };
 }
 
 /** The scale and zero with which `levels` + 1 steps span these weights. */
-function rangeOf(members: Float64Array, deviation: number, format: GptqWeights, levels: number) {
+function rangeOf(members: readonly number[], deviation: number, format: GptqWeights, levels: number) {
   const low = Math.min(0, ...members);
   const high = Math.max(0, ...members);
   if (format.symmetric) {
