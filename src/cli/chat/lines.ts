@@ -48,6 +48,12 @@ export class LineReader {
     }
   }
 
+  /** Forgets lines that wait. @returns whether more can come */
+  discard(): "open" | "ended" {
+    this.#lines.length = 0;
+    return this.#closed ? "ended" : "open";
+  }
+
   close(): void {
     this.#interface.close();
     if (this.#interactive) writeHistory(this.#typed);

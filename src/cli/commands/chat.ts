@@ -1,19 +1,20 @@
 // exllama chat: a conversation in the terminal. From a pipe it reads one message per line.
 
 import type { Command } from "commander";
-import { ChatTemplateError, ExllamaError, type GenerateOptions, type Model } from "../../index.js";
+import { ChatTemplateError, EngineDiedError, ExllamaError, type GenerateOptions, type Model } from "../../index.js";
+import { explainPlan } from "../../memory/explain.js";
 import { type AnswerFlags, addAnswerOptions, answerOptionsOf } from "../answer-options.js";
 import { Conversation } from "../chat/conversation.js";
+import { InterruptControl } from "../chat/interrupt-control.js";
 import { LineReader } from "../chat/lines.js";
 import { type ChatState, runSlashCommand } from "../chat/slash-commands.js";
 import { INTERRUPTED_EXIT, reportFailure } from "../failure.js";
 import { InterruptedError } from "../interrupt.js";
 import { addLoadOptions, type LoadFlags, withModel } from "../load-options.js";
 import { grouped, note, printJson } from "../output.js";
-import { planText } from "../plan-text.js";
 import { applySettings } from "../settings.js";
-import { styleFor } from "../style.js";
-import { speedLine } from "./generate.js";
+import { isColored, styleFor } from "../style.js";
+import { answerJson, speedLine } from "./generate.js";
 
 interface Flags extends LoadFlags, AnswerFlags {
   system?: string;
@@ -67,7 +68,8 @@ async function converse(model: Model, flags: Flags, control: InterruptControl): 
   const state: ChatState = {
     conversation: new Conversation(flags.system ?? null),
     options: answerOptionsOf(flags),
-    planText: () => planText(model.plan),
+    planText: () =>
+      explainPlan(model.plan, { width: Math.max(60, process.stderr.columns ?? 100), color: isColored(process.stderr) }),
     print: note,
   };
   if (lines.interactive)
@@ -83,7 +85,11 @@ async function converse(model: Model, flags: Flags, control: InterruptControl): 
       if (line.startsWith("/")) next = runSlashCommand(state, line);
       else state.conversation.ask(line);
       if (next === "quit") return "done";
-      if (next === "answer") await answer(model, state, flags, control, lines.interactive);
+      if (next === "answer") {
+        const stopped = await answer(model, state, flags, control, lines.interactive);
+        // What waited in a pipe was meant to follow an answer that now does not come.
+        if (stopped && lines.discard() === "ended") return "interrupted";
+      }
       if (control.left) return "interrupted";
     }
   } finally {
@@ -91,16 +97,21 @@ async function converse(model: Model, flags: Flags, control: InterruptControl): 
   }
 }
 
-/** A failed answer takes its question back and the chat goes on; from a pipe it ends the program. */
+/**
+ * A failed answer takes its question back and the chat goes on; from a pipe it ends the program.
+ *
+ * @returns whether Ctrl-C stopped it
+ */
 async function answer(
   model: Model,
   state: ChatState,
   flags: Flags,
   control: InterruptControl,
   interactive: boolean,
-): Promise<void> {
+): Promise<boolean> {
   const { conversation } = state;
   let text = "";
+  let stopped = false;
   try {
     const { messages, leftOut } = await conversation.messages(model);
     if (leftOut > 0)
@@ -114,73 +125,27 @@ async function answer(
       if (!flags.json) process.stdout.write(piece);
     }
     const result = await generation.result;
-    if (flags.json)
-      printJson({
-        text: result.text,
-        ids: result.ids,
-        promptTokens: result.promptTokens,
-        finishReason: result.finishReason,
-        timings: result.timings,
-      });
+    if (flags.json) printJson(answerJson(result));
     else finishLine(text, interactive ? speedLine(result) : null);
   } catch (error) {
     if (error instanceof InterruptedError) {
+      stopped = true;
       if (flags.json) printJson({ text, finishReason: "interrupted" });
       else finishLine(text, interactive ? "(stopped)" : null);
     } else {
       conversation.undo();
-      if (!interactive || !(error instanceof ExllamaError)) throw error;
+      if (!interactive || !(error instanceof ExllamaError) || error instanceof EngineDiedError) throw error;
       reportFailure(error, { json: false });
-      return;
+      return false;
     }
   } finally {
     control.answered();
   }
   conversation.answer(text);
+  return stopped;
 }
 
 function finishLine(text: string, remark: string | null): void {
   if (!text.endsWith("\n")) process.stdout.write("\n");
   if (remark !== null) note(remark);
-}
-
-/**
- * Ctrl-C in a chat: while loading it ends the program, during an answer it ends the answer,
- * and pressed again before another line was typed it leaves.
- */
-class InterruptControl {
-  onLeave: () => void = () => {};
-  onFirst: () => void = () => {};
-  left = false;
-  #pressed = false;
-  #running: AbortController | null = new AbortController();
-  readonly loading: AbortSignal = this.#running!.signal;
-
-  readonly press = (): void => {
-    if (this.#pressed) {
-      if (this.left) process.exit(INTERRUPTED_EXIT);
-      this.left = true;
-      this.onLeave();
-      return;
-    }
-    this.#pressed = true;
-    if (this.#running) this.#running.abort(new InterruptedError());
-    else this.onFirst();
-  };
-
-  /** The signal of an answer that begins. */
-  answering(): AbortSignal {
-    this.#running = new AbortController();
-    return this.#running.signal;
-  }
-
-  /** Loading or an answer is over; a Ctrl-C that came while it ran still counts as the first. */
-  answered(): void {
-    this.#running = null;
-  }
-
-  /** A line was typed. */
-  rearm(): void {
-    this.#pressed = false;
-  }
 }

@@ -2,7 +2,7 @@
 
 import type { Command } from "commander";
 import { UsageError } from "../../errors.js";
-import type { Generation, GenerationResult, Model } from "../../index.js";
+import { EmptyPromptError, type Generation, type GenerationResult, type Model } from "../../index.js";
 import { type AnswerFlags, addAnswerOptions, answerOptionsOf } from "../answer-options.js";
 import { tokenIds } from "../flag-values.js";
 import { readTextFile } from "../input-files.js";
@@ -69,7 +69,10 @@ function promptOf(flags: Flags): string | number[] {
   if (flags.chat && (flags.parseSpecial || flags.bos === false))
     throw new UsageError("with --chat the template decides on special tokens: --parse-special and --no-bos do not go with it");
   if (flags.system !== undefined && !flags.chat) throw new UsageError("--system goes with --chat only");
-  return flags.promptIds ?? flags.prompt ?? readTextFile(flags.promptFile!);
+  const prompt = flags.promptIds ?? flags.prompt ?? readTextFile(flags.promptFile!);
+  // A BOS alone could be gone on from, but an empty text is far more often a mistake.
+  if (prompt.length === 0) throw new EmptyPromptError();
+  return prompt;
 }
 
 function start(model: Model, prompt: string | number[], flags: Flags, signal: AbortSignal): Generation {
@@ -107,8 +110,12 @@ async function printWhole(answer: Generation): Promise<void> {
     if (error instanceof InterruptedError) printJson({ text, finishReason: "interrupted" });
     throw error;
   }
-  const { ids, promptTokens, finishReason, timings, ...result } = await answer.result;
-  printJson({ text: result.text, ids, promptTokens, finishReason, timings });
+  printJson(answerJson(await answer.result));
+}
+
+/** The fields that other programs rely on, in their order. */
+export function answerJson({ text, ids, promptTokens, finishReason, timings }: GenerationResult): GenerationResult {
+  return { text, ids, promptTokens, finishReason, timings };
 }
 
 /** `23 tokens at 54.1 per second, after a prompt of 12 (first token 85 ms)` */

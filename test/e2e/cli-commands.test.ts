@@ -1,0 +1,190 @@
+// tokenize, inspect, perplexity, logits and bench on the embedded model.
+
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { fixture } from "../support/fixtures.js";
+import { jsonOf, runCli } from "../support/run-cli.js";
+
+const demo = fixture("demo-gptq-4bit-g128");
+const folder = mkdtempSync(join(tmpdir(), "exllama-cli-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function write(name: string, content: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, content);
+  return path;
+}
+
+describe("exllama tokenize", () => {
+  const golden = (JSON.parse(readFileSync(fixture("tokenizer_golden.json"), "utf8")) as { text: string; ids: number[] }[])[0]!;
+  const modelOnly = mkdtempSync(join(folder, "model-"));
+  copyFileSync(join(demo, "tokenizer.model"), join(modelOnly, "tokenizer.model"));
+
+  it.each([
+    ["tokenizer.json", demo],
+    ["tokenizer.model, alone in its folder", modelOnly],
+  ])("gives the golden ids from %s", async (_what, model) => {
+    const result = await runCli(["tokenize", "--model", model, "--text", golden.text, "--json"]);
+    expect(result).toMatchObject({ code: 0, stderr: "" });
+    expect(jsonOf(result)).toEqual({ ids: golden.ids });
+  });
+
+  it("leaves special spellings and BOS out unless asked", async () => {
+    const ids = async (...args: string[]) =>
+      jsonOf<{ ids: number[] }>(await runCli(["tokenize", "--model", demo, "--json", ...args])).ids;
+    expect(await ids("--text", "<|end|>")).not.toContain(5);
+    expect(await ids("--text", "<|end|>", "--parse-special", "--bos")).toEqual([1, 5]);
+    expect(await ids("--text", "")).toEqual([]);
+  });
+
+  it("goes the other way, and shows pieces to people", async () => {
+    expect(jsonOf(await runCli(["tokenize", "--model", demo, "--ids", "1,318,791,4040", "--json"]))).toEqual({
+      text: "<s> The end.",
+    });
+    expect((await runCli(["tokenize", "--model", demo, "--text", "The end."])).stdout).toBe(" 318  ▁The\n 791  ▁end\n4040  .\n");
+  });
+
+  it.each([
+    ["no text", ["--model", demo], 2, /nothing to tokenize/],
+    ["a text and ids", ["--model", demo, "--text", "x", "--ids", "1"], 2, /cannot be used with/],
+    ["a folder without a tokenizer", ["--model", folder, "--text", "x"], 1, /neither tokenizer.json nor tokenizer.model/],
+  ] as const)("refuses %s", async (_what, args, code, message) => {
+    const result = await runCli(["tokenize", ...args]);
+    expect(result).toMatchObject({ code, stdout: "" });
+    expect(result.stderr).toMatch(message);
+  });
+});
+
+describe("exllama inspect", () => {
+  it("says what the checkpoint is", async () => {
+    const json = jsonOf(await runCli(["inspect", demo, "--json"]));
+    expect(json).toMatchObject({
+      architecture: "llama",
+      parameters: 8392960,
+      quantization: "GPTQ 4-bit g128",
+      layers: 8,
+      vocabSize: 4096,
+      contextLimit: 2048,
+      eosIds: [2, 5],
+      tokenizer: "tokenizer.json",
+      hasChatTemplate: true,
+    });
+    expect(json).not.toHaveProperty("tensors");
+    const listed = jsonOf<{ tensors: unknown[]; tensorCount: number }>(
+      await runCli(["inspect", "--model", demo, "--tensors", "--json"]),
+    );
+    expect(listed.tensors).toHaveLength(listed.tensorCount);
+    expect((await runCli(["inspect", demo])).stdout).toMatch(/quantisation +GPTQ 4-bit g128/);
+  });
+
+  it.each(["/nonexistent", folder])("refuses %s", async (path) => {
+    const result = await runCli(["inspect", path, "--json"]);
+    expect(result.code).toBe(1);
+    expect(jsonOf<{ error: object }>(result).error).toMatchObject({
+      code: expect.stringMatching(/^CHECKPOINT/),
+      message: expect.any(String),
+    });
+  });
+});
+
+describe("exllama perplexity", () => {
+  const ids = fixture("val_stories_ids.json");
+  const measure = async (...args: string[]) =>
+    jsonOf<{ nll: number; ppl: number; tokens: number; windows: number; droppedTokens: number }>(
+      await runCli(["perplexity", "--model", demo, "--json", ...args]),
+    );
+
+  it("is that of the reference, over windows that share one id", async () => {
+    const exact = await measure("--ids", ids, "--window", "1024", "--limit", "2", "--cpu-exact");
+    expect(exact).toMatchObject({ tokens: 2048, windows: 2 });
+    expect(exact.ppl).toBeCloseTo(Math.exp(exact.nll), 10);
+    const fast = await measure("--ids", ids, "--window", "1024", "--limit", "2");
+    expect(Math.abs(fast.ppl / exact.ppl - 1)).toBeLessThan(0.005);
+  });
+
+  it("adds windows up by their tokens", async () => {
+    const all = JSON.parse(readFileSync(ids, "utf8")) as number[];
+    const short = write("short.json", JSON.stringify(all.slice(0, 101)));
+    const whole = await measure("--ids", short, "--window", "50");
+    const first = await measure("--ids", short, "--window", "50", "--limit", "1");
+    const second = await measure("--ids", write("second.json", JSON.stringify(all.slice(50, 101))), "--window", "64");
+    expect(whole).toMatchObject({ tokens: 100, windows: 2, droppedTokens: 0 });
+    expect(whole.nll).toBeCloseTo((first.nll + second.nll) / 2, 6);
+    expect(await measure("--ids", short, "--window", "64")).toMatchObject({ tokens: 64, windows: 1, droppedTokens: 36 });
+    expect(await measure("--ids", short, "--window", "64", "--minimum", "30")).toMatchObject({
+      tokens: 100,
+      windows: 2,
+      droppedTokens: 0,
+    });
+  });
+
+  it("reads a text, and a text per line of JSON", async () => {
+    const text = "Once upon a time there was a careful deer called Gus who lived among the ferns.";
+    const fromText = await measure("--text", write("text.txt", text));
+    const lines = [{ story: text }, { story: "Too short." }, { story: text }].map((line) => JSON.stringify(line)).join("\n");
+    const fromLines = await measure("--jsonl", write("texts.jsonl", `${lines}\n`), "--key", "story", "--minimum", "10");
+    expect(fromLines.nll).toBeCloseTo(fromText.nll, 6);
+    expect(fromLines).toMatchObject({ tokens: fromText.tokens * 2, windows: 2, droppedTokens: 3 });
+    expect((await runCli(["perplexity", "--text", join(folder, "text.txt")])).stdout).toMatch(/^perplexity +\d+\.\d{4}\n/);
+  });
+
+  it.each([
+    ["no text", [], 2, /there is no text/],
+    ["two texts", ["--ids", ids, "--text", ids], 2, /more than one text/],
+    ["a file that is not there", ["--ids", "/nonexistent"], 2, /cannot be read/],
+    ["a file that is no list", ["--ids", join(demo, "config.json")], 2, /not a list/],
+    ["an id that is none", ["--ids", write("bad.json", "[1, -1]")], 2, /entry 1 of/],
+    ["a single id", ["--ids", write("one.json", "[1]")], 2, /nothing to predict/],
+    ["lines without the key", ["--jsonl", write("no-key.jsonl", '{"a": 1}\n')], 2, /no text under "text".*--key/s],
+    ["a window of no size", ["--ids", ids, "--window", "0"], 2, /at least 1/],
+    ["a window past the model's memory", ["--ids", ids, "--window", "40000", "--cpu-memory", "230MiB"], 1, /./],
+  ] as const)("refuses %s", async (_what, args, code, message) => {
+    const result = await runCli(["perplexity", "--model", demo, ...args]);
+    expect(result.stderr).toMatch(message);
+    expect(result).toMatchObject({ code, stdout: "" });
+  });
+});
+
+describe("exllama logits", () => {
+  it("prints a row per position, the last ones first to last", async () => {
+    const logits = async (...args: string[]) =>
+      jsonOf<{ logits: number[][] }>(await runCli(["logits", "--model", demo, "--cpu-exact", "--json", ...args])).logits;
+    const three = await logits("--prompt-ids", "1,318,791,4040", "--last", "3");
+    expect(three.map((row) => row.length)).toEqual([4096, 4096, 4096]);
+    expect(three.flat().every((value) => value === Math.fround(value))).toBe(true);
+    expect((await logits("--prompt-ids", "1,318"))[0]).toEqual(three[0]);
+  });
+
+  it("shows people the likeliest tokens", async () => {
+    const { stdout } = await runCli(["logits", "--model", demo, "--prompt", "Once upon a", "--top", "1", "--cpu-exact"]);
+    expect(stdout).toMatch(/^after token 4:\n +\d+\.\d\d % .*" ?time"\n$/);
+  });
+
+  it.each([
+    ["no prompt", [], 2],
+    ["more positions than tokens", ["--prompt-ids", "1,2", "--last", "3"], 2],
+    ["an id that is none", ["--prompt-ids", "1,4096"], 1],
+  ] as const)("refuses %s", async (_what, args, code) => {
+    expect(await runCli(["logits", "--model", demo, ...args])).toMatchObject({ code, stdout: "" });
+  });
+});
+
+describe("exllama bench", () => {
+  it("measures a prompt and decoding behind it", async () => {
+    const json = jsonOf(await runCli(["bench", "--model", demo, "--ctx", "256", "--tokens", "8", "--warmups", "1", "--json"]));
+    expect(json).toMatchObject({
+      context: 256,
+      prompt: { tokens: 248, tokensPerSecond: expect.any(Number) },
+      decodeWorst: { afterTokens: 248, tokens: 8, tokensPerSecond: expect.any(Number) },
+      decodeBest: { afterTokens: 4, tokens: 8, tokensPerSecond: expect.any(Number) },
+    });
+  });
+
+  it("refuses what does not fit the context", async () => {
+    const result = await runCli(["bench", "--model", demo, "--ctx", "256", "--tokens", "256"]);
+    expect(result).toMatchObject({ code: 2, stdout: "" });
+    expect(result.stderr).toMatch(/do not fit the context of 256/);
+  });
+});
