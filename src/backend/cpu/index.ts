@@ -60,7 +60,7 @@ async function load(request: LoadRequest, options: Required<CpuBackendOptions>):
   const regions = new RegionIndex(stage);
   const { module } = await loadKernelModule();
   const memories = allocateArenas(stage);
-  const pages = options.hugePages ? await askForHugePages(memories) : "off";
+  const pages = options.hugePages ? await askForHugePages(memories) : { asked: false, reason: "switched off" };
   const control = regions.get("scratch.control", 0);
   const words = new Int32Array(memories[0]!.buffer, control.offset, control.bytes / 4);
   const windows = cacheGroups(spec, plan.run).map(({ window }) => window);

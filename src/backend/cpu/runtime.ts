@@ -6,6 +6,7 @@ import type { ModelSpec } from "../../model/spec.js";
 import type { BatchEntry, Output, Runtime } from "../backend.js";
 import { checkBatch } from "./batch-check.js";
 import { CpuRuntimeEndedError, InvalidBatchError } from "./errors.js";
+import type { HugePages } from "./huge-pages.js";
 import { type OutputViews, readOutput, sortOutputs, type Wanted } from "./outputs.js";
 import { logitRows, stepTokens } from "./scratch.js";
 import { stepWords } from "./step-message.js";
@@ -21,15 +22,16 @@ export interface LoadedModel {
   readonly team: Team;
   /** Compute threads. */
   readonly threads: number;
-  /** Whether the arenas lie on huge pages, or why not. */
-  readonly hugePages: string;
+  readonly hugePages: HugePages;
 }
 
 export class CpuRuntime implements Runtime {
   readonly plan: Plan;
   readonly spec: ModelSpec;
+  /** Compute threads. */
   readonly threads: number;
-  readonly hugePages: string;
+  /** Whether they were asked for, or why not. */
+  readonly hugePages: HugePages;
   readonly #team: Team;
   /** Dropped by dispose(): the memories go with them. */
   #state: { writer: StepWriter; views: OutputViews } | null;
