@@ -1,12 +1,9 @@
 // The scenarios that must hold, from ExLlama's issue 305 to planning for machines that are not
 // here. Sizes are simple ones that pencil and paper can follow: see test/support/simple-packing.ts.
 
-import { createReadStream, existsSync, statSync } from "node:fs";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
-import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { fixture } from "../../test/support/fixtures.js";
+import { serveFolder } from "../../test/support/serve-folder.js";
 import { llama3_8b, llama13b, llama70b, makeSpec, type Shape } from "../../test/support/shapes.js";
 import { simpleDevices, simplePacking } from "../../test/support/simple-packing.js";
 import { cudaPacking } from "../backend/cuda/packing.js";
@@ -300,7 +297,7 @@ describe("scenarios", () => {
   it("26: a remote checkpoint gives the same plan as a local one, without a weight byte read", async () => {
     const folder = fixture("demo-gptq-4bit-g128");
     const local = await openCheckpoint(folder);
-    const served = await serve(folder);
+    const served = await serveFolder(folder);
     try {
       const remote = await fetchCheckpointHeaders(served.address);
       const planned = (headers: CheckpointHeaders) =>
@@ -334,26 +331,4 @@ describe("scenarios", () => {
 
 function base(context: number): Omit<PlanRequest, "caps"> {
   return { spec: spec13b, packing: simplePacking(), devices: four, context, cacheType: "f16" };
-}
-
-/** A folder over HTTP with range requests; remembers how far into the weights' file anybody read. */
-async function serve(folder: string): Promise<{ address: string; lastWeightFileByte(): number; close(): Server }> {
-  let last = -1;
-  const server = createServer((request, response) => {
-    const file = join(folder, decodeURIComponent(request.url!.slice(1)));
-    if (!existsSync(file) || !statSync(file).isFile()) return void response.writeHead(404).end();
-    const size = statSync(file).size;
-    const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "");
-    const start = range ? Number(range[1]) : 0;
-    const end = range ? Math.min(Number(range[2]), size - 1) : size - 1;
-    if (file.endsWith(".safetensors")) last = Math.max(last, end);
-    response.writeHead(range ? 206 : 200, {
-      "content-length": end - start + 1,
-      ...(range ? { "content-range": `bytes ${start}-${end}/${size}` } : {}),
-    });
-    createReadStream(file, { start, end }).pipe(response);
-  });
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-  const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
-  return { address, lastWeightFileByte: () => last, close: () => server.close() };
 }
