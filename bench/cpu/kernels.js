@@ -47,7 +47,7 @@ async function main() {
   };
   const rounds = option("rounds", 7);
   const most = option("threads", 2);
-  setFlagsFromString("--experimental-wasm-relaxed-simd");
+  if (Number(process.versions.node.split(".")[0]) < 21) setFlagsFromString("--experimental-wasm-relaxed-simd");
   const layerBytes = LAYER.reduce((sum, shape) => sum + linearBytes(shape), 0);
   const layers = Math.max(1, Math.round((option("gigabytes", 1) * 1e9) / layerBytes));
   const pages = Math.ceil((WEIGHTS + layers * layerBytes) / 65536);
