@@ -2,7 +2,9 @@
 
 import { describe, expect, it } from "vitest";
 import { meanDifference } from "../reference/compare.js";
-import { fixture } from "../support/fixtures.js";
+import { referenceLogits } from "../reference/forward.js";
+import { readModel } from "../reference/reader.js";
+import { findFixture, fixture } from "../support/fixtures.js";
 import { backends } from "./backends.js";
 import { QUANTIZED_MEAN } from "./bounds.js";
 import { Driver } from "./driver.js";
@@ -35,6 +37,19 @@ describe.each(backends)("$name", (backend) => {
   it.each(trainedModels())("%s has the logits of transformers", async (name) => {
     await using driver = await load(name, 704);
     await check(driver, trainedGolden(name));
+  });
+});
+
+// The draft model has no golden file: the reference, which the others vouch for, stands in.
+describe.each(findFixture("draft-fp16") ? backends : [])("$name", (backend) => {
+  it("draft-fp16 has the logits of the reference", async () => {
+    const folder = fixture("draft-fp16");
+    const { ids } = trainedGolden("demo-gptq-4bit-g128")[0]!;
+    const wanted = referenceLogits(readModel(folder), ids);
+    await using driver = await Driver.load(backend.create(), folder, { cacheType: backend.cacheType, context: 64 });
+    const got = await driver.logits(ids);
+    if (backend.exact) expect(judgeExact(got, wanted)).toBeNull();
+    else expect(meanDifference(got, wanted)).toBeLessThan(QUANTIZED_MEAN);
   });
 });
 

@@ -1,13 +1,15 @@
 // The same bits every time: alone or in any batch, in chunks of any size, on any number of
 // threads, wherever the pages lie, in whichever kind of engine.
 
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { Output } from "../../src/backend/backend.js";
-import { loadModel } from "../../src/index.js";
+import { type LoadOptions, loadModel } from "../../src/index.js";
+import { largestDifference, meanDifference } from "../reference/compare.js";
 import { ReferenceSequence, referenceLogits } from "../reference/forward.js";
 import { fixture } from "../support/fixtures.js";
 import { gptqWeights, makeSynthetic, type SyntheticModel, smallLlama } from "../support/synthetic-checkpoint.js";
 import { type BackendUnderTest, backends } from "./backends.js";
+import { QUANTIZED_MEAN } from "./bounds.js";
 import { type DriveOptions, Driver } from "./driver.js";
 import { judgeExact, judgeQuantized } from "./judge.js";
 import { misreadingsOf } from "./misreadings.js";
@@ -139,25 +141,32 @@ describe.each(backends)("$name", (backend) => {
 });
 
 describe("the library", () => {
-  it.each([true, false])(
-    "answers alike from a process and a thread, on one thread and on two (cpuExact: %s)",
-    async (cpuExact) => {
-      const ids = [1, 4025, 3, 16, 120, 7, 900];
-      const answers: { logits: Buffer; ids: readonly number[] }[] = [];
-      for (const [engine, threads] of [
-        ["process", 2],
-        ["thread", 2],
-        ["process", 1],
-      ] as const) {
-        await using model = await loadModel(fixture("demo-gptq-4bit-g128"), { engine, threads, cpuExact, ctx: 256 });
-        const { ids: generated } = await model.generate(ids, { maxTokens: 24, temperature: 0.8, seed: 5, ignoreEos: true })
-          .result;
-        answers.push({ logits: bits(await model.logits(ids, { last: ids.length })), ids: generated });
-      }
-      for (const answer of answers) {
-        expect(answer.logits.equals(answers[0]!.logits)).toBe(true);
-        expect(answer.ids).toEqual(answers[0]!.ids);
-      }
-    },
-  );
+  const ids = [1, 4025, 3, 16, 120, 7, 900];
+  async function answer(options: LoadOptions): Promise<{ logits: Float32Array[]; ids: readonly number[] }> {
+    await using model = await loadModel(fixture("demo-gptq-4bit-g128"), { ctx: 256, ...options });
+    const { ids: generated } = await model.generate(ids, { maxTokens: 24, temperature: 0.8, seed: 5, ignoreEos: true }).result;
+    return { logits: await model.logits(ids, { last: ids.length }), ids: generated };
+  }
+
+  it.each([true, false])("answers alike in every kind of engine and on any threads (cpuExact: %s)", async (cpuExact) => {
+    const first = await answer({ engine: "process", threads: 2, cpuExact });
+    for (const others of [
+      { engine: "thread", threads: 2 },
+      { engine: "process", threads: 1 },
+    ] as const) {
+      const other = await answer({ ...others, cpuExact });
+      expect(bits(other.logits).equals(bits(first.logits))).toBe(true);
+      expect(other.ids).toEqual(first.ids);
+    }
+  });
+
+  it("has the same logits, but for rounding, where relaxed SIMD is not to be had", async () => {
+    const relaxed = await answer({ cpuExact: true });
+    vi.stubEnv("EXLLAMA_NO_RELAXED_SIMD", "1");
+    const plain = await answer({ cpuExact: true });
+    const quantized = await answer({ cpuExact: false });
+    vi.unstubAllEnvs();
+    expect(largestDifference(plain.logits, relaxed.logits)).toBeLessThan(1e-4);
+    expect(meanDifference(quantized.logits, relaxed.logits)).toBeLessThan(QUANTIZED_MEAN);
+  });
 });
