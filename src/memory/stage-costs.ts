@@ -4,7 +4,7 @@
 // of a packing: sizes depend on shapes, never on names or on a layer's index; and scratch
 // depends on which shapes of layers there are, not on how many.
 
-import type { GatedMlpSpec, LayerSpec, LinearSpec, ModelSpec } from "../model/spec.js";
+import type { LayerSpec, ModelSpec } from "../model/spec.js";
 import { poolTokens } from "./cache-groups.js";
 import type { Packing, RegionSize, RunShape, StageShape } from "./packing.js";
 import { type ArenaSize, RunCosts } from "./run-costs.js";
@@ -96,23 +96,16 @@ function alignedSum(sizes: readonly RegionSize[], alignment: number): number {
   return sum;
 }
 
-/** Everything of a layer that a size may depend on: all but its index and its tensors' names. */
-function shapeOf(layer: LayerSpec): string {
-  const { attention, mlp } = layer;
-  const { heads, kvHeads, headDim, window, q, k, v, o, qNorm, kNorm } = attention;
-  return JSON.stringify([
-    [heads, kvHeads, headDim, window, [q, k, v, o].map(linearShape)],
-    [layer.inputNorm.size, layer.postAttentionNorm.size, qNorm?.size, kNorm?.size],
-    mlp.kind === "gated" ? gatedShape(mlp) : [linearShape(mlp.router), mlp.experts.map(gatedShape)],
-  ]);
-}
+/** What names a layer's tensors, and so differs between layers of the same shape. */
+const NAMES: ReadonlySet<string> = new Set(["index", "name", "tensor"]);
 
-function gatedShape(mlp: GatedMlpSpec) {
-  return [mlp.gate, mlp.up, mlp.down].map(linearShape);
-}
-
-function linearShape({ in: inputs, out, bias, format }: LinearSpec) {
-  return [inputs, out, bias, format];
+/** Everything of a layer that a size may depend on, as text: all but its names. */
+function shapeOf(part: unknown): string {
+  if (typeof part !== "object" || part === null) return String(part);
+  if (Array.isArray(part)) return `[${part.map(shapeOf).join()}]`;
+  let text = "";
+  for (const [key, value] of Object.entries(part)) if (!NAMES.has(key)) text += `${key}:${shapeOf(value)};`;
+  return `{${text}}`;
 }
 
 /** Numbers the set of classes of every contiguous run of layers, walking from each start; one set may get several numbers. */
