@@ -1,9 +1,7 @@
 // Colours, where a person is looking and has not said no: https://no-color.org.
 
 export interface Style {
-  readonly bold: (text: string) => string;
   readonly dim: (text: string) => string;
-  readonly good: (text: string) => string;
   readonly bad: (text: string) => string;
   readonly accent: (text: string) => string;
 }
@@ -16,5 +14,5 @@ export function isColored(stream: NodeJS.WriteStream): boolean {
 export function styleFor(stream: NodeJS.WriteStream): Style {
   const on = isColored(stream);
   const paint = (begin: number, end: number) => (text: string) => (on ? `\x1b[${begin}m${text}\x1b[${end}m` : text);
-  return { bold: paint(1, 22), dim: paint(2, 22), good: paint(32, 39), bad: paint(31, 39), accent: paint(36, 39) };
+  return { dim: paint(2, 22), bad: paint(31, 39), accent: paint(36, 39) };
 }

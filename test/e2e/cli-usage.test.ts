@@ -95,7 +95,7 @@ describe("mistakes", () => {
       "--ctx",
       "2048",
       "--cpu-memory",
-      "220MiB",
+      "64MiB",
       "--json",
     ]);
     expect(result.code).toBe(1);

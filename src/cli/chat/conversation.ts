@@ -15,10 +15,6 @@ export class Conversation {
     this.system = system;
   }
 
-  get isEmpty(): boolean {
-    return this.#turns.length === 0;
-  }
-
   ask(user: string): void {
     this.#turns.push({ user, answer: null });
   }

@@ -70,7 +70,7 @@ async function converse(model: Model, flags: Flags, control: InterruptControl): 
     options: answerOptionsOf(flags),
     planText: () =>
       explainPlan(model.plan, { width: Math.max(60, process.stderr.columns ?? 100), color: isColored(process.stderr) }),
-    print: note,
+    print: (text) => void process.stderr.write(`${text}\n`),
   };
   if (lines.interactive)
     note(`${model.info.source}: ${model.info.quantization}, context ${grouped(model.plan.context)}. /help shows what there is.`);
