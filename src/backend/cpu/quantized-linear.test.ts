@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { Worker } from "node:worker_threads";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
   cutInputs,
@@ -29,11 +30,13 @@ interface Build {
 
 const memory = new WebAssembly.Memory({ initial: 512, maximum: 512, shared: true });
 const builds: Build[] = [];
+let relaxedModule: WebAssembly.Module;
 
 beforeAll(async () => {
   if (!existsSync(distFile("wasm/kernels-simd.wasm")))
     execFileSync(process.execPath, [join(packageRoot, "scripts/build-wasm.js")]);
   const { module, relaxed } = await loadKernelModule();
+  relaxedModule = module;
   const plain = new WebAssembly.Module(readFileSync(distFile("wasm/kernels-simd.wasm")));
   const instance = (module: WebAssembly.Module) =>
     new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as QuantizedKernels;
@@ -310,6 +313,56 @@ describe("results do not depend on how the work is divided", () => {
         expect(part).toEqual(all.subarray(first * spec.out));
       }
     }
+  });
+
+  it.each([gptq({}), gptq({ bits: 8 })])("$bits bits: any number of threads at once", async (format) => {
+    const spec = linearSpec(512, 1024, format);
+    const random = randomNumbers(11);
+    const store = new TensorStore();
+    makeGptq(spec, store, random, null);
+    const places = new Places();
+    const { kernels } = builds.at(-1)!;
+    const { place, facts } = pack(kernels, spec, store, places);
+    const linear = new QuantizedLinear(kernels, memory, spec, place, facts);
+    const m = 17;
+    const x = activations(random, m, spec.in);
+    const expected = run(linear, x, m, places);
+    const input = places.take(x.byteLength);
+    new Float32Array(memory.buffer, input, x.length).set(x);
+    const buffer = places.take(activationBytes(spec, m));
+    const rounds = 50;
+    const roundBytes = m * spec.out * 4;
+    const y = places.take(rounds * roundBytes);
+    linear.quantize(input, m, buffer, 0, m);
+    const { tileBytes, blocks, blockSize, tiles } = linear.layout;
+    const head = [place.weights, tileBytes, blocks, blockSize, buffer, m, 0, y, spec.out, spec.out];
+    const call =
+      format.bits === 8 ? { kernel: "linear_bytes", args: [...head, 1] } : { kernel: "linear_nibbles_f16", args: head };
+    const threads = 4;
+    const gate = new Int32Array(new SharedArrayBuffer(4));
+    const program = `
+      const { workerData: w } = require("node:worker_threads");
+      const kernels = new WebAssembly.Instance(w.module, { env: { memory: w.memory } }).exports;
+      // All begin together, or there would be nobody to get in the way of.
+      const ready = Atomics.add(w.gate, 0, 1) + 1;
+      if (ready === w.threads) Atomics.notify(w.gate, 0);
+      for (let here = ready; here < w.threads; here = Atomics.load(w.gate, 0)) Atomics.wait(w.gate, 0, here, 100);
+      for (let round = 0; round < w.rounds; round++) {
+        for (let tile = w.index; tile < w.tiles; tile += w.threads) kernels[w.kernel](...w.args, tile, tile + 1, 0);
+        w.args[7] += w.roundBytes;
+      }`;
+    await Promise.all(
+      Array.from({ length: threads }, (_, index) => {
+        const worker = new Worker(program, {
+          eval: true,
+          workerData: { module: relaxedModule, memory, index, threads, tiles, gate, rounds, roundBytes, ...call },
+        });
+        return new Promise((resolve, reject) => worker.once("exit", resolve).once("error", reject));
+      }),
+    );
+    for (let round = 0; round < rounds; round++)
+      expect(new Float32Array(memory.buffer, y + round * roundBytes, m * spec.out).slice()).toEqual(expected);
+    places.check();
   });
 
   it("adds to what is there when asked", () => {
