@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { packageRoot } from "../../src/paths.js";
 import { fixture } from "../support/fixtures.js";
+import { named } from "../support/named.js";
 import { backends } from "./backends.js";
 import { PERPLEXITY } from "./bounds.js";
 import { Driver } from "./driver.js";
@@ -26,9 +27,9 @@ function record(name: string, set: ValidationSet, windows: readonly number[]): v
   writeFileSync(recordPath, `${JSON.stringify({ ...all, [name]: { ...all[name], [set]: rounded } }, null, 1)}\n`);
 }
 
-describe.each(backends)("$name", (backend) => {
-  const cases = trainedModels().flatMap((name) => SETS.map((set) => ({ name, set })));
-  it.each(cases)("$name, $set", async ({ name, set }) => {
+describe.each(named(backends))("%s", (_, backend) => {
+  const cases = trainedModels().flatMap((name) => SETS.map((set) => [name, set] as const));
+  it.each(cases)("%s, %s", async (name, set) => {
     const options = { cacheType: backend.cacheType, context: 1024, prefillChunk: 256 };
     await using driver = await Driver.load(backend.create(), fixture(name), options);
     const windows = await allWindows(driver, name, set);

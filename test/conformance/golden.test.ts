@@ -5,13 +5,14 @@ import { meanDifference } from "../reference/compare.js";
 import { referenceLogits } from "../reference/forward.js";
 import { readModel } from "../reference/reader.js";
 import { findFixture, fixture } from "../support/fixtures.js";
+import { named } from "../support/named.js";
 import { backends } from "./backends.js";
 import { QUANTIZED_MEAN } from "./bounds.js";
 import { Driver } from "./driver.js";
 import { type GoldenPrompt, smallGolden, smallModels, trainedGolden, trainedModels } from "./golden-models.js";
 import { judgeExact } from "./judge.js";
 
-describe.each(backends)("$name", (backend) => {
+describe.each(named(backends))("%s", (_, backend) => {
   const load = (name: string, context: number) =>
     Driver.load(backend.create(), fixture(name), { cacheType: backend.cacheType, context, prefillChunk: 64 });
 
@@ -41,7 +42,7 @@ describe.each(backends)("$name", (backend) => {
 });
 
 // The draft model has no golden file: the reference, which the others vouch for, stands in.
-describe.each(findFixture("draft-fp16") ? backends : [])("$name", (backend) => {
+describe.each(named(findFixture("draft-fp16") ? backends : []))("%s", (_, backend) => {
   it("draft-fp16 has the logits of the reference", async () => {
     const folder = fixture("draft-fp16");
     const { ids } = trainedGolden("demo-gptq-4bit-g128")[0]!;
@@ -53,12 +54,12 @@ describe.each(findFixture("draft-fp16") ? backends : [])("$name", (backend) => {
   });
 });
 
-describe.each(backends.filter(({ exact }) => exact))("$name", (backend) => {
+describe.each(named(backends.filter(({ exact }) => exact)))("%s", (_, backend) => {
   const withGreedy = [...smallModels(), ...trainedModels()]
     .map((name) => ({ name, prompts: (name.includes("/") ? smallGolden(name) : trainedGolden(name)).filter((p) => p.greedy) }))
     .filter(({ prompts }) => prompts.length > 0);
 
-  it.each(withGreedy)("$name continues with the greedy tokens of transformers", async ({ name, prompts }) => {
+  it.each(named(withGreedy))("%s continues with the greedy tokens of transformers", async (name, { prompts }) => {
     const options = { cacheType: backend.cacheType, context: 224, prefillChunk: 64 };
     await using driver = await Driver.load(backend.create(), fixture(name), options);
     for (const { ids, greedy } of prompts) {

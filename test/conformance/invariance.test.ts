@@ -7,6 +7,7 @@ import { type LoadOptions, loadModel } from "../../src/index.js";
 import { largestDifference } from "../reference/compare.js";
 import { ReferenceSequence, referenceLogits } from "../reference/forward.js";
 import { fixture } from "../support/fixtures.js";
+import { named } from "../support/named.js";
 import { gptqWeights, makeSynthetic, type SyntheticModel, smallLlama } from "../support/synthetic-checkpoint.js";
 import { type BackendUnderTest, backends } from "./backends.js";
 import { type DriveOptions, Driver } from "./driver.js";
@@ -55,8 +56,8 @@ async function drive<T>(
   return await use(driver);
 }
 
-describe.each(backends)("$name", (backend) => {
-  describe.each(models)("$name", ({ model }) => {
+describe.each(named(backends))("%s", (_, backend) => {
+  describe.each(named(models))("%s", (_, { model }) => {
     it("gives the same bits for every chunk size, thread count and repetition", async () => {
       using checkpoint = makeSynthetic(model);
       const ids = idsOf(70, 31);

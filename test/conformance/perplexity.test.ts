@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { packageRoot } from "../../src/paths.js";
 import { fixture } from "../support/fixtures.js";
+import { named } from "../support/named.js";
 import { backends } from "./backends.js";
 import { PERPLEXITY } from "./bounds.js";
 import { Driver } from "./driver.js";
@@ -15,7 +16,7 @@ import { type RecordedWindows, windowNll } from "./perplexity.js";
 const MODEL = "demo-gptq-4bit-g128";
 const recorded = JSON.parse(readFileSync(join(packageRoot, "test/conformance/window-nll.json"), "utf8")) as RecordedWindows;
 
-describe.each(backends)("$name", (backend) => {
+describe.each(named(backends))("%s", (_, backend) => {
   it.each<ValidationSet>(["stories", "docs"])("predicts %s as well as the reference", async (set) => {
     const options = { cacheType: backend.cacheType, context: 1024, prefillChunk: 256 };
     await using driver = await Driver.load(backend.create(), fixture(MODEL), options);

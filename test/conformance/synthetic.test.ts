@@ -3,6 +3,7 @@
 
 import { describe, expect, it } from "vitest";
 import { referenceLogits } from "../reference/forward.js";
+import { named } from "../support/named.js";
 import { makeSynthetic } from "../support/synthetic-checkpoint.js";
 import { backends } from "./backends.js";
 import { Driver } from "./driver.js";
@@ -15,7 +16,7 @@ const TOKENS = 44;
 const CHUNK = 17;
 
 describe("the logits of the reference", () => {
-  it.each(syntheticCases)("$name", async ({ model }) => {
+  it.each(named(syntheticCases))("%s", async (_, { model }) => {
     using checkpoint = makeSynthetic(model);
     const ids = Array.from({ length: TOKENS }, (_, i) => (i * 31 + 7) % model.vocab);
     const wanted = referenceLogits(checkpoint.truth, ids);
