@@ -7,14 +7,18 @@
 // Layout     keys of a (page, KV head): [32 blocks of 8 tokens][headDim][8], values: [256][headDim],
 //            f16 or f32; queries and partials f32. A partial is headDim values, then the
 //            largest score and the sum of weights: `headDim + 4` f32, so that rows stay aligned.
-// Limits     headDim even; multiples of 8 are fast.
+// Limits     headDim even; multiples of 8 are fast, of 32 fastest.
+//
+// The inner loops are exported only so that the compiler keeps them functions of their own:
+// inlined into attend_page, the engine's register allocator spills their accumulators, and
+// they run at half the speed.
 
 import { exp4, f16_to_f32, f32_to_f16, lane_max, lane_sum, madd } from "./float-arithmetic";
 
 /** Tokens of one page; PAGE_TOKENS of memory/plan.ts. */
 const PAGE: i32 = 256;
-/** Values are widened so many tokens at a time. */
-const VALUE_TILE: i32 = 16;
+/** Keys and values are widened so many tokens at a time. */
+const TILE: i32 = 32;
 
 /**
  * Rotates `heads` heads that lie one after the other, in place: x[i], x[i + half] turn by the
@@ -90,14 +94,26 @@ export function store_key_value(
   }
 }
 
-/** Widens `count` f16 (a multiple of 2) from → to. */
-function widen(from: usize, to: usize, count: i32): void {
+/**
+ * Widens `count` f16 from → to. Infinities and NaN, which no sound model has, are looked for on
+ * the way (16 bits a lane, cheaply) and mended afterwards.
+ */
+export function widen(from: usize, to: usize, count: i32): void {
+  const exponent = i16x8.splat(0x7c00);
+  const kept = i32x4.splat(0x8fffe000);
+  const bias = f32x4.splat(5.192296858534828e33); // 2^112: from f16's exponents to f32's, denormals too
+  let odd = i16x8.splat(0);
   let i = 0;
   for (; i + 8 <= count; i += 8) {
     const v = v128.load(from + (<usize>i << 1));
-    v128.store(to + (<usize>i << 2), f16_to_f32(i32x4.extend_low_i16x8_u(v)));
-    v128.store(to + (<usize>i << 2), f16_to_f32(i32x4.extend_high_i16x8_u(v)), 16);
+    odd = v128.or(odd, i16x8.eq(v128.and(v, exponent), exponent));
+    // Sign-extended and shifted by 13, the copies of the sign fill the bits above the exponent; one is kept.
+    const low = v128.and(i32x4.shl(i32x4.extend_low_i16x8_s(v), 13), kept);
+    const high = v128.and(i32x4.shl(i32x4.extend_high_i16x8_s(v), 13), kept);
+    v128.store(to + (<usize>i << 2), f32x4.mul(low, bias));
+    v128.store(to + (<usize>i << 2), f32x4.mul(high, bias), 16);
   }
+  if (v128.any_true(odd)) i = 0;
   for (; i < count; i++) {
     const f = f16_to_f32(i32x4.splat(<i32>load<u16>(from + (<usize>i << 1))));
     store<f32>(to + (<usize>i << 2), f32x4.extract_lane(f, 0));
@@ -105,7 +121,7 @@ function widen(from: usize, to: usize, count: i32): void {
 }
 
 /** Scores of four queries against eight keys `[headDim][8]`. */
-function scores_4(q0: usize, q1: usize, q2: usize, q3: usize, tile: usize, headDim: i32, s: usize): void {
+export function scores_4(q0: usize, q1: usize, q2: usize, q3: usize, tile: usize, headDim: i32, s: usize): void {
   let a0 = f32x4.splat(0), a1 = f32x4.splat(0), a2 = f32x4.splat(0), a3 = f32x4.splat(0);
   let b0 = f32x4.splat(0), b1 = f32x4.splat(0), b2 = f32x4.splat(0), b3 = f32x4.splat(0);
   const end = tile + (<usize>headDim << 5);
@@ -136,7 +152,8 @@ function scores_4(q0: usize, q1: usize, q2: usize, q3: usize, tile: usize, headD
   v128.store(s + row * 3, b3, 16);
 }
 
-function scores_1(q0: usize, tile: usize, headDim: i32, s: usize): void {
+/** Scores of one query against eight keys. */
+export function scores_1(q0: usize, tile: usize, headDim: i32, s: usize): void {
   let a = f32x4.splat(0), b = f32x4.splat(0);
   const end = tile + (<usize>headDim << 5);
   let d: usize = 0;
@@ -149,8 +166,37 @@ function scores_1(q0: usize, tile: usize, headDim: i32, s: usize): void {
   v128.store(s, b, 16);
 }
 
+/** Scores of one query against four times eight keys: enough sums at a time to hide their latency. */
+export function scores_1x4(q0: usize, tile: usize, headDim: i32, s: usize): void {
+  let a0 = f32x4.splat(0), a1 = f32x4.splat(0), a2 = f32x4.splat(0), a3 = f32x4.splat(0);
+  let b0 = f32x4.splat(0), b1 = f32x4.splat(0), b2 = f32x4.splat(0), b3 = f32x4.splat(0);
+  const next = <usize>headDim << 5;
+  const end = tile + next;
+  const next2 = next << 1, next3 = next * 3;
+  let d: usize = 0;
+  for (let at = tile; at < end; at += 32, d += 4) {
+    const q = v128.load_splat<f32>(q0 + d);
+    a0 = madd(q, v128.load(at), a0);
+    b0 = madd(q, v128.load(at, 16), b0);
+    a1 = madd(q, v128.load(at + next), a1);
+    b1 = madd(q, v128.load(at + next, 16), b1);
+    a2 = madd(q, v128.load(at + next2), a2);
+    b2 = madd(q, v128.load(at + next2, 16), b2);
+    a3 = madd(q, v128.load(at + next3), a3);
+    b3 = madd(q, v128.load(at + next3, 16), b3);
+  }
+  v128.store(s, a0);
+  v128.store(s, b0, 16);
+  v128.store(s, a1, 32);
+  v128.store(s, b1, 48);
+  v128.store(s, a2, 64);
+  v128.store(s, b2, 80);
+  v128.store(s, a3, 96);
+  v128.store(s, b3, 112);
+}
+
 /** out[4 rows, 8 columns] += weights[4 rows, count] · values[count, 8 columns]. */
-function weigh_4(weights: usize, values: usize, headDim: i32, count: i32, out: usize, pitch: usize): void {
+export function weigh_4(weights: usize, values: usize, headDim: i32, count: i32, out: usize, pitch: usize): void {
   const o1 = out + pitch, o2 = o1 + pitch, o3 = o2 + pitch;
   let a0 = v128.load(out), a1 = v128.load(o1), a2 = v128.load(o2), a3 = v128.load(o3);
   let b0 = v128.load(out, 16), b1 = v128.load(o1, 16), b2 = v128.load(o2, 16), b3 = v128.load(o3, 16);
@@ -182,7 +228,7 @@ function weigh_4(weights: usize, values: usize, headDim: i32, count: i32, out: u
   v128.store(o3, b3, 16);
 }
 
-function weigh_1(weights: usize, values: usize, headDim: i32, count: i32, out: usize): void {
+export function weigh_1(weights: usize, values: usize, headDim: i32, count: i32, out: usize): void {
   let a = v128.load(out), b = v128.load(out, 16);
   const line = <usize>headDim << 2;
   const end = weights + (<usize>count << 2);
@@ -193,6 +239,33 @@ function weigh_1(weights: usize, values: usize, headDim: i32, count: i32, out: u
   }
   v128.store(out, a);
   v128.store(out, b, 16);
+}
+
+/** One row, 32 columns. */
+export function weigh_1x4(weights: usize, values: usize, headDim: i32, count: i32, out: usize): void {
+  let a0 = v128.load(out), a1 = v128.load(out, 16), a2 = v128.load(out, 32), a3 = v128.load(out, 48);
+  let b0 = v128.load(out, 64), b1 = v128.load(out, 80), b2 = v128.load(out, 96), b3 = v128.load(out, 112);
+  const line = <usize>headDim << 2;
+  const end = weights + (<usize>count << 2);
+  for (let w = weights, v = values; w < end; w += 4, v += line) {
+    const p = v128.load_splat<f32>(w);
+    a0 = madd(p, v128.load(v), a0);
+    a1 = madd(p, v128.load(v, 16), a1);
+    a2 = madd(p, v128.load(v, 32), a2);
+    a3 = madd(p, v128.load(v, 48), a3);
+    b0 = madd(p, v128.load(v, 64), b0);
+    b1 = madd(p, v128.load(v, 80), b1);
+    b2 = madd(p, v128.load(v, 96), b2);
+    b3 = madd(p, v128.load(v, 112), b3);
+  }
+  v128.store(out, a0);
+  v128.store(out, a1, 16);
+  v128.store(out, a2, 32);
+  v128.store(out, a3, 48);
+  v128.store(out, b0, 64);
+  v128.store(out, b1, 80);
+  v128.store(out, b2, 96);
+  v128.store(out, b3, 112);
 }
 
 /** The columns beyond a multiple of 8, one at a time, rounded as a fused lane would. */
@@ -206,7 +279,7 @@ function weigh_columns(weights: usize, values: usize, headDim: i32, count: i32, 
 }
 
 /** Scores → weights exp(s − largest) for keys lo … hi − 1 of one row; everything else up to `end` becomes 0. */
-function soften(s: usize, lo: i32, hi: i32, start: i32, end: i32, partial: usize, headDim: i32): void {
+export function soften(s: usize, lo: i32, hi: i32, start: i32, end: i32, partial: usize, headDim: i32): void {
   for (let t = start; t < lo; t++) store<f32>(s + (<usize>t << 2), -Infinity);
   for (let t = max(hi, start); t < end; t++) store<f32>(s + (<usize>t << 2), -Infinity);
   let m = f32x4.splat(-Infinity);
@@ -238,7 +311,7 @@ function query_row(q: usize, row: i32, group: i32, tokenStride: i32, headDim: i3
  * @param relative position of the first token − position of the page's first key (may be negative for no keys)
  * @param window keys p − window + 1 … p are seen; 0: all up to p
  * @param keys, values beginning of this (page, KV head); `half`: f16
- * @param scratch (8 + VALUE_TILE) · headDim f32 for widened tiles, then tokens · group · 256 f32 for scores
+ * @param scratch TILE · headDim f32 for widened tiles, then tokens · group · 256 f32 for scores
  * @param partials [tokens · group, headDim + 4] f32, written
  */
 export function attend_page(
@@ -247,33 +320,23 @@ export function attend_page(
 ): void {
   const rows = tokens * group;
   const pitch = <usize>(headDim + 4) << 2;
-  const keyTile = scratch;
-  const valueTile = scratch + (<usize>headDim << 5);
-  const scores = valueTile + (<usize>(headDim * VALUE_TILE) << 2);
+  const scores = scratch + (<usize>(headDim * TILE) << 2);
   const end = min(PAGE, relative + tokens);
   const begin = window ? max(0, relative - window + 1) : 0;
   const start = begin & ~7;
+  const padded = (end + 7) & ~7;
   const bytes: usize = half ? 1 : 2;
 
-  for (let t = start; t < end; t += 8) {
+  for (let t = start; t < padded; t += TILE) {
+    const count = min(TILE, padded - t);
     let tile = keys + (<usize>(t * headDim) << bytes);
     if (half) {
-      widen(tile, keyTile, headDim * 8);
-      tile = keyTile;
+      widen(tile, scratch, headDim * count);
+      tile = scratch;
     }
-    const column = scores + (<usize>t << 2);
-    let r = 0;
-    for (; r + 4 <= rows; r += 4)
-      scores_4(
-        query_row(q, r, group, tokenStride, headDim), query_row(q, r + 1, group, tokenStride, headDim),
-        query_row(q, r + 2, group, tokenStride, headDim), query_row(q, r + 3, group, tokenStride, headDim),
-        tile, headDim, column + <usize>r * (PAGE << 2),
-      );
-    for (; r < rows; r++)
-      scores_1(query_row(q, r, group, tokenStride, headDim), tile, headDim, column + <usize>r * (PAGE << 2));
+    score_tile(q, tokenStride, rows, group, headDim, tile, count, scores + (<usize>t << 2));
   }
 
-  const padded = (end + 7) & ~7;
   for (let r = 0; r < rows; r++) {
     const p = relative + r / group;
     const lo = window ? max(0, p - window + 1) : 0;
@@ -281,32 +344,57 @@ export function attend_page(
     memory.fill(partials + <usize>r * pitch, 0, <usize>headDim << 2);
   }
 
-  for (let t = begin; t < end; t += VALUE_TILE) {
-    const count = min(VALUE_TILE, end - t);
+  for (let t = begin; t < end; t += TILE) {
+    const count = min(TILE, end - t);
     let tile = values + (<usize>(t * headDim) << bytes);
     if (half) {
-      widen(tile, valueTile, headDim * count);
-      tile = valueTile;
+      widen(tile, scratch, headDim * count);
+      tile = scratch;
     }
-    const weights = scores + (<usize>t << 2);
-    const whole = headDim & ~7;
-    let r = 0;
-    for (; r + 4 <= rows; r += 4)
-      for (let d = 0; d < whole; d += 8)
-        weigh_4(
-          weights + <usize>r * (PAGE << 2), tile + (<usize>d << 2), headDim, count,
-          partials + <usize>r * pitch + (<usize>d << 2), pitch,
-        );
-    for (; r < rows; r++)
-      for (let d = 0; d < whole; d += 8)
-        weigh_1(
-          weights + <usize>r * (PAGE << 2), tile + (<usize>d << 2), headDim, count,
-          partials + <usize>r * pitch + (<usize>d << 2),
-        );
-    if (whole < headDim)
-      for (r = 0; r < rows; r++)
-        weigh_columns(weights + <usize>r * (PAGE << 2), tile, headDim, count, partials + <usize>r * pitch, whole);
+    weigh_tile(scores + (<usize>t << 2), rows, headDim, tile, count, partials);
   }
+}
+
+/** Scores of all rows against `count` keys, a multiple of 8. */
+function score_tile(
+  q: usize, tokenStride: i32, rows: i32, group: i32, headDim: i32, tile: usize, count: i32, scores: usize,
+): void {
+  const eight = <usize>headDim << 5;
+  let r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    const q0 = query_row(q, r, group, tokenStride, headDim), q1 = query_row(q, r + 1, group, tokenStride, headDim);
+    const q2 = query_row(q, r + 2, group, tokenStride, headDim), q3 = query_row(q, r + 3, group, tokenStride, headDim);
+    const column = scores + <usize>r * (PAGE << 2);
+    for (let i = 0; i < count; i += 8) scores_4(q0, q1, q2, q3, tile + <usize>(i >> 3) * eight, headDim, column + (<usize>i << 2));
+  }
+  for (; r < rows; r++) {
+    const q0 = query_row(q, r, group, tokenStride, headDim);
+    const column = scores + <usize>r * (PAGE << 2);
+    if (count == TILE) scores_1x4(q0, tile, headDim, column);
+    else for (let i = 0; i < count; i += 8) scores_1(q0, tile + <usize>(i >> 3) * eight, headDim, column + (<usize>i << 2));
+  }
+}
+
+/** Adds the weighted values of `count` keys to the partials of all rows. */
+function weigh_tile(weights: usize, rows: i32, headDim: i32, tile: usize, count: i32, partials: usize): void {
+  const pitch = <usize>(headDim + 4) << 2;
+  const whole = headDim & ~7;
+  let r = 0;
+  for (; r + 4 <= rows; r += 4)
+    for (let d = 0; d < whole; d += 8)
+      weigh_4(
+        weights + <usize>r * (PAGE << 2), tile + (<usize>d << 2), headDim, count,
+        partials + <usize>r * pitch + (<usize>d << 2), pitch,
+      );
+  for (; r < rows; r++) {
+    const w = weights + <usize>r * (PAGE << 2), out = partials + <usize>r * pitch;
+    let d = 0;
+    for (; d + 32 <= headDim; d += 32) weigh_1x4(w, tile + (<usize>d << 2), headDim, count, out + (<usize>d << 2));
+    for (; d < whole; d += 8) weigh_1(w, tile + (<usize>d << 2), headDim, count, out + (<usize>d << 2));
+  }
+  if (whole < headDim)
+    for (r = 0; r < rows; r++)
+      weigh_columns(weights + <usize>r * (PAGE << 2), tile, headDim, count, partials + <usize>r * pitch, whole);
 }
 
 /** Makes `rows` accumulators empty: nothing seen yet. */

@@ -13,8 +13,8 @@ export const MAX_THREADS = 64;
 const LOGIT_ROWS = 16;
 /** Queries (token × head) that one thread takes through the pages together. */
 const QUERY_ROWS = 16;
-/** As in wasm/float-attention.ts: keys are widened 8 tokens at a time, values 16. */
-const TILE_TOKENS = 8 + 16;
+/** As in wasm/float-attention.ts: keys and values are widened so many tokens at a time. */
+const TILE_TOKENS = 32;
 
 /** What the size of a linear's prepared input and of its staging depends on; one per mode. */
 export interface LinearSizes {
