@@ -66,6 +66,8 @@ export class Team {
   /** Ends the threads. Idempotent; never rejects. */
   end(): Promise<void> {
     this.#failure ??= new CpuRuntimeEndedError("the model has been given back");
+    this.#waiting?.reject(this.#failure);
+    this.#waiting = null;
     this.#ended ??= Promise.all(this.#workers.map((worker) => worker.terminate())).then(() => {});
     return this.#ended;
   }
@@ -114,8 +116,6 @@ export class Team {
   #fail(message: string, cause?: unknown): void {
     if (this.#failure) return;
     this.#failure = new CpuRuntimeEndedError(`a compute thread failed: ${message}`, cause);
-    this.#waiting?.reject(this.#failure);
-    this.#waiting = null;
     void this.end();
   }
 }
