@@ -8,6 +8,7 @@ export * from "./quantized-activations";
 export * from "./quantized-bytes";
 export * from "./quantized-nibbles";
 export * from "./quantized-segments";
+export * from "./read-ahead";
 export * from "./static-data";
 export * from "./pack-codes";
 export * from "./pack-plain";

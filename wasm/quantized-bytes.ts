@@ -2,6 +2,7 @@
 // without relaxed SIMD: products of i16 pairs go straight into i32 (511 · 255 · 128 < 2^24,
 // so that sums stay exact as f32 too). Rows: one token, 16 rows. Product: 8 rows × 4 tokens.
 
+import { READ_AHEAD, keepTouched } from "./read-ahead";
 import { addBlock, storeTile } from "./quantized-rows";
 import { CHUNK, SLOT_AREA, SUMS, claimSlot, releaseSlot } from "./quantized-slot";
 
@@ -26,6 +27,7 @@ function rows(
   const recordBytes: usize = 16 + (<usize>blockSize << 1);
   const stride = recordBytes * m;
   const offset = i32x4.splat(zeroOffset);
+  let sink: u32 = 0;
   for (let tile = tileFrom; tile < tileTo; tile++) {
     for (let token = 0; token < m; token++) {
       let w = weights + <usize>tile * tileBytes;
@@ -40,6 +42,7 @@ function rows(
         let x = record + 16;
         const end = w + (<usize>blockSize << 4);
         do {
+          sink |= load<u32>(w, READ_AHEAD);
           const x0 = v128.load32_splat(x), x1 = v128.load32_splat(x, 4);
           i0 = i32x4.add(i0, i32x4.add(i32x4.dot_i16x8_s(x0, v128.load8x8_u(w)), i32x4.dot_i16x8_s(x1, v128.load8x8_u(w, 8))));
           i1 = i32x4.add(i1, i32x4.add(i32x4.dot_i16x8_s(x0, v128.load8x8_u(w, 16)), i32x4.dot_i16x8_s(x1, v128.load8x8_u(w, 24))));
@@ -59,6 +62,7 @@ function rows(
       storeTile(y + ((<usize>token * ldy + first) << 2), bias ? bias + (<usize>first << 2) : 0, out - first, add, a0, a1, a2, a3);
     }
   }
+  keepTouched(sink);
 }
 
 // @ts-ignore: decorator

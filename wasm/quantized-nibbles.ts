@@ -10,6 +10,7 @@
 //
 // A sum of eight dot products, each of two pairs 15 · 127, is at most 30,480: it fits i16.
 
+import { READ_AHEAD, keepTouched } from "./read-ahead";
 import { addBlock, scalesAt, storeTile } from "./quantized-rows";
 import { CHUNK, SCALES, SLOT_AREA, SUMS, UNPACKED, ZEROS, claimSlot, releaseSlot } from "./quantized-slot";
 
@@ -87,6 +88,7 @@ function rows<S>(
   const stride = recordBytes * m;
   const scaleBytes: usize = 16 * sizeof<S>();
   const mask = i8x16.splat(<i8>nibbleMask);
+  let sink: u32 = 0;
   for (let tile = tileFrom; tile < tileTo; tile++) {
     for (let token = 0; token < m; token++) {
       let w = weights + <usize>tile * tileBytes;
@@ -104,6 +106,7 @@ function rows<S>(
         let x = record + 16;
         const end = w + (<usize>blockSize << 3);
         do {
+          sink |= load<u32>(w, READ_AHEAD - 64) | load<u32>(w, READ_AHEAD);
           const x0 = splatInputs(x), x1 = splatInputs(x + 4), x2 = splatInputs(x + 8), x3 = splatInputs(x + 12);
           i0 = i32x4.add(i0, dot16(x0, x1, x2, x3, v128.load(w), v128.load(w, 64), mask));
           i1 = i32x4.add(i1, dot16(x0, x1, x2, x3, v128.load(w, 16), v128.load(w, 80), mask));
@@ -123,6 +126,7 @@ function rows<S>(
       storeTile(y + ((<usize>token * ldy + first) << 2), bias ? bias + (<usize>first << 2) : 0, out - first, add, a0, a1, a2, a3);
     }
   }
+  keepTouched(sink);
 }
 
 /** Codes, scales and zeros of one record as bytes, f32 and i32 in the slot. */

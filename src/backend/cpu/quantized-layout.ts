@@ -28,7 +28,10 @@ export const SEGMENT_ENTRY_BYTES = 16;
 /** Scale and sum in front of the codes of every block of activations. */
 export const ACTIVATION_HEAD_BYTES = 16;
 
-/** Scratch for `gemm` in front of the activations: a lock per slot, then the slots (wasm/quantized-slot.ts has the same numbers). */
+/** Kernels read this far behind the last line of a tile, so that memory is never waited for (wasm/read-ahead.ts). */
+const READ_AHEAD_BYTES = 640;
+
+/** Scratch for products with many tokens in front of the activations: a lock per slot, then the slots (wasm/quantized-slot.ts has the same numbers). */
 export const SLOTS = 64;
 export const SLOT_BYTES = 4288;
 export const SLOT_AREA_BYTES = SLOTS * 4 + SLOTS * SLOT_BYTES;
@@ -107,7 +110,7 @@ export function quantizedLayout(linear: LinearSpec): QuantizedLayout {
     form,
     maxSegments,
     segmentTable,
-    weightBytes: segmentTable + maxSegments * SEGMENT_ENTRY_BYTES,
+    weightBytes: segmentTable + maxSegments * SEGMENT_ENTRY_BYTES + READ_AHEAD_BYTES,
     activationCodeBytes: codes === "nibbles" ? 1 : 2,
     activationLimit: codes === "nibbles" ? 127 : 511,
   };
