@@ -11,7 +11,7 @@ export default defineConfig({
     "engine/thread": "src/engine/thread.ts",
     "backend/cpu/worker": "src/backend/cpu/worker.ts",
     // Tests for machines with a GPU; not in the npm package.
-    "gpu/kernel-checks": "test/gpu/kernel-checks.ts",
+    "gpu/main": "test/gpu/main.ts",
   },
   format: "esm",
   platform: "node",

@@ -23,15 +23,15 @@ struct RepackCodesParams {
 static_assert(sizeof(RepackCodesParams) == 40);
 
 struct RepackGroupsParams {
-  const void* scales;        // [groups, n] f16, or f32 where scales_are_f32 (bf16 arrives widened)
+  const void* scales;        // [groups, n] f16, or f32 where scales_are_f32 (bf16 arrives as f16)
   const uint32_t* zeros;     // [groups, n * bits / 32] packed along the columns
   uint8_t* destination;
   uint32_t* bad;             // set to 1 + column of a scale that is NaN, infinite or overflows fp16
-  int32_t groups;            // of the checkpoint
+  int32_t groups;            // of the checkpoint that are in this slab
   int32_t repeat;            // kernel groups that share one of them
   int32_t n, k;
   int32_t scales_are_f32;
-  int32_t unused;
+  int32_t first_group;       // kernel group at which the slab begins
 };
 static_assert(sizeof(RepackGroupsParams) == 56);
 
@@ -82,8 +82,8 @@ template <int kBits, int kGroup>
 __device__ __forceinline__ void repack_groups_body(const RepackGroupsParams& p) {
   using L = Layout<kBits, kGroup>;
   const int n = blockIdx.x * blockDim.x + threadIdx.x;
-  const int group = blockIdx.y;  // of the kernel's groups
-  const int from = group / p.repeat;
+  const int from = blockIdx.y / p.repeat;
+  const int group = p.first_group + blockIdx.y;  // of the kernel's groups
   if (n >= p.n || from >= p.groups || group * kGroup >= p.k) return;
   const size_t at = size_t(from) * p.n + n;
   const float scale = p.scales_are_f32 ? static_cast<const float*>(p.scales)[at] : __half2float(static_cast<const __half*>(p.scales)[at]);
@@ -110,6 +110,27 @@ __device__ __forceinline__ void repack_groups_body(const RepackGroupsParams& p) 
   }
 }
 
+/// For linears whose groups the quantised kernels do not have: expanded to fp16 for good.
+struct DequantizeParams {
+  const uint32_t* source;    // [rows * bits / 32, n] packed down the rows
+  const void* scales;        // [groups, n] f16, or f32 where scales_are_f32
+  const uint32_t* zeros;     // [groups, n * bits / 32] packed along the columns
+  const int32_t* group_of;   // [k] group of each input row, or null: row / group_size
+  __half* destination;       // [n, k]
+  uint32_t* bad;             // set to 1 + output of a weight that is NaN, infinite or overflows fp16
+  int32_t first_row, rows;   // of the slab; first_row is a multiple of 32
+  int32_t n, k;
+  int32_t bits, group_size, zero_offset, scales_are_f32;
+};
+static_assert(sizeof(DequantizeParams) == 80);
+
+__device__ __forceinline__ uint32_t packed_code(const uint32_t* words, size_t stride, int index, int bits) {
+  const int bit = index * bits, shift = bit % 32;
+  const uint32_t low = words[size_t(bit / 32) * stride] >> shift;
+  const uint32_t high = shift + bits > 32 ? words[size_t(bit / 32 + 1) * stride] << (32 - shift) : 0;
+  return (low | high) & ((1u << bits) - 1);
+}
+
 struct WidenParams {
   const void* source;   // count values of f16, bf16 or f32
   __half* destination;
@@ -127,6 +148,24 @@ __device__ __forceinline__ float plain_value(const void* source, int64_t i, int 
 }
 
 }  // namespace exllama
+
+/// grid (n / 256, rows / 8), block 256: a thread makes eight inputs of one output.
+extern "C" __global__ void dequantize(const __grid_constant__ exllama::DequantizeParams p) {
+  const int n = blockIdx.x * blockDim.x + threadIdx.x;
+  if (n >= p.n) return;
+  for (int i = 0; i < 8; ++i) {
+    const int local = blockIdx.y * 8 + i, row = p.first_row + local;
+    if (local >= p.rows) return;
+    const int group = p.group_of == nullptr ? row / p.group_size : p.group_of[row];
+    const size_t at = size_t(group) * p.n + n;
+    const float scale = p.scales_are_f32 ? static_cast<const float*>(p.scales)[at] : __half2float(static_cast<const __half*>(p.scales)[at]);
+    const int code = exllama::packed_code(p.source + n, p.n, local, p.bits);
+    const int zero = exllama::packed_code(p.zeros + size_t(group) * (p.n * p.bits / 32), 1, n, p.bits) + p.zero_offset;
+    const __half w = __float2half_rn(scale * static_cast<float>(code - zero));
+    if (!isfinite(__half2float(w))) atomicMax(p.bad, 1u + n);
+    p.destination[size_t(n) * p.k + row] = w;
+  }
+}
 
 /// Plain weights, biases and norms of any dtype to fp16. grid-stride.
 extern "C" __global__ void to_half(const __grid_constant__ exllama::WidenParams p) {

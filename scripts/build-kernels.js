@@ -1,5 +1,6 @@
 // `npm run build:kernels`: compiles every kernel family (kernels/*.cu) with nvcc into one
-// compressed fatbin for all supported cards, and writes what it was built from.
+// compressed fatbin for all supported cards, and writes what it was built from. Families whose
+// sources and headers are those they were built from stay as they are; `--all` rebuilds every one.
 //
 // The results are committed (kernels/built/): a git clone and the npm package need no CUDA
 // toolkit, and kernels/built/manifest.json holds a hash of the sources that a test compares, so
@@ -9,7 +10,7 @@
 // take memory that no plan knows of.
 
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { basename, join } from "node:path";
 import { hashKernelSources, kernelFolder } from "./kernel-sources.js";
@@ -19,19 +20,26 @@ const built = join(kernelFolder, "built");
 const TARGETS = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90a", "sm_100f", "sm_120f"];
 const FALLBACK_PTX = "compute_75";
 
-const only = process.argv.slice(2);
+const manifestFile = join(built, "manifest.json");
+const before = existsSync(manifestFile) ? JSON.parse(readFileSync(manifestFile, "utf8")) : {};
+const version = nvccVersion();
+const all = process.argv.includes("--all") || before.nvcc !== version;
 const families = readdirSync(kernelFolder)
   .filter((file) => file.endsWith(".cu"))
   .map((file) => basename(file, ".cu"))
-  .filter((name) => only.length === 0 || only.includes(name))
   .sort();
 
-const version = nvccVersion();
 mkdirSync(built, { recursive: true });
 const kernels = {};
+const familySources = {};
 for (const family of families) {
-  const started = Date.now();
   const output = join(built, `${family}.fatbin`);
+  familySources[family] = hashKernelSources(family);
+  if (!all && before.familySources?.[family] === familySources[family] && existsSync(output)) {
+    kernels[family] = before.kernels[family];
+    continue;
+  }
+  const started = Date.now();
   rmSync(output, { force: true });
   const log = compile(family, output);
   kernels[family] = readResources(family, log);
@@ -40,12 +48,10 @@ for (const family of families) {
     `${family.padEnd(18)} ${Object.keys(kernels[family]).length} kernels, ${((Date.now() - started) / 1000).toFixed(0)} s`,
   );
 }
-if (only.length === 0) {
-  writeFileSync(
-    join(built, "manifest.json"),
-    `${JSON.stringify({ nvcc: version, targets: [...TARGETS, FALLBACK_PTX], sources: hashKernelSources(), kernels }, null, 1)}\n`,
-  );
-}
+writeFileSync(
+  manifestFile,
+  `${JSON.stringify({ nvcc: version, targets: [...TARGETS, FALLBACK_PTX], sources: hashKernelSources(), familySources, kernels }, null, 1)}\n`,
+);
 
 function compile(family, output) {
   const targets = TARGETS.flatMap((target) => ["-gencode", `arch=${target.replace("sm_", "compute_")},code=${target}`]);

@@ -8,7 +8,7 @@ import { packageRoot } from "../../paths.js";
 import type { CudaDriver } from "./driver/driver.js";
 import { CudaError, CudaUnavailableError, LEAST_DRIVER } from "./driver/errors.js";
 
-export const KERNEL_FAMILIES = ["attention", "linear_half", "linear_quantized", "pointwise", "repack"] as const;
+export const KERNEL_FAMILIES = ["attention", "linear_half", "linear_quantized", "pointwise", "repack", "sample"] as const;
 export type KernelFamily = (typeof KERNEL_FAMILIES)[number];
 
 const LOCAL_SIZE_BYTES = 3; // CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES

@@ -111,7 +111,24 @@ export const REPACK_GROUPS = layout("RepackGroupsParams", {
   n: "i32",
   k: "i32",
   scalesAreF32: "i32",
-  unused: "i32",
+  firstGroup: "i32",
+});
+
+export const DEQUANTIZE = layout("DequantizeParams", {
+  source: "u64",
+  scales: "u64",
+  zeros: "u64",
+  groupOf: "u64",
+  destination: "u64",
+  bad: "u64",
+  firstRow: "i32",
+  rows: "i32",
+  n: "i32",
+  k: "i32",
+  bits: "i32",
+  groupSize: "i32",
+  zeroOffset: "i32",
+  scalesAreF32: "i32",
 });
 
 export const WIDEN = layout("WidenParams", {
@@ -199,6 +216,9 @@ export const ATTENTION = layout("AttentionParams", {
   unused: "i32",
 });
 
+/** sample.cu */
+export const INSPECT = layout("InspectParams", { logits: "u64", targets: "u64", facts: "u64", vocab: "i32", unused: "i32" });
+
 /** Every structure, for the test that holds them against the sources. */
 export const ALL_PARAMETERS: readonly ParameterLayout[] = [
   LINEAR,
@@ -207,6 +227,7 @@ export const ALL_PARAMETERS: readonly ParameterLayout[] = [
   GATHER,
   REPACK_CODES,
   REPACK_GROUPS,
+  DEQUANTIZE,
   WIDEN,
   EMBED,
   NORM,
@@ -216,4 +237,5 @@ export const ALL_PARAMETERS: readonly ParameterLayout[] = [
   COPY_ROWS,
   FILL,
   ATTENTION,
+  INSPECT,
 ];

@@ -1,47 +1,17 @@
 // How the CUDA backend stores a model, in bytes: no device, no weights, only arithmetic, so
-// that a plan for a card can be made anywhere. The kernels read exactly these layouts.
+// that a plan for a card can be made anywhere. The loader fills exactly these regions and the
+// kernels read them; what a step needs is listed in scratchRegions(), and nothing else exists.
 //
-// Quantised linear, codes of `bits` each: rows padded to tiles of 16, columns (k) to 64. A tile
-// row is cut into superblocks of 16 × 1024 k (the last one shorter): codes, then f16 scales and
-// zero points of the groups it touches, contiguous so that one bulk copy fetches all of it; 4
-// bits at g128: 8192 B + 256 B + 64 B. Zero points always have room: whether they are all
-// symmetric only the contents show. Plain linear: the same tiles in 16-bit numbers.
-//
-// q, k, v and gate, up each share one region where their formats agree: their rows are
-// interleaved so that RoPE pairs and gate/up pairs meet in one lane. That moves bytes, it
-// does not change how many there are.
+// Quantised linears lie in row tiles (quantized-layout.ts), or expanded to fp16 where the kernels
+// do not have their group size; plain linears, norms and biases are fp16. Zero points always
+// have room, and so has a permutation wherever there is a g_idx: only the contents show
+// whether they are needed. Embeddings stay on the host, where the first kernel gathers rows.
 
-import { cacheGroups } from "../../memory/cache-groups.js";
 import type { CacheType, Packing, RegionSize, RunShape, StageShape } from "../../memory/packing.js";
-import { KiB, MiB, roundUp } from "../../memory/size.js";
-import type {
-  AttentionSpec,
-  GatedMlpSpec,
-  GptqFormat,
-  LayerSpec,
-  LinearSpec,
-  ModelSpec,
-  NormSpec,
-  PlainFormat,
-} from "../../model/spec.js";
-
-const TILE_ROWS = 16;
-const TILE_COLUMNS = 64;
-const SUPERBLOCK_COLUMNS = 1024;
-/** A bulk copy moves multiples of 16 bytes. */
-const COPY_UNIT = 16;
-
-/** Bits of a stored zero point: as the codes, but whole nibbles for 3-bit ones. */
-const ZERO_BITS = { 2: 2, 3: 4, 4: 4, 8: 8 } as const;
-
-/** Most pieces that one sequence's attention is cut into while decoding; their results are combined afterwards. */
-const ATTENTION_SPLITS = 32;
-
-/** Largest piece of a linear that is dequantised at once while prefilling: it stays in the L2 cache. */
-const DEQUANT_SLAB = 24 * MiB;
-
-/** Token ids, positions, sampler state, stop flags, ring indices and the semaphores of split tiles. */
-const CONTROL_BYTES = 64 * KiB;
+import { MiB } from "../../memory/size.js";
+import type { LayerSpec, LinearSpec, ModelSpec, NormSpec } from "../../model/spec.js";
+import { expandedBytes, mayPermute, stagingBytes, weightBytes } from "./linear-storage.js";
+import { FACT_BYTES, halfDim, largestInput, logitRows, partialBytes, stepTokens } from "./step-shape.js";
 
 export const cudaPacking: Packing = {
   name: "cuda",
@@ -51,100 +21,59 @@ export const cudaPacking: Packing = {
   arenaHeader: 0,
   embeddings: "host",
   cacheTypes: ["f16", "q8", "q4"],
-  layer: layerRegions,
+  layer: (_, layer) => [
+    ...layerNorms(layer).map(([name, norm]) => normRegion(name, norm)),
+    ...layerLinears(layer).flatMap(([name, linear]) => linearRegions(name, linear)),
+  ],
   kv: kvRegions,
   embedding: () => [],
-  head: (spec) => [...normRegion("head.norm", spec.finalNorm), ...linearRegions("head", [spec.head])],
+  head: (spec) => [normRegion("finalNorm", spec.finalNorm), ...linearRegions("head", spec.head)],
   scratch: scratchRegions,
 };
 
-function layerRegions(_: ModelSpec, layer: LayerSpec): RegionSize[] {
-  const prefix = `layers.${layer.index}`;
-  return [
-    ...normRegion(`${prefix}.inputNorm`, layer.inputNorm),
-    ...attentionRegions(`${prefix}.attention`, layer.attention),
-    ...normRegion(`${prefix}.postAttentionNorm`, layer.postAttentionNorm),
-    ...mlpRegions(`${prefix}.mlp`, layer.mlp),
+/** A layer's linears under the names of their regions: `layers.3.attention.q`. */
+export function layerLinears(layer: LayerSpec): [name: string, linear: LinearSpec][] {
+  const at = `layers.${layer.index}`;
+  const { q, k, v, o } = layer.attention;
+  const { mlp } = layer;
+  const linears: [string, LinearSpec][] = [
+    [`${at}.attention.q`, q],
+    [`${at}.attention.k`, k],
+    [`${at}.attention.v`, v],
+    [`${at}.attention.o`, o],
   ];
-}
-
-function attentionRegions(prefix: string, { q, k, v, o, qNorm, kNorm }: AttentionSpec): RegionSize[] {
-  return [
-    ...fusedRegions(prefix, { q, k, v }),
-    ...(qNorm ? normRegion(`${prefix}.qNorm`, qNorm) : []),
-    ...(kNorm ? normRegion(`${prefix}.kNorm`, kNorm) : []),
-    ...linearRegions(`${prefix}.o`, [o]),
-  ];
-}
-
-function mlpRegions(prefix: string, mlp: LayerSpec["mlp"]): RegionSize[] {
-  if (mlp.kind === "gated") return gatedRegions(prefix, mlp);
-  const experts = mlp.experts.flatMap((expert, index) => gatedRegions(`${prefix}.experts.${index}`, expert));
-  return [...linearRegions(`${prefix}.router`, [mlp.router]), ...experts];
-}
-
-function gatedRegions(prefix: string, { gate, up, down }: GatedMlpSpec): RegionSize[] {
-  return [...fusedRegions(prefix, { gate, up }), ...linearRegions(`${prefix}.down`, [down])];
-}
-
-/** One region for linears that share input and format (`attention.q_k_v`), else one each. */
-function fusedRegions(prefix: string, linears: Record<string, LinearSpec>): RegionSize[] {
-  const all = Object.entries(linears);
-  const [, first] = all[0]!;
-  const alike = all.every(([, linear]) => linear.in === first.in && sameFormat(linear, first));
-  if (!alike) return all.flatMap(([name, linear]) => linearRegions(`${prefix}.${name}`, [linear]));
-  const name = `${prefix}.${Object.keys(linears).join("_")}`;
-  return linearRegions(name, Object.values(linears));
-}
-
-function sameFormat({ format: a }: LinearSpec, { format: b }: LinearSpec): boolean {
-  if (a.kind === "plain" && b.kind === "plain") return storedDtype(a) === storedDtype(b);
-  if (a.kind === "plain" || b.kind === "plain") return false;
-  return a.bits === b.bits && a.groupSize === b.groupSize && a.gIdx === b.gIdx;
-}
-
-/** Weights, then a permutation per act-order linear, then biases. */
-function linearRegions(name: string, linears: readonly LinearSpec[]): RegionSize[] {
-  const permuted = linears.filter(({ format }) => format.kind === "gptq" && format.gIdx);
-  const biased = linears.filter(({ bias }) => bias);
-  const sum = (of: readonly LinearSpec[], bytes: (linear: LinearSpec) => number) =>
-    of.reduce((all, linear) => all + bytes(linear), 0);
-  const regions: RegionSize[] = [{ name: `${name}.weights`, bytes: sum(linears, weightBytes) }];
-  if (permuted.length > 0) regions.push({ name: `${name}.permutation`, bytes: sum(permuted, (linear) => linear.in * 4) }); // i32 [in]
-  if (biased.length > 0) regions.push({ name: `${name}.bias`, bytes: sum(biased, (linear) => paddedRows(linear) * 2) }); // f16 [rows]
-  return regions;
-}
-
-function paddedRows(linear: LinearSpec): number {
-  return roundUp(linear.out, TILE_ROWS);
-}
-
-function weightBytes(linear: LinearSpec): number {
-  const tiles = paddedRows(linear) / TILE_ROWS;
-  if (linear.format.kind === "plain") return tiles * TILE_ROWS * roundUp(linear.in, TILE_COLUMNS) * 2;
-  return tiles * tileRowBytes(linear.in, linear.format);
-}
-
-/** 16 rows of a quantised linear: its superblocks one after the other. */
-function tileRowBytes(inputs: number, { bits, groupSize }: GptqFormat): number {
-  let bytes = 0;
-  for (let begin = 0; begin < inputs; begin += SUPERBLOCK_COLUMNS) {
-    const end = Math.min(begin + SUPERBLOCK_COLUMNS, inputs);
-    const groups = Math.floor((end - 1) / groupSize) - Math.floor(begin / groupSize) + 1;
-    bytes += (TILE_ROWS * roundUp(end - begin, TILE_COLUMNS) * bits) / 8;
-    bytes += groups * TILE_ROWS * 2; // scales, f16
-    bytes += roundUp((groups * TILE_ROWS * ZERO_BITS[bits]) / 8, COPY_UNIT);
+  if (mlp.kind === "moe") {
+    linears.push([`${at}.mlp.router`, mlp.router]);
+    if (mlp.sharedGate) linears.push([`${at}.mlp.sharedGate`, mlp.sharedGate]);
   }
-  return bytes;
+  (mlp.kind === "gated" ? [mlp] : mlp.experts).forEach(({ gate, up, down }, expert) => {
+    const name = mlp.kind === "gated" ? `${at}.mlp` : `${at}.mlp.experts.${expert}`;
+    linears.push([`${name}.gate`, gate], [`${name}.up`, up], [`${name}.down`, down]);
+  });
+  return linears;
 }
 
-/** bf16 stays bf16; f32 becomes f16, and a weight beyond f16's range ends the load. */
-function storedDtype(format: PlainFormat): "f16" | "bf16" {
-  return format.dtype === "bf16" ? "bf16" : "f16";
+/** A layer's norms under the names of their regions. */
+export function layerNorms({ index, inputNorm, postAttentionNorm, attention }: LayerSpec): [name: string, norm: NormSpec][] {
+  const at = `layers.${index}`;
+  const norms: [string, NormSpec | null][] = [
+    [`${at}.inputNorm`, inputNorm],
+    [`${at}.attention.qNorm`, attention.qNorm],
+    [`${at}.attention.kNorm`, attention.kNorm],
+    [`${at}.postAttentionNorm`, postAttentionNorm],
+  ];
+  return norms.filter((entry): entry is [string, NormSpec] => entry[1] !== null);
 }
 
-function normRegion(name: string, { size }: NormSpec): RegionSize[] {
-  return [{ name, bytes: size * 2 }]; // f16 [size]
+function normRegion(name: string, { size }: NormSpec): RegionSize {
+  return { name, bytes: size * 2 }; // f16 [size]
+}
+
+function linearRegions(name: string, linear: LinearSpec): RegionSize[] {
+  const regions: RegionSize[] = [{ name: `${name}.weights`, bytes: weightBytes(linear) }];
+  if (mayPermute(linear)) regions.push({ name: `${name}.permutation`, bytes: linear.in * 4 }); // i32 [in]
+  if (linear.bias) regions.push({ name: `${name}.bias`, bytes: linear.out * 2 }); // f16 [out]
+  return regions;
 }
 
 /** Keys and values, each [page, kvHead, token, headDim]. */
@@ -167,34 +96,43 @@ function headBytes(headDim: number, type: CacheType): number {
 
 /** Buffers of one step. Attention's and the MLP's are never alive together and share one region. */
 function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): RegionSize[] {
-  const tokens = Math.max(run.prefillChunk, run.maxSequences);
-  const widest = (width: (layer: LayerSpec) => number) => stage.layers.reduce((most, layer) => Math.max(most, width(layer)), 0);
-  const attention = widest(({ attention: a }) => (2 * a.heads + 2 * a.kvHeads) * a.headDim); // q, k, v and the output
-  const mlp = widest((layer) => 2 * intermediateSize(layer));
-  const partials = widest(({ attention: a }) => a.heads * (a.headDim + 2));
-  const pageTable = cacheGroups(spec, run).reduce((sum, group) => sum + group.pagesPerSequence, 0);
+  const tokens = stepTokens(run);
+  const outputs = logitRows(spec, run);
+  const widest = (size: (layer: LayerSpec) => number) => stage.layers.reduce((most, layer) => Math.max(most, size(layer)), 0);
+  const head = stage.last ? [spec.head] : [];
+  const most = (size: (linear: LinearSpec) => number) =>
+    Math.max(0, ...head.map(size), ...stage.layers.flatMap((layer) => layerLinears(layer).map(([, linear]) => size(linear))));
+  const gathered = most((linear) => (mayPermute(linear) ? (linear === spec.head ? outputs : tokens) * linear.in * 2 : 0));
   const regions: RegionSize[] = [
-    { name: "scratch.control", bytes: CONTROL_BYTES },
-    { name: "scratch.pageTables", bytes: run.maxSequences * pageTable * 4 }, // i32 [sequence, group, page]
-    { name: "scratch.hidden", bytes: tokens * spec.hiddenSize * 2 }, // f16 [tokens, hidden], the residual stream
-    { name: "scratch.normed", bytes: tokens * spec.hiddenSize * 2 }, // f16 [tokens, hidden]
-    { name: "scratch.block", bytes: tokens * Math.max(attention, mlp) * 2 }, // f16 [tokens, …]
-    { name: "scratch.attentionPartials", bytes: run.maxSequences * ATTENTION_SPLITS * partials * 4 }, // f32 [sequence, split, head, headDim + 2]
-    { name: "scratch.dequantised", bytes: Math.min(DEQUANT_SLAB, widest(largestLinear) * 2) }, // f16
-    { name: "scratch.rope", bytes: widest(({ attention: a }) => a.headDim) * 2 }, // f32 [headDim / 2]
+    { name: "scratch.input", bytes: largestInput(spec, run).bytes },
+    { name: "scratch.residual", bytes: tokens * spec.hiddenSize * 4 }, // f32 [tokens, hidden]
   ];
-  if (stage.last) regions.push({ name: "scratch.logits", bytes: run.maxSequences * spec.vocabSize * 4 }); // f32 [sequence, vocab]
+  if (stage.layers.length > 0)
+    regions.push(
+      { name: "scratch.normed", bytes: tokens * spec.hiddenSize * 2 }, // f16 [tokens, hidden]
+      { name: "scratch.block", bytes: widest(blockWidth) * tokens * 2 }, // f16: q, k, v or gate, up
+      { name: "scratch.ropeTable", bytes: tokens * halfDim(spec) * 8 }, // f32 pairs [tokens, headDim / 2]
+      { name: "scratch.frequencies", bytes: halfDim(spec) * 8 }, // f64 [headDim / 2]
+      { name: "scratch.partials", bytes: widest(({ attention }) => partialBytes(attention, run.maxSequences)) },
+    );
+  if (gathered > 0) regions.push({ name: "scratch.gathered", bytes: gathered }); // f16 [tokens, in] in act-order
+  // Also where weights are staged while they are loaded, before the flags of what was wrong with them.
+  regions.push({ name: "scratch.expanded", bytes: Math.max(most(expandedBytes), most(stagingBytes), spec.hiddenSize * 4) });
+  regions.push({ name: "scratch.flags", bytes: FLAG_BYTES });
+  if (stage.last)
+    regions.push(
+      { name: "scratch.finalNormed", bytes: outputs * spec.hiddenSize * 2 }, // f16 [outputs, hidden]
+      { name: "scratch.hiddenStates", bytes: outputs * spec.hiddenSize * 4 }, // f32 [outputs, hidden]
+      { name: "scratch.logits", bytes: outputs * spec.vocabSize * 4 }, // f32 [outputs, vocab]
+      { name: "scratch.facts", bytes: outputs * FACT_BYTES },
+    );
   return regions;
 }
 
-function intermediateSize({ mlp }: LayerSpec): number {
-  if (mlp.kind === "gated") return mlp.gate.out;
-  return Math.max(...mlp.experts.map((expert) => expert.gate.out));
-}
+/** u32 per checked tensor: what was wrong with its contents. */
+export const FLAG_BYTES = 4096;
 
-/** Weights of a layer's largest linear. */
-function largestLinear({ attention: { q, k, v, o }, mlp }: LayerSpec): number {
-  const gated = mlp.kind === "gated" ? [mlp] : mlp.experts;
-  const linears = [q, k, v, o, ...gated.flatMap(({ gate, up, down }) => [gate, up, down])];
-  return Math.max(...linears.map((linear) => linear.in * linear.out));
+function blockWidth({ attention: { heads, kvHeads, headDim }, mlp }: LayerSpec): number {
+  const intermediate = mlp.kind === "gated" ? mlp.gate.out : Math.max(...mlp.experts.map((expert) => expert.gate.out));
+  return Math.max((heads + 2 * kvHeads) * headDim, 2 * intermediate);
 }

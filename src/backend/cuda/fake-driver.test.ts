@@ -1,0 +1,92 @@
+// The host's side without a card: everything taken is given back, and every failure of every
+// driver call ends in a typed error after which the same process can load again.
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Driver } from "../../../test/conformance/driver.js";
+import { FAKE_CARD, FakeCuda } from "../../../test/support/fake-cuda.js";
+import { fixture } from "../../../test/support/fixtures.js";
+import { gptqWeights, makeSynthetic, smallLlama } from "../../../test/support/synthetic-checkpoint.js";
+import { ExllamaError } from "../../errors.js";
+import { createCudaBackend } from "./index.js";
+
+const options = { cacheType: "f16", context: 512, prefillChunk: 64, maxSequences: 3 } as const;
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "exllama-fake-"));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const backendOn = (cuda: FakeCuda) => createCudaBackend({ sources: cuda.sources(join(folder, "baselines.json")) });
+
+async function loadAndRun(cuda: FakeCuda, model: string): Promise<void> {
+  const driver = await Driver.load(backendOn(cuda), model, options);
+  try {
+    const ids = Array.from({ length: 70 }, (_, i) => i + 3);
+    await driver.greedy(ids, 3);
+    const [a, b] = [driver.newSequence(), driver.newSequence()];
+    await driver.step([
+      { sequence: a, ids: ids.slice(0, 20), outputs: [{ index: 19, logits: true, hidden: true }] },
+      { sequence: b, ids: [5], outputs: [{ index: 0, topLogprobs: 2, target: 7 }] },
+    ]);
+  } finally {
+    await driver.runtime.dispose();
+  }
+}
+
+describe("the CUDA backend's host side", () => {
+  it("gives everything back that it took, and can load again", async () => {
+    const cuda = new FakeCuda();
+    for (let round = 0; round < 2; round++) {
+      await loadAndRun(cuda, fixture("tiny/llama-gqa-tied"));
+      expect(cuda.leaks).toEqual([]);
+    }
+  });
+
+  it("runs quantised models with every kind of order and group", async () => {
+    const weights = [
+      { ...gptqWeights, order: "act-order" as const, groupSize: 32 },
+      { ...gptqWeights, groupSize: 16 },
+      { ...gptqWeights, bits: 8 as const, groupSize: 64, scaleDtype: "bf16" as const },
+    ];
+    for (const each of weights) {
+      const cuda = new FakeCuda();
+      using model = makeSynthetic({ ...smallLlama, weights: each });
+      await loadAndRun(cuda, model.folder);
+      expect(cuda.leaks).toEqual([]);
+    }
+  });
+
+  it("creates contexts only on cards that hold something", async () => {
+    const cuda = new FakeCuda([FAKE_CARD, FAKE_CARD]);
+    const driver = await Driver.load(backendOn(cuda), fixture("tiny/llama-mha"), options);
+    expect(cuda.leaks.filter((leak) => leak.startsWith("context"))).toHaveLength(1);
+    await driver.runtime.dispose();
+    await driver.runtime.dispose();
+    expect(cuda.leaks).toEqual([]);
+  });
+
+  it("survives the failure of any driver call", async () => {
+    const model = fixture("tiny/llama-gqa-tied");
+    const counting = new FakeCuda();
+    await loadAndRun(counting, model);
+    const total = counting.calls;
+    // Every call near the beginning, then a sample: the same few calls repeat for every tensor and layer.
+    const chosen = Array.from({ length: total }, (_, i) => i).filter((i) => i < 60 || i % 37 === 0 || i > total - 20);
+    for (const call of chosen) {
+      const cuda = new FakeCuda();
+      cuda.failAt = { call, status: call % 3 === 0 ? 2 : 700 };
+      const failure = await loadAndRun(cuda, model).catch((error: unknown) => error);
+      // Waiting and choosing a context before giving back may fail: giving back goes on.
+      if (failure === undefined) expect(cuda.failed).toMatch(/cuStreamSynchronize|cuCtxSetCurrent/);
+      else expect(failure, `call ${call}, ${cuda.failed}`).toBeInstanceOf(ExllamaError);
+      expect(cuda.leaks, `call ${call}`).toEqual([]);
+      cuda.failAt = null;
+      await loadAndRun(cuda, model);
+      expect(cuda.leaks, `after call ${call}`).toEqual([]);
+    }
+  });
+});

@@ -1,0 +1,277 @@
+// The launches of one step on one stage, in order. Which kernels and which grids depends only
+// on the step's shape, never on its contents, so that a decode step can be captured once
+// and replayed: contents (ids, positions, pages) lie in the stage's input block.
+//
+// Numbers: the residual stream is f32, everything between is f16, sums are f32.
+
+import type { RunShape } from "../../memory/packing.js";
+import type { ModelSpec } from "../../model/spec.js";
+import { ATTENTION, EMBED, INSPECT, NORM, ROPE_KV, ROPE_TABLE, SILU_MUL, writeParameters } from "./kernel-parameters.js";
+import type { KernelQueue } from "./kernel-queue.js";
+import type { EmbeddingTable } from "./load-embeddings.js";
+import { type LinearScratch, runLinear } from "./run-linear.js";
+import type { PlacedLayer, Stage } from "./stage.js";
+import { decodeSplits, FACT_BYTES, headTiles, type InputLayout, inputLayout, maxPages } from "./step-shape.js";
+
+/** What decides the launches of a step. */
+export interface StepShape {
+  /** Tokens, or places for tokens. */
+  readonly rows: number;
+  /** The first rows are one token each of a sequence: their attention is split over the keys. */
+  readonly decodeRows: number;
+  /** Tiles of the rows behind them. */
+  readonly tiles: number;
+  /** Rows of the page tables. */
+  readonly entries: number;
+  readonly outputs: number;
+}
+
+/** What a step needs of the model, the same on every stage. */
+export interface ForwardModel {
+  readonly spec: ModelSpec;
+  readonly run: RunShape;
+  /** Multiplies cos and sin. */
+  readonly ropeFactor: number;
+  readonly embeddings: EmbeddingTable;
+}
+
+export class Forward {
+  readonly #model: ForwardModel;
+  readonly #stage: Stage;
+  readonly #queue: KernelQueue;
+  readonly #shape: StepShape;
+  readonly #layout: InputLayout;
+  readonly #linears: LinearScratch;
+
+  constructor(model: ForwardModel, stage: Stage, queue: KernelQueue, shape: StepShape) {
+    this.#model = model;
+    this.#stage = stage;
+    this.#queue = queue;
+    this.#shape = shape;
+    this.#layout = inputLayout(model.spec, model.run, shape);
+    this.#linears = {
+      expanded: stage.at("scratch.expanded"),
+      expandedBytes: stage.size("scratch.expanded"),
+      gathered: stage.has("scratch.gathered") ? stage.at("scratch.gathered") : 0n,
+    };
+  }
+
+  /** Embeddings on the first stage, then all of the stage's layers. */
+  layers(): void {
+    if (this.#stage.first) this.#embed();
+    if (this.#stage.layers.length === 0) return;
+    this.#ropeTable();
+    for (const layer of this.#stage.layers) {
+      this.#norm(layer.norms.input, layer.spec.inputNorm.eps);
+      this.#attention(layer);
+      this.#norm(layer.norms.postAttention, layer.spec.postAttentionNorm.eps);
+      this.#mlp(layer);
+    }
+  }
+
+  /** Final norm, head and facts of outputs `first` … `first + count − 1`. */
+  outputs(first: number, count: number): void {
+    const { spec } = this.#model;
+    const stage = this.#stage;
+    const { norm, linear } = stage.head!;
+    const normed = stage.at("scratch.finalNormed");
+    const logits = stage.at("scratch.logits");
+    this.#queue.run({
+      family: "pointwise",
+      name: "rms_norm",
+      grid: [count],
+      block: 256,
+      parameters: writeParameters(NORM, {
+        residual: stage.at("scratch.residual"),
+        rows: this.#input(this.#layout.outputRows + first * 4),
+        weight: norm,
+        y: normed,
+        hiddenState: stage.at("scratch.hiddenStates"),
+        hidden: spec.hiddenSize,
+        eps: spec.finalNorm.eps,
+      }),
+    });
+    runLinear(this.#queue, linear, { x: normed, y: logits, rows: count, f32: true, residual: 0n }, this.#linears);
+    this.#queue.run({
+      family: "sample",
+      name: "inspect_logits",
+      grid: [count],
+      block: 1024,
+      parameters: writeParameters(INSPECT, {
+        logits,
+        targets: this.#input(this.#layout.targets + first * 4),
+        facts: stage.at("scratch.facts"),
+        vocab: spec.vocabSize,
+        unused: 0,
+      }),
+    });
+  }
+
+  #embed(): void {
+    const { spec, embeddings } = this.#model;
+    this.#queue.run({
+      family: "pointwise",
+      name: "embed",
+      grid: [this.#shape.rows],
+      block: 256,
+      parameters: writeParameters(EMBED, {
+        table: embeddings.at,
+        ids: this.#input(this.#layout.ids),
+        positions: this.#input(this.#layout.positions),
+        residual: this.#stage.at("scratch.residual"),
+        hidden: spec.hiddenSize,
+        kind: embeddings.kind,
+      }),
+    });
+  }
+
+  /** Angles of every token, once for all layers. With dynamic RoPE each sequence has frequencies of its own. */
+  #ropeTable(): void {
+    const { spec, ropeFactor } = this.#model;
+    const dynamic = spec.rope.kind === "dynamic";
+    const pairs = spec.layers[0]!.attention.headDim / 2;
+    this.#queue.run({
+      family: "pointwise",
+      name: "rope_table",
+      grid: [this.#shape.rows],
+      block: Math.ceil(pairs / 32) * 32,
+      parameters: writeParameters(ROPE_TABLE, {
+        halfTurns: dynamic ? this.#input(this.#layout.frequencies) : this.#stage.at("scratch.frequencies"),
+        frequencyRow: dynamic ? this.#input(this.#layout.sequence) : 0n,
+        positions: this.#input(this.#layout.positions),
+        table: this.#stage.at("scratch.ropeTable"),
+        halfDim: pairs,
+        factor: ropeFactor,
+      }),
+    });
+  }
+
+  #norm(weight: bigint, eps: number): void {
+    this.#queue.run({
+      family: "pointwise",
+      name: "rms_norm",
+      grid: [this.#shape.rows],
+      block: 256,
+      parameters: writeParameters(NORM, {
+        residual: this.#stage.at("scratch.residual"),
+        rows: 0n,
+        weight,
+        y: this.#stage.at("scratch.normed"),
+        hiddenState: 0n,
+        hidden: this.#model.spec.hiddenSize,
+        eps,
+      }),
+    });
+  }
+
+  #attention(layer: PlacedLayer): void {
+    const { rows } = this.#shape;
+    const { heads, kvHeads, headDim, qNorm, kNorm } = layer.spec.attention;
+    const stage = this.#stage;
+    const normed = stage.at("scratch.normed");
+    const q = stage.at("scratch.block");
+    const k = q + BigInt(rows * heads * headDim * 2);
+    const v = k + BigInt(rows * kvHeads * headDim * 2);
+    for (const [linear, y] of [
+      [layer.q, q],
+      [layer.k, k],
+      [layer.v, v],
+    ] as const)
+      runLinear(this.#queue, linear, { x: normed, y, rows, f32: false, residual: 0n }, this.#linears);
+    this.#queue.run({
+      family: "pointwise",
+      name: "rope_kv",
+      grid: [Math.ceil((heads + 2 * kvHeads) / 8), rows],
+      block: 256,
+      parameters: writeParameters(ROPE_KV, {
+        q,
+        k,
+        v,
+        qNorm: layer.norms.q,
+        kNorm: layer.norms.k,
+        table: stage.at("scratch.ropeTable"),
+        positions: this.#input(this.#layout.positions),
+        sequence: this.#input(this.#layout.sequence),
+        pages: this.#input(this.#layout.pages[layer.group]!),
+        kCache: layer.keys,
+        vCache: layer.values,
+        heads,
+        kvHeads,
+        dim: headDim,
+        maxPages: maxPages(this.#model.run),
+        eps: (qNorm ?? kNorm)?.eps ?? 0,
+        unused: 0,
+      }),
+    });
+    this.#attend(layer, q);
+    const residual = stage.at("scratch.residual");
+    runLinear(this.#queue, layer.o, { x: q, y: residual, rows, f32: true, residual }, this.#linears);
+  }
+
+  /** Each row of q is replaced by what its heads gather: the kernels have read it before they write. */
+  #attend(layer: PlacedLayer, q: bigint): void {
+    const { decodeRows, tiles } = this.#shape;
+    const { attention } = layer.spec;
+    const { heads, kvHeads, headDim, window } = attention;
+    const blocks = Math.ceil(headDim / 64);
+    const parameters = writeParameters(ATTENTION, {
+      q,
+      kCache: layer.keys,
+      vCache: layer.values,
+      y: q,
+      partial: this.#stage.at("scratch.partials"),
+      positions: this.#input(this.#layout.positions),
+      sequence: this.#input(this.#layout.sequence),
+      pages: this.#input(this.#layout.pages[layer.group]!),
+      tiles: this.#input(this.#layout.tiles),
+      heads,
+      kvHeads,
+      dim: headDim,
+      maxPages: maxPages(this.#model.run),
+      window: window ?? 0,
+      splits: decodeSplits(attention, Math.max(1, decodeRows)),
+      scale: Math.LOG2E / Math.sqrt(headDim),
+      unused: 0,
+    });
+    const launch = (name: string, grid: [number, number, number?], shared = 0) =>
+      this.#queue.run({ family: "attention", name, grid, block: 128, parameters, shared });
+    if (tiles > 0) launch(`attention_prefill_${blocks}`, [tiles, heads]);
+    if (decodeRows > 0) {
+      const splits = decodeSplits(attention, decodeRows);
+      launch(`attention_decode_${blocks}`, [splits, headTiles(attention), decodeRows], 4 * 16 * (64 * blocks + 2) * 4);
+      launch("attention_combine", [heads, decodeRows]);
+    }
+  }
+
+  #mlp(layer: PlacedLayer): void {
+    const { rows } = this.#shape;
+    const stage = this.#stage;
+    const normed = stage.at("scratch.normed");
+    const count = rows * layer.gate.spec.out;
+    const gate = stage.at("scratch.block");
+    const up = gate + BigInt(count * 2);
+    const residual = stage.at("scratch.residual");
+    for (const [linear, y] of [
+      [layer.gate, gate],
+      [layer.up, up],
+    ] as const)
+      runLinear(this.#queue, linear, { x: normed, y, rows, f32: false, residual: 0n }, this.#linears);
+    this.#queue.run({
+      family: "pointwise",
+      name: "silu_mul",
+      grid: [Math.max(1, Math.min(4096, Math.ceil(count / 8 / 256)))],
+      block: 256,
+      parameters: writeParameters(SILU_MUL, { gate, up, y: gate, count: BigInt(count) }),
+    });
+    runLinear(this.#queue, layer.down, { x: gate, y: residual, rows, f32: true, residual }, this.#linears);
+  }
+
+  #input(offset: number): bigint {
+    return this.#stage.at("scratch.input") + BigInt(offset);
+  }
+}
+
+/** Bytes of the facts of so many outputs. */
+export function factBytes(outputs: number): number {
+  return outputs * FACT_BYTES;
+}

@@ -1,0 +1,92 @@
+// The CUDA backend: any number of NVIDIA cards, with only their driver on the machine.
+
+import { ropeFrequencies } from "../../model/rope.js";
+import type { Backend, LoadRequest } from "../backend.js";
+import { BaselineGuard } from "./baseline-guard.js";
+import { Calibrations } from "./calibration.js";
+import { type Card, type CardSources, listCards, planDevice } from "./cards.js";
+import { DeviceContext } from "./device-context.js";
+import { CudaDriver } from "./driver/driver.js";
+import { loadCuda, loadNvml } from "./driver/load.js";
+import { CudaLoadError } from "./errors.js";
+import { checkLoadable } from "./loadable.js";
+import { bytesToRead, loadWeights, type UsedDevice } from "./loader.js";
+import { Nvml } from "./nvml.js";
+import { cudaPacking } from "./packing.js";
+import { CudaRuntime } from "./runtime.js";
+import { Stage } from "./stage.js";
+import { TensorSource } from "./weight-source.js";
+
+export interface CudaBackendOptions {
+  /** Hidden states may cross directly between cards that can reach each other; default true. */
+  peers?: boolean;
+  /** Decode steps are captured once and replayed; default true. */
+  graphs?: boolean;
+  /** The driver's libraries; default: those of this machine. */
+  sources?: CardSources;
+}
+
+/** The driver's libraries of this machine. @throws {DriverMissingError} */
+export function openDriver(): CardSources {
+  // Numbers as nvidia-smi shows them; only heard where nobody has started CUDA in this process yet.
+  process.env.CUDA_DEVICE_ORDER ??= "PCI_BUS_ID";
+  return { driver: new CudaDriver(loadCuda()), nvml: new Nvml(loadNvml()) };
+}
+
+/** @throws {DriverMissingError} */
+export function createCudaBackend({ peers = true, graphs = true, sources = openDriver() }: CudaBackendOptions = {}): Backend {
+  return {
+    name: "cuda",
+    packing: cudaPacking,
+    devices: () =>
+      listCards(sources)
+        .filter(({ unusable }) => unusable === null)
+        .map(planDevice),
+    load: (request) => load(request, sources, { peers, graphs }),
+  };
+}
+
+async function load(
+  request: LoadRequest,
+  sources: CardSources,
+  options: { peers: boolean; graphs: boolean },
+): Promise<CudaRuntime> {
+  const { plan, spec, checkpoint, signal, onProgress } = request;
+  signal?.throwIfAborted();
+  const devices = checkLoadable(plan, spec);
+  const cards = listCards(sources);
+  const guard = new BaselineGuard(sources.nvml, sources.calibrations ?? new Calibrations(), devices, cards);
+  const contexts = new Map<string, DeviceContext>();
+  try {
+    const groupOf = cacheGroupOfLayers(request);
+    const stages = devices.map((device) => {
+      const context = contexts.get(device.card) ?? openCard(sources.driver, device, cards);
+      contexts.set(device.card, context);
+      return new Stage(context, device, spec, groupOf, context.use().allocate(device.stage.arenas[0]!.bytes));
+    });
+    const source = new TensorSource(checkpoint, bytesToRead(spec, checkpoint.tensors), { signal, onProgress });
+    const embeddings = await loadWeights(stages, spec, source);
+    const ropeFactor = ropeFrequencies(spec.rope, spec.layers[0]!.attention.headDim, 1).attentionFactor;
+    const model = { spec, run: plan.run, ropeFactor, embeddings };
+    const runtime = new CudaRuntime({ plan, spec, stages, contexts: [...contexts.values()], model, ...options });
+    await runtime.warmUp();
+    signal?.throwIfAborted();
+    guard.check();
+    return runtime;
+  } catch (error) {
+    for (const context of contexts.values()) context.close();
+    throw error;
+  }
+}
+
+function openCard(driver: CudaDriver, { id, card }: UsedDevice, cards: readonly Card[]): DeviceContext {
+  const found = cards.find(({ uuid }) => uuid === card);
+  if (!found) throw new CudaLoadError(`${id} (${card}) is gone since the plan was made`);
+  if (found.unusable) throw found.unusable;
+  return DeviceContext.open(driver, found.ordinal, id);
+}
+
+/** Which page table each layer uses. */
+function cacheGroupOfLayers({ plan, spec }: LoadRequest): number[] {
+  return spec.layers.map(({ index }) => plan.cacheGroups.findIndex(({ layers }) => layers.includes(index)));
+}

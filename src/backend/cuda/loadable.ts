@@ -1,0 +1,44 @@
+// What a plan and a model must be for the kernels: judged before anything is taken.
+
+import type { Plan } from "../../memory/plan.js";
+import type { LinearSpec, ModelSpec } from "../../model/spec.js";
+import { CudaLoadError } from "./errors.js";
+import { INPUT_MULTIPLE } from "./linear-storage.js";
+import type { UsedDevice } from "./loader.js";
+import { cudaPacking, layerLinears } from "./packing.js";
+
+/** @throws {CudaLoadError} saying which part cannot be run on a GPU */
+export function checkLoadable(plan: Plan, spec: ModelSpec): UsedDevice[] {
+  if (spec.planOnly) throw new CudaLoadError(`this model can be planned but not run: ${spec.planOnly}`);
+  if (plan.packing !== cudaPacking.name)
+    throw new CudaLoadError(`the plan is for ${plan.packing}, this backend stores models as ${cudaPacking.name}`);
+  if (plan.run.cacheType !== "f16")
+    throw new CudaLoadError(`a ${plan.run.cacheType} KV cache can be planned, but the GPU kernels do not run it yet`, {
+      hint: "Leave --cache out, or say --cache f16.",
+    });
+  const devices = plan.devices.filter((device): device is UsedDevice => device.stage !== null);
+  if (devices.some(({ draft }) => draft))
+    throw new CudaLoadError("the plan holds a draft model, which this backend does not run yet");
+  checkShapes(spec);
+  return devices;
+}
+
+function checkShapes(spec: ModelSpec): void {
+  const dims = new Set(spec.layers.map(({ attention }) => attention.headDim));
+  const [dim = 0] = dims;
+  if (dims.size > 1)
+    throw new CudaLoadError(`the layers have heads of ${[...dims].join(" and ")} dimensions; one size is needed`);
+  if (dim % 8 !== 0 || dim > MOST_HEAD_DIM)
+    throw new CudaLoadError(`heads of ${dim} dimensions: the GPU kernels need a multiple of 8 up to ${MOST_HEAD_DIM}`, CPU_HINT);
+  for (const layer of spec.layers) for (const [, linear] of layerLinears(layer)) checkInputs(linear);
+  checkInputs(spec.head);
+}
+
+/** x is read 16 bytes at a time. */
+function checkInputs({ name, in: inputs }: LinearSpec): void {
+  if (inputs % INPUT_MULTIPLE !== 0)
+    throw new CudaLoadError(`${name} has ${inputs} inputs: the GPU kernels need a multiple of ${INPUT_MULTIPLE}`, CPU_HINT);
+}
+
+const MOST_HEAD_DIM = 256;
+const CPU_HINT = { hint: "--backend cpu runs this model." };

@@ -1,0 +1,182 @@
+// y = W x (+ bias) (+ residual) for any linear and any number of tokens, by the kernel that suits:
+// few tokens stream the weights through the tensor cores as they are stored; many tokens
+// expand them to fp16 a slab at a time and multiply tiles.
+
+import { EXPAND, GATHER, HALF_LINEAR, LINEAR, writeParameters } from "./kernel-parameters.js";
+import type { KernelQueue } from "./kernel-queue.js";
+import type { QuantizedStorage } from "./linear-storage.js";
+import { CHUNK, paddedInputs, TILE_ROWS, tileBytes } from "./quantized-layout.js";
+import type { PlacedLinear } from "./stage.js";
+
+export interface LinearCall {
+  /** f16 [rows, in] */
+  readonly x: bigint;
+  /** [rows, out], f16 or f32 */
+  readonly y: bigint;
+  readonly rows: number;
+  readonly f32: boolean;
+  /** f32 [rows, out] added to the result, may be `y`; 0n: none */
+  readonly residual: bigint;
+}
+
+/** Buffers for many tokens. */
+export interface LinearScratch {
+  readonly expanded: bigint;
+  readonly expandedBytes: number;
+  /** f16 [rows, in], or 0n where the plan has none */
+  readonly gathered: bigint;
+}
+
+/** Most rows of the kernels that read weights as they are stored. */
+const MOST_STREAMED = 32;
+/** Rows that plain weights are streamed for; beyond, reading them once per eight rows costs more than tiles that are mostly empty. */
+const MOST_HALF_STREAMED = 8;
+const GEMM_TILE = 128;
+const GEMM_SHARED = 65536;
+
+export function runLinear(queue: KernelQueue, linear: PlacedLinear, call: LinearCall, scratch: LinearScratch): void {
+  if (linear.storage.kind === "half") runHalf(queue, linear, call);
+  else if (call.rows <= MOST_STREAMED) runStreamed(queue, linear, linear.storage, call);
+  else runExpanded(queue, linear, linear.storage, call, scratch);
+}
+
+function runStreamed(queue: KernelQueue, linear: PlacedLinear, { format, group }: QuantizedStorage, call: LinearCall): void {
+  const { spec } = linear;
+  queue.run({
+    family: "linear_quantized",
+    name: `linear_q${format.bits}_g${group}_m${call.rows <= 8 ? 8 : 32}`,
+    grid: [Math.ceil(spec.out / TILE_ROWS)],
+    block: 256,
+    parameters: writeParameters(LINEAR, {
+      weights: linear.weights,
+      x: call.x,
+      permutation: linear.permutation,
+      bias: linear.bias,
+      residual: call.residual,
+      y: call.y,
+      m: call.rows,
+      n: spec.out,
+      k: paddedInputs(spec.in),
+      kValid: spec.in,
+      ldx: spec.in,
+      ldy: spec.out,
+      zeroOffset: format.zeros === "v1" ? 1 : 0,
+      yIsF32: call.f32 ? 1 : 0,
+    }),
+  });
+}
+
+/** Rows of the slab: whole tiles, whole tiles of the product where the slab is that large. */
+function slabRows(inputs: number, bytes: number): number {
+  const rows = Math.floor(bytes / (inputs * 2));
+  const multiple = rows >= GEMM_TILE ? GEMM_TILE : TILE_ROWS;
+  return Math.floor(rows / multiple) * multiple;
+}
+
+function runExpanded(
+  queue: KernelQueue,
+  linear: PlacedLinear,
+  { format, group }: QuantizedStorage,
+  call: LinearCall,
+  scratch: LinearScratch,
+): void {
+  const { in: inputs, out } = linear.spec;
+  const k = paddedInputs(inputs);
+  let { x } = call;
+  if (linear.permutation !== 0n) {
+    queue.run({
+      family: "linear_half",
+      name: "gather_columns",
+      grid: [Math.ceil(inputs / 256), call.rows],
+      block: 256,
+      parameters: writeParameters(GATHER, {
+        x,
+        permutation: linear.permutation,
+        gathered: scratch.gathered,
+        k: inputs,
+        ldx: inputs,
+      }),
+    });
+    x = scratch.gathered;
+  }
+  const rows = slabRows(inputs, scratch.expandedBytes);
+  const tile = tileBytes(format.bits, group, inputs);
+  for (let first = 0; first < out; first += rows) {
+    const some = Math.min(rows, out - first);
+    const tiles = Math.ceil(some / TILE_ROWS);
+    queue.run({
+      family: "linear_half",
+      name: `expand_q${format.bits}_g${group}`,
+      grid: [Math.ceil(k / (CHUNK * 8)), tiles],
+      block: 256,
+      parameters: writeParameters(EXPAND, {
+        weights: linear.weights + BigInt((first / TILE_ROWS) * tile),
+        expanded: scratch.expanded,
+        firstTile: 0,
+        tiles,
+        k,
+        ld: inputs,
+        zeroOffset: format.zeros === "v1" ? 1 : 0,
+        unused: 0,
+      }),
+    });
+    runGemm(queue, linear, { ...call, x }, { weights: scratch.expanded, first, count: some });
+  }
+}
+
+function runHalf(queue: KernelQueue, linear: PlacedLinear, call: LinearCall): void {
+  const { in: inputs, out } = linear.spec;
+  if (call.rows > MOST_HALF_STREAMED) {
+    runGemm(queue, linear, call, { weights: linear.weights, first: 0, count: out });
+    return;
+  }
+  queue.run({
+    family: "linear_half",
+    name: "linear_half_gemv",
+    grid: [Math.ceil(out / 8), 1],
+    block: 256,
+    parameters: writeParameters(HALF_LINEAR, {
+      weights: linear.weights,
+      x: call.x,
+      bias: linear.bias,
+      residual: call.residual,
+      y: call.y,
+      m: call.rows,
+      n: out,
+      k: inputs,
+      ldx: inputs,
+      ldy: out,
+      yIsF32: call.f32 ? 1 : 0,
+    }),
+  });
+}
+
+/** Outputs `first` … `first + count − 1`, whose weights f16 [count, in] lie at `weights`. */
+function runGemm(
+  queue: KernelQueue,
+  { spec, bias }: PlacedLinear,
+  call: LinearCall,
+  { weights, first, count }: { weights: bigint; first: number; count: number },
+): void {
+  const at = (pointer: bigint, bytes: number) => (pointer === 0n ? 0n : pointer + BigInt(first * bytes));
+  queue.run({
+    family: "linear_half",
+    name: "linear_half_gemm",
+    grid: [Math.ceil(count / GEMM_TILE), Math.ceil(call.rows / GEMM_TILE)],
+    block: 256,
+    shared: GEMM_SHARED,
+    parameters: writeParameters(HALF_LINEAR, {
+      weights,
+      x: call.x,
+      bias: at(bias, 2),
+      residual: at(call.residual, 4),
+      y: at(call.y, call.f32 ? 4 : 2),
+      m: call.rows,
+      n: count,
+      k: spec.in,
+      ldx: spec.in,
+      ldy: spec.out,
+      yIsF32: call.f32 ? 1 : 0,
+    }),
+  });
+}

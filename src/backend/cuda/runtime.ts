@@ -1,0 +1,247 @@
+// A loaded model on GPUs: one step at a time, from a batch to its outputs. Decode steps whose
+// shape was captured are replayed as a graph per stage; other steps are launched directly.
+
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { Plan } from "../../memory/plan.js";
+import type { ModelSpec } from "../../model/spec.js";
+import type { BatchEntry, Output, Runtime } from "../backend.js";
+import { checkBatch } from "../cpu/batch-check.js";
+import { InvalidBatchError } from "../cpu/errors.js";
+import type { DeviceContext, PinnedMemory } from "./device-context.js";
+import { CudaError } from "./driver/errors.js";
+import { CudaRuntimeEndedError } from "./errors.js";
+import { Forward, type ForwardModel, type StepShape } from "./forward.js";
+import { KernelQueue } from "./kernel-queue.js";
+import { finishOutput, needsLogits } from "./outputs.js";
+import type { Stage } from "./stage.js";
+import { linkStages, type StageLink } from "./stage-link.js";
+import { type ComposedStep, halfTurns, StepInput, type WantedOutput } from "./step-input.js";
+import { decodeBuckets, FACT_BYTES, largestInput, logitRows, stepTokens } from "./step-shape.js";
+
+export interface RuntimeParts {
+  readonly plan: Plan;
+  readonly spec: ModelSpec;
+  /** In the order of the layers. */
+  readonly stages: readonly Stage[];
+  /** Every context once. */
+  readonly contexts: readonly DeviceContext[];
+  readonly model: ForwardModel;
+  /** Hidden states may cross directly between cards that can reach each other. */
+  readonly peers: boolean;
+  /** Decode steps are captured. */
+  readonly graphs: boolean;
+}
+
+export class CudaRuntime implements Runtime {
+  readonly plan: Plan;
+  readonly spec: ModelSpec;
+  readonly #parts: RuntimeParts;
+  readonly #links: readonly StageLink[];
+  readonly #queues: readonly KernelQueue[];
+  readonly #buckets: readonly number[];
+  /** Per bucket one graph per stage. */
+  readonly #graphs = new Map<number, readonly bigint[]>();
+  readonly #input: StepInput;
+  readonly #inputMemory: PinnedMemory;
+  readonly #factMemory: PinnedMemory;
+  readonly #logitMemory: PinnedMemory;
+  readonly #hiddenMemory: PinnedMemory;
+  readonly #done: bigint;
+  #running: Promise<unknown> | null = null;
+  #ended: CudaRuntimeEndedError | null = null;
+
+  constructor(parts: RuntimeParts) {
+    const { plan, spec, stages } = parts;
+    const { run } = plan;
+    this.plan = plan;
+    this.spec = spec;
+    this.#parts = parts;
+    this.#queues = stages.map(({ context }) => new KernelQueue(context, true));
+    this.#buckets = decodeBuckets(run);
+    const rowBytes = spec.hiddenSize * 4;
+    this.#links = stages.slice(1).map((stage, i) => linkStages(stages[i]!, stage, parts.peers, stepTokens(run) * rowBytes));
+    const last = this.#last.context.use();
+    const outputs = logitRows(spec, run);
+    this.#inputMemory = last.allocatePinned(largestInput(spec, run).bytes);
+    this.#factMemory = last.allocatePinned(outputs * FACT_BYTES);
+    this.#logitMemory = last.allocatePinned(outputs * spec.vocabSize * 4);
+    this.#hiddenMemory = last.allocatePinned(outputs * rowBytes);
+    this.#done = last.createEvent();
+    this.#input = new StepInput(spec, run, this.#inputMemory.buffer);
+    this.#uploadFrequencies();
+  }
+
+  /** Runs every kind of step once on idle rows, so that all kernels are loaded, then captures decode steps. */
+  async warmUp(): Promise<void> {
+    const { run } = this.plan;
+    const tokens = stepTokens(run);
+    for (const rows of new Set([tokens, Math.min(tokens, 9), 1]))
+      await this.#tryOut({
+        rows,
+        decodeRows: 0,
+        tiles: Math.ceil(rows / 64),
+        entries: 1,
+        outputs: Math.min(rows, logitRows(this.spec, run)),
+      });
+    for (const rows of this.#buckets) {
+      const shape = { rows, decodeRows: rows, tiles: 0, entries: rows, outputs: rows };
+      await this.#tryOut(shape);
+      if (this.#parts.graphs) this.#capture(shape);
+    }
+    for (const bucket of this.#graphs.keys()) {
+      this.#send(this.#input.writeIdle({ rows: bucket, decodeRows: bucket, tiles: 0, entries: bucket, outputs: bucket }));
+      this.#replay(bucket);
+      await this.#finish();
+    }
+  }
+
+  async step(batch: readonly BatchEntry[]): Promise<Output[][]> {
+    if (this.#ended) throw this.#ended;
+    if (this.#running) throw new InvalidBatchError("a step is running already");
+    checkBatch(batch, this.plan, this.spec);
+    const outputs = batch.reduce((sum, entry) => sum + entry.outputs.length, 0);
+    if (outputs > stepTokens(this.plan.run))
+      throw new InvalidBatchError(`the batch wants ${outputs} outputs, the plan allows ${stepTokens(this.plan.run)}`);
+    const run = this.#run(batch);
+    this.#running = run;
+    try {
+      return await run;
+    } catch (error) {
+      if (error instanceof CudaError && error.code === "CUDA_POISONED")
+        this.#ended = new CudaRuntimeEndedError(`the driver cannot go on: ${error.message}`, error);
+      throw error;
+    } finally {
+      this.#running = null;
+    }
+  }
+
+  async dispose(): Promise<void> {
+    await this.#running?.catch(() => {});
+    this.#ended ??= new CudaRuntimeEndedError("the model has been given back");
+    for (const context of this.#parts.contexts) context.close();
+  }
+
+  async #run(batch: readonly BatchEntry[]): Promise<Output[][]> {
+    const answers: Output[][] = batch.map(() => []);
+    const bucket = this.#bucketOf(batch);
+    const step = this.#input.write(batch, bucket);
+    this.#send(step);
+    if (bucket !== null) {
+      this.#replay(bucket);
+      await this.#collect(step.outputs, answers);
+      return answers;
+    }
+    this.#launchLayers(step.shape);
+    const rows = logitRows(this.spec, this.plan.run);
+    for (let first = 0; first < step.outputs.length; first += rows) {
+      const wanted = step.outputs.slice(first, first + rows);
+      this.#last.context.use();
+      this.#forward(this.#stages.length - 1, step.shape).outputs(first, wanted.length);
+      await this.#collect(wanted, answers);
+    }
+    if (step.outputs.length === 0) await this.#finish();
+    return answers;
+  }
+
+  /** The smallest captured decode step that holds the batch, or `null`. */
+  #bucketOf(batch: readonly BatchEntry[]): number | null {
+    const decodes = batch.every(({ tokens, outputs }) => tokens.length === 1 && outputs.length <= 1);
+    if (!decodes || batch.every(({ outputs }) => outputs.length === 0)) return null;
+    return this.#buckets.find((rows) => rows >= batch.length && this.#graphs.has(rows)) ?? null;
+  }
+
+  /** Copies the step's inputs to every stage. */
+  #send({ bytes }: ComposedStep): void {
+    const view = new Uint8Array(this.#inputMemory.buffer, 0, bytes);
+    for (const stage of this.#stages) stage.context.use().copyIn(stage.at("scratch.input"), view);
+  }
+
+  #launchLayers(shape: StepShape): void {
+    this.#stages.forEach((stage, i) => {
+      if (i > 0) this.#links[i - 1]!.cross(shape.rows * this.spec.hiddenSize * 4);
+      stage.context.use();
+      this.#forward(i, shape).layers();
+    });
+  }
+
+  #forward(stage: number, shape: StepShape): Forward {
+    return new Forward(this.#parts.model, this.#stages[stage]!, this.#queues[stage]!, shape);
+  }
+
+  #capture(shape: StepShape): void {
+    const graphs = this.#stages.map((stage, i) =>
+      stage.context.use().capture(() => {
+        const forward = this.#forward(i, shape);
+        forward.layers();
+        if (i === this.#stages.length - 1) forward.outputs(0, shape.outputs);
+      }),
+    );
+    this.#graphs.set(shape.rows, graphs);
+  }
+
+  #replay(bucket: number): void {
+    this.#graphs.get(bucket)!.forEach((graph, i) => {
+      if (i > 0) this.#links[i - 1]!.cross(bucket * this.spec.hiddenSize * 4);
+      this.#stages[i]!.context.use().launchGraph(graph);
+    });
+  }
+
+  async #tryOut(shape: StepShape): Promise<void> {
+    this.#send(this.#input.writeIdle(shape));
+    this.#launchLayers(shape);
+    this.#last.context.use();
+    this.#forward(this.#stages.length - 1, shape).outputs(0, shape.outputs);
+    await this.#finish();
+  }
+
+  /** Reads what the last stage found out about a round of outputs, and finishes them. */
+  async #collect(wanted: readonly WantedOutput[], answers: Output[][]): Promise<void> {
+    const { vocabSize, hiddenSize } = this.spec;
+    const stage = this.#last;
+    const context = stage.context.use();
+    const facts = new DataView(this.#factMemory.buffer, 0, wanted.length * FACT_BYTES);
+    context.copyOut(facts, stage.at("scratch.facts"));
+    const logits = (i: number) => new Float32Array(this.#logitMemory.buffer, i * vocabSize * 4, vocabSize);
+    const hidden = (i: number) => new Float32Array(this.#hiddenMemory.buffer, i * hiddenSize * 4, hiddenSize);
+    wanted.forEach(({ request }, i) => {
+      if (needsLogits(request)) context.copyOut(logits(i), stage.at("scratch.logits") + BigInt(i * vocabSize * 4));
+      if (request.hidden) context.copyOut(hidden(i), stage.at("scratch.hiddenStates") + BigInt(i * hiddenSize * 4));
+    });
+    await this.#finish();
+    for (const [i, { entry, output, request }] of wanted.entries())
+      answers[entry]![output] = await finishOutput(request, facts, i, {
+        hidden: () => hidden(i),
+        logits: async () => {
+          if (!needsLogits(request)) {
+            // Something is wrong with them: they are fetched to say what.
+            this.#last.context.use().copyOut(logits(i), stage.at("scratch.logits") + BigInt(i * vocabSize * 4));
+            await this.#finish();
+          }
+          return logits(i);
+        },
+      });
+  }
+
+  /** Waits for the last stage, which waits for all others; other requests are heard meanwhile. */
+  async #finish(): Promise<void> {
+    const { context } = this.#last;
+    context.use().record(this.#done);
+    while (!context.driver.eventDone(this.#done, { device: context.id })) await nextTurn();
+  }
+
+  #uploadFrequencies(): void {
+    for (const stage of this.#stages) {
+      if (stage.layers.length === 0) continue;
+      stage.context.use().copyIn(stage.at("scratch.frequencies"), halfTurns(this.spec, 1));
+      stage.context.synchronize();
+    }
+  }
+
+  get #stages(): readonly Stage[] {
+    return this.#parts.stages;
+  }
+
+  get #last(): Stage {
+    return this.#parts.stages.at(-1)!;
+  }
+}

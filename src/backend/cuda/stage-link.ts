@@ -1,0 +1,38 @@
+// How hidden states cross from one stage to the next: within a card by a copy, between cards
+// directly where they can reach each other, else through host memory. Events order the two
+// streams, so the host waits for nothing.
+
+import type { Stage } from "./stage.js";
+
+export interface StageLink {
+  /** Puts `bytes` of the residual stream across; what the next stage launches finds them there. */
+  cross(bytes: number): void;
+}
+
+/** @param peers false: never directly, also where cards could */
+export function linkStages(from: Stage, to: Stage, peers: boolean, mostBytes: number): StageLink {
+  const [source, target] = [from.at("scratch.residual"), to.at("scratch.residual")];
+  if (from.context === to.context) return { cross: (bytes) => from.context.use().copyInside(target, source, bytes) };
+  const written = from.context.use().createEvent();
+  // Until the next stage has read it, the one before must not overwrite it; a step's end sees to that.
+  if (peers && from.context.enablePeer(to.context) && to.context.enablePeer(from.context)) {
+    return {
+      cross(bytes) {
+        const { driver, stream, handle, id } = from.context.use();
+        driver.call("cuMemcpyPeerAsync", [target, to.context.handle, source, handle, bytes, stream], { device: id });
+        from.context.record(written);
+        to.context.use().waitFor(written);
+      },
+    };
+  }
+  const memory = from.context.use().allocatePinned(mostBytes);
+  return {
+    cross(bytes) {
+      const view = new Uint8Array(memory.buffer, 0, bytes);
+      from.context.use().copyOut(view, source);
+      from.context.record(written);
+      to.context.use().waitFor(written);
+      to.context.copyIn(target, view);
+    },
+  };
+}
