@@ -2,8 +2,8 @@
 // is either plain data that crosses to the engine's process, or an interface that
 // `client.ts` implements over that border.
 
+import type { FinishReason, GenerationOptions, GenerationResult, Timings } from "../generate/request.js";
 import type { Plan } from "../memory/plan.js";
-import type { SamplingParameters } from "../sampling/parameters.js";
 
 /** What to plan: every field is also an option of the command line, under its usual spelling. */
 export interface PlanOptions {
@@ -54,46 +54,20 @@ export interface LoadOptions extends PlanOptions {
   onProgress?: (progress: { loadedBytes: number; totalBytes: number }) => void;
 }
 
-/** Sampling defaults are the model's generation_config.json where it has one, else greedy-free ExLlama-like ones (see docs). */
-export interface GenerateOptions extends Partial<SamplingParameters> {
-  /** Most tokens to generate; default: to the end of the context. */
-  maxTokens?: number;
-  /** Makes a sampled answer repeatable; default: random. */
-  seed?: number;
-  /** End before any of these strings; they are not part of the answer. */
-  stop?: string | readonly string[];
-  /** End at these ids, besides the model's own. */
-  stopIds?: readonly number[];
-  /** Go on past the model's end-of-sequence ids; default false. */
-  ignoreEos?: boolean;
+/**
+ * Sampling defaults are the model's generation_config.json where it says something, else
+ * ExLlama's (src/generate/defaults.ts).
+ */
+export interface GenerateOptions extends GenerationOptions {
   /** Text prompts: `<|special|>` spellings become special tokens; default false. */
-  parseSpecial?: boolean;
+  readonly parseSpecial?: boolean;
   /** Text prompts: begin with BOS; default: as the tokenizer says. */
-  addBos?: boolean;
-  signal?: AbortSignal;
+  readonly addBos?: boolean;
+  /** Ends the answer; the iteration and `result` reject with `signal.reason`. */
+  readonly signal?: AbortSignal;
 }
 
-export type FinishReason = "stop" | "length";
-
-export interface Timings {
-  /** From the request to the first token, ms. */
-  readonly firstTokenMs: number;
-  readonly promptMs: number;
-  readonly generationMs: number;
-  readonly promptTokensPerSecond: number;
-  readonly tokensPerSecond: number;
-  /** Prompt tokens whose KV was still there from an earlier request. */
-  readonly reusedTokens: number;
-}
-
-export interface GenerationResult {
-  readonly text: string;
-  /** Generated ids, the stop token excluded. */
-  readonly ids: readonly number[];
-  readonly promptTokens: number;
-  readonly finishReason: FinishReason;
-  readonly timings: Timings;
-}
+export type { FinishReason, GenerationResult, Timings };
 
 /**
  * Pieces of text as they come, for one reader; breaking out of the loop ends the request and

@@ -22,6 +22,7 @@ export function layerLinears(layer: LayerSpec): [name: string, linear: LinearSpe
     [`${at}.attention.o`, o],
   ];
   if (layer.mlp.kind === "moe") linears.push([`${at}.mlp.router`, layer.mlp.router]);
+  if (layer.mlp.kind === "moe" && layer.mlp.sharedGate) linears.push([`${at}.mlp.sharedGate`, layer.mlp.sharedGate]);
   const mlps = layer.mlp.kind === "gated" ? [layer.mlp] : layer.mlp.experts;
   mlps.forEach(({ gate, up, down }, expert) => {
     const mlp = layer.mlp.kind === "gated" ? `${at}.mlp` : `${at}.mlp.experts.${expert}`;
