@@ -340,7 +340,8 @@ export function attend_page(
   for (let r = 0; r < rows; r++) {
     const p = relative + r / group;
     const lo = window ? max(0, p - window + 1) : 0;
-    soften(scores + <usize>r * (PAGE << 2), lo, min(PAGE, p + 1), start, padded, partials + <usize>r * pitch, headDim);
+    // Rows that see nothing here have their window behind the page's end.
+    soften(scores + <usize>r * (PAGE << 2), min(lo, padded), min(PAGE, p + 1), start, padded, partials + <usize>r * pitch, headDim);
     memory.fill(partials + <usize>r * pitch, 0, <usize>headDim << 2);
   }
 
