@@ -7,6 +7,14 @@ export {
   NonFiniteTensorError,
   TensorContentsError,
 } from "./backend/cpu/errors.js";
+export { CudaError, CudaUnavailableError, DriverMissingError } from "./backend/cuda/driver/errors.js";
+export {
+  BaselineExceededError,
+  CudaLoadError,
+  CudaRuntimeEndedError,
+  IrregularActOrderError,
+  TensorRangeError,
+} from "./backend/cuda/errors.js";
 export {
   CheckpointConfigError,
   CheckpointIndexError,

@@ -46,10 +46,10 @@ export class GenerationCancelledError extends ExllamaError {
   }
 }
 
-/** A backend was asked for by name that this version of the program does not have. */
+/** GPUs were asked for where none are looked for. */
 export class BackendUnavailableError extends ExllamaError {
   constructor(backend: string, askedBy: string) {
-    super("BACKEND_UNAVAILABLE", `${askedBy} asks for the ${backend} backend, which is not built yet`, {
+    super("BACKEND_UNAVAILABLE", `${askedBy} asks for the ${backend} backend, and there is no such device to use here`, {
       hint: "leave it out to run on the CPU; to plan for GPUs describe them by size, such as --devices 24GiB,24GiB",
       details: { backend },
     });

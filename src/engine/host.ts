@@ -2,6 +2,7 @@
 // runs the calls on the one model that it loads, answers. What a model is and does lies behind
 // `EngineFactory`; nothing here knows what it runs in.
 
+import { ExllamaError } from "../errors.js";
 import type { Plan } from "../memory/plan.js";
 import { ModelDisposedError } from "./errors.js";
 import type { ChatMessage, GenerationResult, ModelInfo, PlanOptions } from "./model.js";
@@ -96,6 +97,8 @@ export class Host {
       if (signal.aborted) this.#outbox.drop(id);
       else this.#outbox.finish(id);
       await this.#port.send({ type: "failed", id, error: writeError(error) });
+      // After such a driver error nothing works in this process any more: the next load starts a fresh one.
+      if (error instanceof ExllamaError && error.code === "CUDA_POISONED") this.#port.finish();
     } finally {
       this.#calls.delete(id);
     }

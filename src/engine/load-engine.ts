@@ -1,11 +1,14 @@
 // From a folder to a model that answers, cheapest refusals first: headers, config, options,
 // plan and tokenizer are all judged before memory for the model is taken.
 
+import type { Backend } from "../backend/backend.js";
 import { createCpuBackend } from "../backend/cpu/index.js";
+import { createCudaBackend } from "../backend/cuda/index.js";
 import { isRemoteAddress } from "../checkpoint/address.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { openCheckpoint } from "../checkpoint/local.js";
 import { UsageError } from "../errors.js";
+import { describesDevices } from "../memory/devices.js";
 import { PlanRefusedError } from "../memory/errors.js";
 import type { Plan, PlanDevice, PlanRefusal } from "../memory/plan.js";
 import { recheckPlan } from "../memory/recheck.js";
@@ -14,7 +17,7 @@ import { UnsupportedModelError } from "../model/errors.js";
 import { readModel } from "../model/read.js";
 import type { ModelSpec } from "../model/spec.js";
 import { measureCpuDevice } from "./cpu-device.js";
-import { BackendUnavailableError } from "./errors.js";
+import { findGpus, type Gpus } from "./gpus.js";
 import { readHeaders } from "./headers.js";
 import type { Engine, LoadHooks } from "./host.js";
 import { LoadedEngine } from "./loaded-engine.js";
@@ -49,7 +52,7 @@ export async function loadEngine(path: string, options: EngineOptions, hooks: Lo
 export async function planCheckpoint(path: string, options: PlanOptions, hooks: { signal: AbortSignal }): Promise<Plan> {
   const spec = readModel(await readHeaders(path, hooks), options);
   const draft = options.draft === undefined ? undefined : readModel(await readHeaders(options.draft, hooks));
-  return accepted(resolvePlan(spec, options, measureCpuDevice(), draft));
+  return accepted(resolvePlan(spec, options, measureCpuDevice(), draft, findGpus));
 }
 
 async function loadCheckpoint(
@@ -60,13 +63,13 @@ async function loadCheckpoint(
 ): Promise<Engine> {
   const spec = readModel(checkpoint, options);
   checkLoadable(spec, options);
-  const { threads, hugePages, cpuExact } = options;
-  const backend = createCpuBackend({ exact: cpuExact, threads, hugePages });
-  const plan = accepted(resolvePlan(spec, options, measureCpuDevice(threads)));
-  if (plan.packing !== backend.packing.name) throw new BackendUnavailableError(plan.packing, `devices ${options.devices}`);
+  const { threads } = options;
+  let gpus: Gpus | undefined;
+  const plan = accepted(resolvePlan(spec, options, measureCpuDevice(threads), undefined, () => (gpus ??= findGpus())));
+  const backend = backendFor(plan, options, gpus);
   const text = await loadModelText(path);
   signal.throwIfAborted();
-  refuseIfTaken(plan, measureCpuDevice(threads));
+  refuseIfTaken(plan, backend.name === "cpu" ? [measureCpuDevice(threads)] : backend.devices());
   const runtime = await backend.load({ plan, spec, checkpoint, signal, onProgress });
   const { architecture, parameters, quantization } = describeModel(checkpoint, spec);
   const info: ModelInfo = {
@@ -82,11 +85,21 @@ async function loadCheckpoint(
   return new LoadedEngine(info, runtime, text, checkpoint.configs.generation);
 }
 
+/** The backend that the plan is for. */
+function backendFor(plan: Plan, { threads, hugePages, cpuExact }: EngineOptions, gpus: Gpus | undefined): Backend {
+  if (plan.packing !== "cuda") return createCpuBackend({ exact: cpuExact, threads, hugePages });
+  return createCudaBackend(gpus?.sources ? { sources: gpus.sources } : {});
+}
+
 /** What can be planned and not run. */
 function checkLoadable(spec: ModelSpec, options: EngineOptions): void {
   if (spec.planOnly !== null)
     throw new UnsupportedModelError(`this model can be planned, but not run: ${spec.planOnly}`, {
       details: { architecture: spec.architecture },
+    });
+  if (options.devices !== undefined && describesDevices(options.devices))
+    throw new UsageError(`devices ${options.devices} are described, not here: they can be planned for, not loaded on`, {
+      hint: "name devices of this computer, such as cuda:0 or cpu, or leave devices out",
     });
   if (options.draft !== undefined)
     throw new UsageError("a draft model can be planned, but not run yet", { hint: "leave draft out to load the model" });
@@ -99,7 +112,7 @@ function accepted(plan: Plan | PlanRefusal): Plan {
 }
 
 /** Another process may have taken memory since the plan was made. */
-function refuseIfTaken(plan: Plan, deviceNow: PlanDevice): void {
-  const refusal = recheckPlan(plan, [deviceNow]);
+function refuseIfTaken(plan: Plan, devicesNow: readonly PlanDevice[]): void {
+  const refusal = recheckPlan(plan, devicesNow);
   if (refusal) throw new PlanRefusedError(refusal);
 }

@@ -2,7 +2,9 @@
 // loader and `exllama plan` go through here, so that what is printed is what is loaded.
 
 import { cpuExactPacking, cpuPacking } from "../backend/cpu/packing.js";
+import { planDevice } from "../backend/cuda/cards.js";
 import { cudaPacking } from "../backend/cuda/packing.js";
+import { selectCards } from "../backend/cuda/select-cards.js";
 import { UsageError } from "../errors.js";
 import { freeBytes } from "../memory/caps.js";
 import { describesDevices, parseDevices } from "../memory/devices.js";
@@ -13,6 +15,7 @@ import { parseSize } from "../memory/size.js";
 import { parseGpuSplit } from "../memory/split.js";
 import type { ModelSpec } from "../model/spec.js";
 import { BackendUnavailableError } from "./errors.js";
+import type { Gpus } from "./gpus.js";
 import type { PlanOptions } from "./model.js";
 
 /** Part of the free memory that the CPU's cap takes by default. */
@@ -26,6 +29,8 @@ interface Target {
   readonly packing: Packing;
   readonly devices: readonly PlanDevice[];
   readonly caps: readonly number[] | "auto";
+  /** Why this target was taken, where nobody asked for it. */
+  readonly note?: string;
 }
 
 /**
@@ -34,16 +39,23 @@ interface Target {
  * `draft` (a folder) and the RoPE options have done their work when the specs were read.
  *
  * @param cpuDevice see measureCpuDevice()
+ * @param findGpus asked only where a GPU could be meant; see gpus.ts. Without it there are none
  * @throws {UsageError} options that cannot be read or do not go together
- * @throws {BackendUnavailableError} a backend that this program does not have
+ * @throws {CudaUnavailableError | DriverMissingError} a GPU was asked for, and none can be used
  */
-export function resolvePlan(spec: ModelSpec, options: PlanOptions, cpuDevice: PlanDevice, draft?: ModelSpec): Plan | PlanRefusal {
-  const target = targetOf(options, cpuDevice);
+export function resolvePlan(
+  spec: ModelSpec,
+  options: PlanOptions,
+  cpuDevice: PlanDevice,
+  draft?: ModelSpec,
+  findGpus?: () => Gpus,
+): Plan | PlanRefusal {
+  const { note, ...target } = targetOf(options, cpuDevice, findGpus);
   const { ctx, splitMode, cache, cacheTokens, maxSequences, prefillChunk } = options;
   if (splitMode !== undefined) oneOf("split mode", splitMode, SPLIT_MODES);
   if (typeof ctx === "string" && ctx !== "auto" && ctx !== "max")
     throw new UsageError(`a context of "${ctx}" means nothing`, { expected: "a number of tokens, auto or max" });
-  return planModel({
+  const plan = planModel({
     spec,
     ...target,
     context: ctx ?? "auto",
@@ -54,17 +66,36 @@ export function resolvePlan(spec: ModelSpec, options: PlanOptions, cpuDevice: Pl
     ...(prefillChunk === undefined ? {} : { prefillChunk }),
     ...(draft === undefined ? {} : { draft }),
   });
+  return plan.ok && note !== undefined ? { ...plan, notes: [...plan.notes, note] } : plan;
 }
 
-function targetOf(options: PlanOptions, cpuDevice: PlanDevice): Target {
+function targetOf(options: PlanOptions, cpuDevice: PlanDevice, findGpus?: () => Gpus): Target {
   const { backend, devices } = options;
   if (backend !== undefined) oneOf("backend", backend, ["auto", "cpu", "cuda"]);
   if (devices !== undefined && describesDevices(devices)) return describedTarget(options, devices);
   const cuda = backend === "cuda" ? "--backend cuda" : devices?.split(",").find((entry) => entry.trim() !== "cpu");
-  if (cuda !== undefined) throw new BackendUnavailableError("cuda", cuda);
+  if (cuda !== undefined) {
+    if (backend === "cpu")
+      throw new UsageError(`backend cpu does not go with devices ${devices}`, { hint: "leave one of the two out" });
+    if (!findGpus) throw new BackendUnavailableError("cuda", cuda);
+    return gpuTarget(options, findGpus());
+  }
   if (devices !== undefined && devices.trim() !== "cpu")
     throw new UsageError(`devices "${devices}" name the CPU more than once`, { expected: "cpu" });
-  return cpuTarget(options, cpuDevice);
+  const forCpu = backend === "cpu" || devices !== undefined || options.cpuExact || options.cpuMemory !== undefined;
+  if (forCpu || !findGpus) return cpuTarget(options, cpuDevice);
+  const gpus = findGpus();
+  if (gpus.problem === null) return gpuTarget(options, gpus);
+  return { ...cpuTarget(options, cpuDevice), note: `on the CPU: ${gpus.problem.message}` };
+}
+
+/** @throws {CudaUnavailableError | DriverMissingError | UsageError} */
+function gpuTarget({ devices, gpuSplit, cpuMemory, cpuExact }: PlanOptions, { cards, problem }: Gpus): Target {
+  if (problem !== null && cards.length === 0) throw problem;
+  for (const [name, given] of Object.entries({ cpuMemory: cpuMemory !== undefined, cpuExact }))
+    if (given) throw new UsageError(`${name} does not go with GPUs`, { hint: "leave it out, or say --backend cpu" });
+  const selected = selectCards(cards, devices).map(planDevice);
+  return { packing: cudaPacking, devices: selected, caps: parseGpuSplit(gpuSplit ?? "auto", selected.length) };
 }
 
 /** Cards described by their size are planned for as CUDA devices; what is only for the CPU does not go with them. */

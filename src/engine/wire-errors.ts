@@ -3,6 +3,8 @@
 // revives it as the same class: `instanceof`, `code`, `hint` and `details` hold on both sides.
 
 import * as cpuErrors from "../backend/cpu/errors.js";
+import * as driverErrors from "../backend/cuda/driver/errors.js";
+import * as cudaErrors from "../backend/cuda/errors.js";
 import * as checkpointErrors from "../checkpoint/errors.js";
 import { ExllamaError, UsageError } from "../errors.js";
 import * as generateErrors from "../generate/errors.js";
@@ -19,6 +21,8 @@ const CLASSES = new Map<string, ErrorClass>(
   [
     { UsageError },
     cpuErrors,
+    cudaErrors,
+    driverErrors,
     checkpointErrors,
     modelErrors,
     memoryErrors,

@@ -8,7 +8,16 @@ import { packageRoot } from "../../paths.js";
 import type { CudaDriver } from "./driver/driver.js";
 import { CudaError, CudaUnavailableError, LEAST_DRIVER } from "./driver/errors.js";
 
-export const KERNEL_FAMILIES = ["attention", "linear_half", "linear_quantized", "pointwise", "repack", "sample"] as const;
+export const KERNEL_FAMILIES = [
+  "attention",
+  "linear_half",
+  "linear_half_gemv",
+  "linear_quantized",
+  "linear_stream",
+  "pointwise",
+  "repack",
+  "sample",
+] as const;
 export type KernelFamily = (typeof KERNEL_FAMILIES)[number];
 
 const LOCAL_SIZE_BYTES = 3; // CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES
@@ -22,7 +31,7 @@ export class KernelModules {
   readonly #driver: CudaDriver;
   readonly #device: string;
   readonly #modules = new Map<KernelFamily, bigint>();
-  readonly #functions = new Map<string, bigint>();
+  readonly #functions = new Map<string, { readonly kernel: bigint; shared: number }>();
 
   /** The device's context must be current. */
   constructor(driver: CudaDriver, device: string) {
@@ -33,19 +42,26 @@ export class KernelModules {
   /**
    * A function by family and name; loads the family on first use.
    *
-   * @param shared dynamic shared memory it will be launched with at most, bytes
+   * @param shared dynamic shared memory that it is to be launched with, bytes
    */
   get(family: KernelFamily, name: string, shared = 0): bigint {
-    const known = this.#functions.get(name);
-    if (known !== undefined) return known;
+    const known = this.#functions.get(name) ?? this.#find(family, name);
+    if (shared > known.shared) {
+      this.#driver.call("cuFuncSetAttribute", [known.kernel, MAX_DYNAMIC_SHARED, shared], { device: this.#device });
+      known.shared = shared;
+    }
+    return known.kernel;
+  }
+
+  #find(family: KernelFamily, name: string): { readonly kernel: bigint; shared: number } {
     const site = { device: this.#device };
     const kernel = this.#driver.u64("cuModuleGetFunction", [this.#module(family), name], site);
     const local = this.#driver.i32("cuFuncGetAttribute", [LOCAL_SIZE_BYTES, kernel], site);
     if (local > 0)
       throw new Error(`kernel ${name} uses ${local} bytes of local memory on ${this.#device}; the plan knows of none`);
-    if (shared > DEFAULT_SHARED) this.#driver.call("cuFuncSetAttribute", [kernel, MAX_DYNAMIC_SHARED, shared], site);
-    this.#functions.set(name, kernel);
-    return kernel;
+    const found = { kernel, shared: DEFAULT_SHARED };
+    this.#functions.set(name, found);
+    return found;
   }
 
   unload(): void {

@@ -62,7 +62,39 @@ export const LINEAR = layout("LinearParams", {
   yIsF32: "i32",
 });
 
-/** linear_half.cu */
+/** linear_stream.cu */
+export const STREAM = layout("StreamParams", {
+  weights0: "u64",
+  weights1: "u64",
+  weights2: "u64",
+  bias0: "u64",
+  bias1: "u64",
+  bias2: "u64",
+  y0: "u64",
+  y1: "u64",
+  y2: "u64",
+  x: "u64",
+  permutation: "u64",
+  residual: "u64",
+  n0: "i32",
+  n1: "i32",
+  n2: "i32",
+  ldy0: "i32",
+  ldy1: "i32",
+  ldy2: "i32",
+  m: "i32",
+  k: "i32",
+  kValid: "i32",
+  ldx: "i32",
+  zeroOffset: "i32",
+  yIsF32: "i32",
+  silu: "i32",
+  slab: "i32",
+  stages: "i32",
+  unused: "i32",
+});
+
+/** linear_half.cu, linear_half_gemv.cu */
 export const HALF_LINEAR = layout("HalfLinearParams", {
   weights: "u64",
   x: "u64",

@@ -48,7 +48,7 @@ export class CudaRuntime implements Runtime {
   readonly #hiddenMemory: PinnedMemory;
   readonly #done: bigint;
   #running: Promise<unknown> | null = null;
-  #ended: CudaRuntimeEndedError | null = null;
+  #ended: Error | null = null;
 
   constructor(parts: RuntimeParts) {
     const { plan, spec, stages } = parts;
@@ -107,8 +107,8 @@ export class CudaRuntime implements Runtime {
     try {
       return await run;
     } catch (error) {
-      if (error instanceof CudaError && error.code === "CUDA_POISONED")
-        this.#ended = new CudaRuntimeEndedError(`the driver cannot go on: ${error.message}`, error);
+      // Whoever asks next hears the same: the engine's process has to end.
+      if (error instanceof CudaError && error.code === "CUDA_POISONED") this.#ended = error;
       throw error;
     } finally {
       this.#running = null;
