@@ -1,6 +1,7 @@
 // The options of every command that loads a model, declared once.
 
 import { type Command, Option } from "commander";
+import { ON_CPU } from "../engine/planning.js";
 import { demoModel, type LoadOptions, loadModel, type Model } from "../index.js";
 import { formatBytes } from "../memory/size.js";
 import { contextLength, count, decimal } from "./flag-values.js";
@@ -75,6 +76,7 @@ export async function withModel<T>(
   defaults: LoadOptions = {},
 ): Promise<T> {
   const model = await openModel(flags, signal, defaults);
+  for (const remark of model.plan.notes) if (remark.startsWith(ON_CPU)) note(remark);
   try {
     return await work(model);
   } finally {

@@ -6,6 +6,7 @@ import { Command, CommanderError } from "commander";
 import { packageRoot } from "../paths.js";
 import { addBench } from "./commands/bench.js";
 import { addChat } from "./commands/chat.js";
+import { addDevices } from "./commands/devices.js";
 import { addGenerate } from "./commands/generate.js";
 import { addInspect } from "./commands/inspect.js";
 import { addLogits } from "./commands/logits.js";
@@ -45,6 +46,7 @@ export function buildProgram(): Command {
   addPerplexity(program);
   addLogits(program);
   addBench(program);
+  addDevices(program);
   return program;
 }
 

@@ -4,13 +4,15 @@ import { isRemoteAddress } from "../checkpoint/address.js";
 import type { CheckpointHeaders } from "../checkpoint/checkpoint.js";
 import { openCheckpoint } from "../checkpoint/local.js";
 import { fetchCheckpointHeaders } from "../checkpoint/remote.js";
+import { isSyntheticAddress, openSynthetic } from "../checkpoint/synthetic.js";
 
 /**
  * Reads what planning needs, no weights.
  *
- * @param path a folder, `hf:owner/name`, or an http(s) address
+ * @param path a folder, `hf:owner/name`, an http(s) address, or a synthetic one
  */
 export async function readHeaders(path: string, options: { signal?: AbortSignal } = {}): Promise<CheckpointHeaders> {
+  if (isSyntheticAddress(path)) return openSynthetic(path);
   if (isRemoteAddress(path)) return fetchCheckpointHeaders(path, options);
   const checkpoint = await openCheckpoint(path);
   await checkpoint.close();

@@ -7,6 +7,7 @@ import { createCudaBackend } from "../backend/cuda/index.js";
 import { isRemoteAddress } from "../checkpoint/address.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { openCheckpoint } from "../checkpoint/local.js";
+import { isSyntheticAddress, openSynthetic } from "../checkpoint/synthetic.js";
 import { UsageError } from "../errors.js";
 import { describesDevices } from "../memory/devices.js";
 import { PlanRefusedError } from "../memory/errors.js";
@@ -22,7 +23,7 @@ import { readHeaders } from "./headers.js";
 import type { Engine, LoadHooks } from "./host.js";
 import { LoadedEngine } from "./loaded-engine.js";
 import type { ModelInfo, PlanOptions } from "./model.js";
-import { loadModelText } from "./model-text.js";
+import { loadModelText, ModelText } from "./model-text.js";
 import { resolvePlan } from "./planning.js";
 import type { EngineOptions } from "./protocol.js";
 
@@ -36,7 +37,7 @@ export async function loadEngine(path: string, options: EngineOptions, hooks: Lo
     throw new UsageError(`${path} is a remote address; a model is loaded from a folder`, {
       hint: "remote checkpoints can be planned: exllama plan, or plan() of the library",
     });
-  const checkpoint = await openCheckpoint(path);
+  const checkpoint = isSyntheticAddress(path) ? openSynthetic(path) : await openCheckpoint(path);
   try {
     return await loadCheckpoint(checkpoint, path, options, hooks);
   } finally {
@@ -65,9 +66,13 @@ async function loadCheckpoint(
   checkLoadable(spec, options);
   const { threads } = options;
   let gpus: Gpus | undefined;
-  const plan = accepted(resolvePlan(spec, options, measureCpuDevice(threads), undefined, () => (gpus ??= findGpus())));
+  const lookForGpus = () => {
+    gpus = findGpus();
+    return gpus;
+  };
+  const plan = accepted(resolvePlan(spec, options, measureCpuDevice(threads), undefined, lookForGpus));
   const backend = backendFor(plan, options, gpus);
-  const text = await loadModelText(path);
+  const text = isSyntheticAddress(path) ? new ModelText(path, null, null) : await loadModelText(path);
   signal.throwIfAborted();
   refuseIfTaken(plan, backend.name === "cpu" ? [measureCpuDevice(threads)] : backend.devices());
   const runtime = await backend.load({ plan, spec, checkpoint, signal, onProgress });

@@ -21,6 +21,9 @@ import type { PlanOptions } from "./model.js";
 /** Part of the free memory that the CPU's cap takes by default. */
 const CPU_SHARE = 0.8;
 
+/** Begins the remark of a plan for the CPU that nobody asked for. */
+export const ON_CPU = "on the CPU: ";
+
 const SPLIT_MODES: readonly SplitMode[] = ["even", "fewest", "fill"];
 const CACHE_TYPES = ["f16", "q8", "q4"] as const;
 
@@ -86,7 +89,7 @@ function targetOf(options: PlanOptions, cpuDevice: PlanDevice, findGpus?: () => 
   if (forCpu || !findGpus) return cpuTarget(options, cpuDevice);
   const gpus = findGpus();
   if (gpus.problem === null) return gpuTarget(options, gpus);
-  return { ...cpuTarget(options, cpuDevice), note: `on the CPU: ${gpus.problem.message}` };
+  return { ...cpuTarget(options, cpuDevice), note: `${ON_CPU}${gpus.problem.message}` };
 }
 
 /** @throws {CudaUnavailableError | DriverMissingError | UsageError} */

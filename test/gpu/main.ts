@@ -6,54 +6,67 @@ import { writeFileSync } from "node:fs";
 import { listCards } from "../../src/backend/cuda/cards.js";
 import { DeviceContext } from "../../src/backend/cuda/device-context.js";
 import { createCudaBackend, openDriver } from "../../src/backend/cuda/index.js";
+import { runSampler } from "./card-sampler.js";
 import { checkGolden, checkPerplexity } from "./conformance.js";
+import { checkDeterminism } from "./determinism.js";
+import { checkFaults } from "./faults.js";
 import { checkKernels, timeKernels } from "./kernel-checks.js";
+import { checkMemory } from "./memory.js";
 import { Report } from "./report.js";
 
-const sources = openDriver();
-const cards = listCards(sources);
-for (const { ordinal, name, free, driver, unusable } of cards)
-  console.log(
-    `cuda:${ordinal} ${name}, ${(free / 2 ** 20).toFixed(0)} MiB free, driver ${driver}${unusable ? `: ${unusable.message}` : ""}`,
-  );
-if (cards.every(({ unusable }) => unusable)) throw cards[0]!.unusable;
+const sampled = process.argv.find((argument) => argument.startsWith("--sample="));
+if (sampled) runSampler(sampled.slice("--sample=".length).split(","));
+else await main();
 
-const report = new Report();
-const backend = createCudaBackend({ sources });
+async function main(): Promise<void> {
+  const sources = openDriver();
+  const cards = listCards(sources);
+  for (const { ordinal, name, free, driver, unusable } of cards)
+    console.log(
+      `cuda:${ordinal} ${name}, ${(free / 2 ** 20).toFixed(0)} MiB free, driver ${driver}${unusable ? `: ${unusable.message}` : ""}`,
+    );
+  if (cards.every(({ unusable }) => unusable)) throw cards[0]!.unusable;
 
-function onCard(run: (gpu: DeviceContext) => string): string {
-  const gpu = DeviceContext.open(sources.driver, cards.find(({ unusable }) => !unusable)!.ordinal, "cuda:0");
-  try {
-    return run(gpu);
-  } finally {
-    gpu.close();
+  const report = new Report();
+  const backend = createCudaBackend({ sources });
+
+  function onCard(run: (gpu: DeviceContext) => string): string {
+    const gpu = DeviceContext.open(sources.driver, cards.find(({ unusable }) => !unusable)!.ordinal, "cuda:0");
+    try {
+      return run(gpu);
+    } finally {
+      gpu.close();
+    }
   }
+
+  const sections: Record<string, () => Promise<void>> = {
+    kernels: () =>
+      report.check("kernels agree with their references", () =>
+        onCard((gpu) => {
+          const failures = checkKernels(gpu);
+          if (failures > 0) throw new Error(`${failures} comparisons failed`);
+          return "all";
+        }),
+      ),
+    golden: () => checkGolden(backend, report),
+    perplexity: () => checkPerplexity(backend, report),
+    determinism: () => checkDeterminism(sources, cards, report),
+    faults: () => checkFaults(sources, report),
+    memory: () => checkMemory(cards, report, process.argv.includes("--long")),
+    speed: () => report.check("speed of kernels", () => onCard(timeKernels)),
+  };
+
+  const asked = process.argv.slice(2).filter((argument) => !argument.startsWith("--"));
+  const unknown = asked.find((name) => !sections[name]);
+  if (unknown) throw new Error(`there is no section ${unknown}: ${Object.keys(sections).join(", ")}`);
+  for (const name of asked.length > 0 ? asked : Object.keys(sections)) await sections[name]!();
+
+  const json = process.argv.find((argument) => argument.startsWith("--json="));
+  if (json)
+    writeFileSync(
+      json.slice(7),
+      `${JSON.stringify({ cards: cards.map(({ name, driver }) => ({ name, driver })), results: report.results }, null, 1)}\n`,
+    );
+  console.log(report.failed === 0 ? "everything holds" : `${report.failed} checks FAILED`);
+  process.exit(report.failed === 0 ? 0 : 1);
 }
-
-const sections: Record<string, () => Promise<void>> = {
-  kernels: () =>
-    report.check("kernels agree with their references", () =>
-      onCard((gpu) => {
-        const failures = checkKernels(gpu);
-        if (failures > 0) throw new Error(`${failures} comparisons failed`);
-        return "all";
-      }),
-    ),
-  golden: () => checkGolden(backend, report),
-  perplexity: () => checkPerplexity(backend, report),
-  speed: () => report.check("speed of kernels", () => onCard((gpu) => (timeKernels(gpu), "see above"))),
-};
-
-const asked = process.argv.slice(2).filter((argument) => !argument.startsWith("--"));
-const unknown = asked.find((name) => !sections[name]);
-if (unknown) throw new Error(`there is no section ${unknown}: ${Object.keys(sections).join(", ")}`);
-for (const name of asked.length > 0 ? asked : Object.keys(sections)) await sections[name]!();
-
-const json = process.argv.find((argument) => argument.startsWith("--json="));
-if (json)
-  writeFileSync(
-    json.slice(7),
-    `${JSON.stringify({ cards: cards.map(({ name, driver }) => ({ name, driver })), results: report.results }, null, 1)}\n`,
-  );
-console.log(report.failed === 0 ? "everything holds" : `${report.failed} checks FAILED`);
-process.exit(report.failed === 0 ? 0 : 1);

@@ -118,9 +118,9 @@ export class FakeCuda {
 
   readonly #calls: Partial<Record<keyof CudaFunctions, (...values: never[]) => number | undefined>> = {
     cuInit: () => 0,
-    cuDriverGetVersion: (out: Int32Array) => void (out[0] = 13000),
-    cuDeviceGetCount: (out: Int32Array) => void (out[0] = this.cards.length),
-    cuDeviceGet: (out: Int32Array, ordinal: number) => void (out[0] = ordinal),
+    cuDriverGetVersion: (out: Int32Array) => put(out, 13000),
+    cuDeviceGetCount: (out: Int32Array) => put(out, this.cards.length),
+    cuDeviceGet: (out: Int32Array, ordinal: number) => put(out, ordinal),
     cuDeviceGetName: (out: Uint8Array) => void out.set(new TextEncoder().encode("Fake card")),
     cuDeviceGetUuid_v2: (out: Uint8Array, device: number) => void out.fill(device + 1),
     cuDeviceGetAttribute: (out: Int32Array, which: number, device: number) => {
@@ -129,7 +129,7 @@ export class FakeCuda {
       return 0;
     },
     cuDeviceCanAccessPeer: (out: Int32Array, a: number, b: number) =>
-      void (out[0] = this.cards[a]!.peer && this.cards[b]!.peer ? 1 : 0),
+      put(out, this.cards[a]!.peer && this.cards[b]!.peer ? 1 : 0),
     cuDevicePrimaryCtxSetFlags_v2: () => 0,
     cuDevicePrimaryCtxRetain: (out: BigUint64Array, card: number) => {
       this.#retained[card]!++;
@@ -193,7 +193,7 @@ export class FakeCuda {
       this.#names.set(out[0], name);
       return 0;
     },
-    cuFuncGetAttribute: (out: Int32Array) => void (out[0] = 0),
+    cuFuncGetAttribute: (out: Int32Array) => put(out, 0),
     cuFuncSetAttribute: () => 0,
     cuFuncLoad: () => 0,
     cuLaunchKernelEx: (_: unknown, kernel: bigint, pointers: BigUint64Array) => {
@@ -262,6 +262,10 @@ export class FakeCuda {
       nvmlDeviceGetTotalEnergyConsumption: () => 0,
     };
   }
+}
+
+function put(out: Int32Array, value: number): undefined {
+  out[0] = value;
 }
 
 /** Bytes of pointers at the beginning of each kernel's parameters. */

@@ -254,6 +254,7 @@ export const INSPECT = layout("InspectParams", { logits: "u64", targets: "u64", 
 /** Every structure, for the test that holds them against the sources. */
 export const ALL_PARAMETERS: readonly ParameterLayout[] = [
   LINEAR,
+  STREAM,
   HALF_LINEAR,
   EXPAND,
   GATHER,

@@ -3,6 +3,7 @@
 // is full), and 128 after four tokens ("best").
 
 import type { Command } from "commander";
+import { SYNTHETIC_MODELS, syntheticAddress } from "../../checkpoint/synthetic.js";
 import { UsageError } from "../../errors.js";
 import type { GenerationResult, Model } from "../../index.js";
 import { formatBytes } from "../../memory/size.js";
@@ -16,6 +17,9 @@ interface Flags extends LoadFlags {
   prompt?: number;
   tokens: number;
   warmups: number;
+  synthetic?: string;
+  bits?: number;
+  group?: number;
   json?: boolean;
 }
 
@@ -24,7 +28,8 @@ const SHORT_PROMPT = 4;
 const EXAMPLES = `
 Examples:
   exllama bench
-  exllama bench --model ./llama-7b --ctx 2048 --threads 8 --json`;
+  exllama bench --model ./llama-7b --ctx 2048 --threads 8 --json
+  exllama bench --synthetic llama-7b --bits 4 --group 128 --ctx 2048`;
 
 export function addBench(program: Command): void {
   const command = program
@@ -35,6 +40,9 @@ export function addBench(program: Command): void {
     .option("--prompt <n>", "tokens of the long prompt (default: the context less --tokens)", count)
     .option("-n, --tokens <n>", "tokens to decode", count, 128)
     .option("--warmups <n>", "prompts to run before measuring", count, 2)
+    .option("--synthetic <model>", `a made-up model of a known shape, no file: ${SYNTHETIC_MODELS.join(", ")}`)
+    .option("--bits <n>", "bits of its weights (default: 4)", count)
+    .option("--group <n>", "group size of its weights (default: 128)", count)
     .option("--json", "print one JSON line");
   addLoadOptions(command);
   command.action(async () => {
@@ -45,6 +53,12 @@ export function addBench(program: Command): void {
 
 async function bench(flags: Flags): Promise<void> {
   const begun = performance.now();
+  if (flags.synthetic !== undefined) {
+    if (flags.model !== undefined)
+      throw new UsageError("--synthetic and --model name two models", { hint: "Leave one of them out." });
+    flags.model = syntheticAddress(flags.synthetic, flags.bits, flags.group);
+  } else if (flags.bits !== undefined || flags.group !== undefined)
+    throw new UsageError("--bits and --group describe a synthetic model", { hint: "Say which: --synthetic llama-7b." });
   await interruptible((signal) =>
     withModel(flags, signal, (model) => measure(model, flags, { loadMs: performance.now() - begun, signal })),
   );
@@ -85,6 +99,7 @@ function report(
   { loadMs, long, short }: { loadMs: number; long: GenerationResult; short: GenerationResult },
 ): void {
   const memory = model.plan.devices.reduce((sum, device) => sum + device.total, 0);
+  const scratch = model.plan.devices.reduce((sum, device) => sum + device.scratch, 0);
   const decode = ({ ids, promptTokens, timings }: GenerationResult) => ({
     afterTokens: promptTokens,
     tokens: ids.length,
@@ -97,6 +112,8 @@ function report(
       context: model.plan.context,
       loadMs,
       memoryBytes: memory,
+      prefillChunk: model.plan.run.prefillChunk,
+      scratchBytes: scratch,
       prompt: { tokens: long.promptTokens, tokensPerSecond: long.timings.promptTokensPerSecond },
       decodeWorst: decode(long),
       decodeBest: decode(short),
@@ -107,7 +124,10 @@ function report(
   printTable([
     ["model", `${model.info.source} (${model.info.architecture}, ${model.info.quantization}, ${model.info.backend})`],
     ["load", seconds(loadMs)],
-    ["memory", `${formatBytes(memory)} planned, context ${grouped(model.plan.context)}`],
+    [
+      "memory",
+      `${formatBytes(memory)} planned (${formatBytes(scratch)} scratch for prompts ${grouped(model.plan.run.prefillChunk)} at a time), context ${grouped(model.plan.context)}`,
+    ],
     ["prompt", `${perSecond(long.timings.promptTokensPerSecond)}, ${grouped(long.promptTokens)} tokens`],
     ["decode, worst", `${perSecond(long.timings.tokensPerSecond)}, after ${grouped(long.promptTokens)} tokens`],
     ["decode, best", `${perSecond(short.timings.tokensPerSecond)}, after ${grouped(short.promptTokens)} tokens`],

@@ -1,0 +1,550 @@
+// The linears of decode steps (few tokens): streamed quantised linears and the fp16 GEMV against
+// their plain reference kernels, repeats bit by bit, and their times in captured graphs with and
+// without kernels that begin before those before them have ended.
+// Runs on a machine with a GPU: `node dist/gpu/decode-checks.js [check] [time]`.
+
+import { randomFillSync } from "node:crypto";
+import { DeviceContext } from "../../src/backend/cuda/device-context.js";
+import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
+import { loadCuda } from "../../src/backend/cuda/driver/load.js";
+import type { KernelFamily } from "../../src/backend/cuda/kernel-modules.js";
+import { FILL, HALF_LINEAR, LINEAR, STREAM, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
+import { type StreamChoices, type StreamingCard, type StreamShape, streamLaunch } from "../../src/backend/cuda/linear-launch.js";
+import {
+  type KernelGroup,
+  paddedInputs,
+  SUPERBLOCK,
+  superblockBytes,
+  TILE_ROWS,
+  tileBytes,
+} from "../../src/backend/cuda/quantized-layout.js";
+
+type Bits = 2 | 3 | 4 | 8;
+
+/** Weights of one linear of random codes and zeros, scales around `scale`. */
+interface Weights {
+  readonly at: bigint;
+  readonly bytes: number;
+}
+
+interface Call {
+  readonly shape: StreamShape;
+  readonly weights: readonly bigint[];
+  readonly biases?: readonly bigint[];
+  readonly y: readonly bigint[];
+  readonly x: bigint;
+  readonly permutation?: bigint;
+  readonly residual?: bigint;
+  readonly f32?: boolean;
+  readonly zeroOffset?: number;
+}
+
+const SHARED_CARVEOUT = 9; // CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT
+
+class DecodeChecks {
+  failures = 0;
+  readonly #gpu: DeviceContext;
+  readonly #card: StreamingCard;
+  readonly #carved = new Set<string>();
+
+  constructor(gpu: DeviceContext) {
+    this.#gpu = gpu;
+    const attribute = (id: number) => gpu.driver.i32("cuDeviceGetAttribute", [id, gpu.ordinal]);
+    this.#card = { multiprocessors: attribute(16), major: attribute(75), sharedPerBlock: attribute(97) };
+    console.log(JSON.stringify(this.#card));
+  }
+
+  check(): void {
+    for (const bits of [4, 8, 2, 3] as const)
+      for (const group of [128, 64, 32] as const)
+        for (const [inputs, outputs, permuted] of [
+          [4096, [48, 16, 32], false],
+          [1024 + 192, [96], false],
+          [2048 + 64, [80], true],
+          [11008, [2400], false],
+          [Math.max(group, 64), [16, 16], true],
+        ] as const)
+          for (const m of [1, 3, 8, 11, 19, 32]) this.#compareQuantized(bits, group, m, inputs, outputs, permuted);
+    for (const m of [1, 8, 32]) this.#compareSilu(m);
+    for (const [m, n, k] of [
+      [1, 40, 64],
+      [7, 129, 136],
+      [8, 4000, 4096],
+      [21, 200, 1032],
+      [32, 17, 11008],
+    ] as const)
+      this.#compareHalf(m, n, k);
+    console.log(this.failures === 0 ? "all agree with their references" : `${this.failures} comparisons FAILED`);
+  }
+
+  #compareQuantized(
+    bits: Bits,
+    group: KernelGroup,
+    m: number,
+    inputs: number,
+    outputs: readonly number[],
+    permuted: boolean,
+  ): void {
+    const gpu = this.#gpu;
+    const what = `q${bits} g${group} ${m} x ${inputs} -> ${outputs}${permuted ? " permuted" : ""}`;
+    const weights = outputs.map((n) => this.#weights(bits, group, inputs, n, 0.01));
+    const x = this.#half(m * inputs, 1);
+    const permutation = permuted ? this.#upload(shuffled(inputs)) : 0n;
+    const biases = outputs.map((n) => this.#half(n, 1));
+    const residual = this.#upload(Float32Array.from({ length: m * (outputs[0] as number) }, () => Math.random() - 0.5));
+    const y = outputs.map((n) => gpu.allocate(m * n * 4));
+    const poison = () => {
+      outputs.forEach((n, i) => {
+        gpu.fill(y[i] as bigint, 0xff, m * n * 4);
+      });
+    };
+    const read = () => outputs.map((n, i) => this.#download(y[i] as bigint, m * n));
+    poison();
+    outputs.forEach((n, i) => {
+      const parameters = writeParameters(LINEAR, {
+        weights: (weights[i] as Weights).at,
+        x,
+        permutation,
+        bias: biases[i] as bigint,
+        residual: i === 0 ? residual : 0n,
+        y: y[i] as bigint,
+        m,
+        n,
+        k: paddedInputs(inputs),
+        kValid: inputs,
+        ldx: inputs,
+        ldy: n,
+        zeroOffset: 1,
+        yIsF32: 1,
+      });
+      this.#launch("linear_quantized", `linear_q${bits}_g${group}_ref`, [Math.ceil(n / 256), m], 256, parameters);
+    });
+    const truth = read();
+    // |w| |x| for codes spread evenly around a zero spread evenly, x in [-1, 1].
+    const norm = 0.01 * 2 ** bits * 0.41 * Math.sqrt(inputs) * Math.sqrt(inputs / 3);
+    const call: Call = {
+      shape: { bits, group, rows: m, inputs, outputs },
+      weights: weights.map(({ at }) => at),
+      biases,
+      y,
+      x,
+      permutation,
+      residual,
+      f32: true,
+    };
+    const choices: StreamChoices[] = [{}, { slab: SUPERBLOCK, stages: 4 }];
+    if (bits === 4 && group === 128 && m <= 8)
+      choices.push({ teams: 2 }, { teams: 2, slab: 2 * SUPERBLOCK, blocksPerMultiprocessor: 2 });
+    for (const choice of choices) {
+      poison();
+      this.#stream(call, choice);
+      const first = read();
+      this.#compare(`${what} ${JSON.stringify(choice)}`, first, truth, 5e-6 * norm);
+      poison();
+      this.#stream(call, choice, true);
+      if (read().some((values, s) => values.some((v, i) => !Object.is(v, first[s]?.[i])))) this.#fail(`${what}: other bits`);
+    }
+    for (const pointer of [...weights.map(({ at }) => at), x, ...(permuted ? [permutation] : []), ...biases, residual, ...y])
+      gpu.free(pointer);
+  }
+
+  /** silu(gate) * up in one launch against the two linears apart. */
+  #compareSilu(m: number): void {
+    const gpu = this.#gpu;
+    const [inputs, n] = [4096, 4320];
+    const weights = [0, 1].map(() => this.#weights(4, 128, inputs, n, 1 / 300));
+    const x = this.#half(m * inputs, 1);
+    const y = [0, 1].map(() => gpu.allocate(m * n * 4));
+    const shape = { bits: 4, group: 128, rows: m, inputs, outputs: [n, n] } as const;
+    const call: Call = { shape, weights: weights.map(({ at }) => at), y, x, f32: true };
+    this.#stream(call);
+    const [gate, up] = y.map((at) => this.#download(at, m * n)) as [Float32Array, Float32Array];
+    const truth = gate.map((g, i) => (g / (1 + Math.exp(-g))) * (up[i] as number));
+    for (const choice of [{}, { slab: SUPERBLOCK }, { slab: SUPERBLOCK, blocksPerMultiprocessor: 2 }]) {
+      gpu.fill(y[0] as bigint, 0xff, m * n * 4);
+      this.#stream({ ...call, shape: { ...shape, silu: true } }, choice);
+      this.#compare(`silu m ${m} ${JSON.stringify(choice)}`, [this.#download(y[0] as bigint, m * n)], [truth], 1e-4);
+    }
+    for (const pointer of [...weights.map(({ at }) => at), x, ...y]) gpu.free(pointer);
+  }
+
+  #compareHalf(m: number, n: number, k: number): void {
+    const gpu = this.#gpu;
+    const [x, w, bias, y] = [this.#half(m * k, 1), this.#half(n * k, 1), this.#half(n, 1), gpu.allocate(m * n * 4)];
+    const parameters = this.#halfParameters(w, x, y, m, n, k, bias);
+    this.#launch("linear_half", "linear_half_ref", [Math.ceil(n / 256), m], 256, parameters);
+    const truth = this.#download(y, m * n);
+    gpu.fill(y, 0xff, m * n * 4);
+    this.#gemv(parameters, m, n);
+    this.#compare(`half gemv ${m} x ${n} x ${k}`, [this.#download(y, m * n)], [truth], 2e-6 * k);
+    for (const pointer of [x, w, bias, y]) gpu.free(pointer);
+  }
+
+  /** Decode steps' linears of a 7B model, 32 layers of weights, in captured graphs. */
+  time(): void {
+    const gpu = this.#gpu;
+    const layers = 32;
+    const kinds = [
+      ["qkv", 4096, [4096, 4096, 4096]],
+      ["o", 4096, [4096]],
+      ["gate-up", 4096, [11008, 11008]],
+      ["down", 11008, [4096]],
+    ] as const;
+    const all = kinds.map(([name, inputs, outputs]) => {
+      const sizes = outputs.map((n) => (n / TILE_ROWS) * tileBytes(4, 128, inputs));
+      const bytes = sizes.reduce((a, b) => a + b);
+      const at = gpu.allocate(bytes * layers);
+      // One layer from the host, the others shifted copies: sane scales, all different memory.
+      const one = outputs.map((n) => this.#weights(4, 128, inputs, n, 1 / 300));
+      for (let layer = 0; layer < layers; layer++) {
+        let to = at + BigInt(layer * bytes);
+        for (const part of one) {
+          gpu.copyInside(to, part.at, part.bytes);
+          to += BigInt(part.bytes);
+        }
+      }
+      gpu.synchronize();
+      for (const part of one) gpu.free(part.at);
+      const weights = (layer: number) =>
+        sizes.map((_, i) => at + BigInt(layer * bytes + sizes.slice(0, i).reduce((a, b) => a + b, 0)));
+      return { name, inputs, outputs, bytes, at, weights };
+    });
+    type Kind = (typeof all)[number];
+    const total = all.reduce((sum, { bytes }) => sum + bytes, 0);
+    const activations = gpu.allocate(32 * 65536 * 2);
+    const [a, b] = [this.#half(32 * 32768, 1), gpu.allocate(32 * 32768 * 4)];
+    gpu.copyInside(activations, a, 32 * 32768 * 2);
+
+    const old = (kind: Kind, layer: number, m: number, overlap: boolean) => {
+      const n = kind.outputs.reduce((sum, n) => sum + n, 0);
+      this.#launch(
+        "linear_quantized",
+        `linear_q4_g128_m${m <= 8 ? 8 : 32}`,
+        [n / TILE_ROWS],
+        256,
+        writeParameters(LINEAR, {
+          weights: kind.weights(layer)[0] as bigint,
+          x: a,
+          permutation: 0n,
+          bias: 0n,
+          residual: 0n,
+          y: b,
+          m,
+          n,
+          k: kind.inputs,
+          kValid: kind.inputs,
+          ldx: kind.inputs,
+          ldy: n,
+          zeroOffset: 1,
+          yIsF32: 0,
+        }),
+        0,
+        overlap,
+      );
+    };
+    const stream = (kind: Kind, layer: number, m: number, overlap: boolean, choices: StreamChoices) => {
+      const silu = kind.name === "gate-up";
+      const shape: StreamShape = { bits: 4, group: 128, rows: m, inputs: kind.inputs, outputs: kind.outputs, silu };
+      const y = kind.outputs.map((n, i) => b + BigInt(i * m * n * 2));
+      this.#stream({ shape, weights: kind.weights(layer), y, x: a }, choices, overlap);
+    };
+    const row = (label: string, m: number, run: (kind: Kind, layer: number, overlap: boolean) => void, carveout: boolean) => {
+      this.#carveout(carveout);
+      const cells: string[] = [];
+      for (const overlap of [false, true]) {
+        for (const kind of [...all, null]) {
+          const graph = gpu.capture(() => {
+            for (let layer = 0; layer < layers; layer++) for (const each of kind ? [kind] : all) run(each, layer, overlap);
+          });
+          const us = (this.#timed(kind ? 4 : 2, () => gpu.launchGraph(graph)) * 1e3) / layers;
+          cells.push(
+            kind
+              ? `${us.toFixed(1)}`
+              : `| all ${us.toFixed(1)} us ${((total / us) * 1e-3).toFixed(0)} GB/s${overlap ? "" : " || PDL "}`,
+          );
+        }
+      }
+      console.log(`${label.padEnd(26)} m ${String(m).padStart(2)}: ${cells.join(" ")}`);
+    };
+    console.log(
+      `us per launch of ${kinds.map(([name]) => name).join(", ")}; then all four per layer (read at 3.09 TB/s: ${(total / 3.09e6).toFixed(1)} us)`,
+    );
+    for (const m of [1, 8, 32]) row("before", m, (kind, layer, overlap) => old(kind, layer, m, overlap), false);
+    const variants: [string, number, StreamChoices, boolean][] = [
+      ["stream", 1, {}, false],
+      ["stream carveout", 1, {}, true],
+      ["stream 4 stages", 1, { stages: 4 }, true],
+      ["stream 6 stages", 1, { stages: 6 }, true],
+      ["stream 8 stages", 1, { stages: 8 }, true],
+      ["2 blocks", 1, { blocksPerMultiprocessor: 2 }, true],
+      ["2 blocks 4 stages", 1, { blocksPerMultiprocessor: 2, stages: 4 }, true],
+      ["2 teams", 1, { teams: 2 }, true],
+      ["stream", 4, {}, true],
+      ["stream", 8, {}, true],
+      ["stream slab 4096", 8, { slab: 4096 }, true],
+      ["2 blocks slab 2048", 8, { slab: 2048, blocksPerMultiprocessor: 2 }, true],
+      ["2 teams", 8, { teams: 2 }, true],
+      ["stream", 16, {}, true],
+      ["stream slab 2048", 16, { slab: 2048 }, true],
+      ["stream", 32, {}, true],
+      ["stream slab 1024", 32, { slab: 1024 }, true],
+    ];
+    for (const [label, m, choices, carveout] of variants)
+      row(label, m, (kind, layer, overlap) => stream(kind, layer, m, overlap, choices), carveout);
+
+    this.#repeats(all, a);
+    for (const { at } of all) gpu.free(at);
+    this.#timeHead();
+    for (const pointer of [activations, a, b]) gpu.free(pointer);
+  }
+
+  /** Two layers, each linear reading what the one before wrote: the same bits with and without overlap, 200 times. */
+  #repeats(
+    kinds: readonly { inputs: number; outputs: readonly number[]; weights: (layer: number) => bigint[]; name: string }[],
+    x: bigint,
+  ): void {
+    const gpu = this.#gpu;
+    for (const m of [1, 8, 32]) {
+      const buffers = [gpu.allocate(m * 12288 * 2), gpu.allocate(m * 12288 * 2)] as const;
+      const graphs = [false, true].map((overlap) =>
+        gpu.capture(() => {
+          let turn = 0;
+          for (const layer of [0, 1])
+            for (const kind of kinds) {
+              const from = layer + turn === 0 ? x : (buffers[turn % 2] as bigint);
+              const to = buffers[(turn + 1) % 2] as bigint;
+              const silu = kind.name === "gate-up";
+              const shape: StreamShape = { bits: 4, group: 128, rows: m, inputs: kind.inputs, outputs: kind.outputs, silu };
+              const y = kind.outputs.map((n, i) => to + BigInt(i * m * n * 2)).slice(0, silu ? 1 : undefined);
+              this.#stream({ shape, weights: kind.weights(layer), y: silu ? [y[0] as bigint, 0n] : y, x: from }, {}, overlap);
+              turn++;
+            }
+        }),
+      );
+      let truth: Float32Array | undefined;
+      let different = 0;
+      for (let repeat = 0; repeat < 200; repeat++) {
+        gpu.launchGraph(graphs[repeat % 2] as bigint);
+        const y = this.#download(buffers[0] as bigint, m * 2048);
+        truth ??= y;
+        const bits = new Uint32Array(y.buffer);
+        const expected = new Uint32Array(truth.buffer as ArrayBuffer);
+        if (bits.some((v, i) => v !== expected[i])) different++;
+      }
+      const finite = truth?.every(Number.isFinite) && truth.some((v) => v !== 0);
+      if (different > 0 || !finite)
+        this.#fail(`chain m ${m}: ${different} of 200 repeats differ, ${finite ? "finite" : "not finite or all zero"}`);
+      for (const pointer of buffers) gpu.free(pointer);
+    }
+  }
+
+  #timeHead(): void {
+    const gpu = this.#gpu;
+    const [n, k] = [32000, 4096];
+    const [w, x, y] = [gpu.allocate(n * k * 2 * 2), this.#half(32 * k, 1), gpu.allocate(32 * n * 4)];
+    this.#fillHalf(w, n * k * 2);
+    for (const m of [1, 8, 32])
+      for (const before of m === 32 ? [false] : [true, false]) {
+        const graph = gpu.capture(() => {
+          for (let i = 0; i < 8; i++) {
+            const parameters = this.#halfParameters(w + BigInt((i % 2) * n * k * 2), x, y, m, n, k, 0n);
+            if (before) this.#launch("linear_half", "linear_half_gemv", [n / 8, 1], 256, parameters);
+            else this.#gemv(parameters, m, n, true);
+          }
+        });
+        const us = (this.#timed(2, () => gpu.launchGraph(graph)) * 1e3) / 8;
+        console.log(
+          `head ${before ? "before" : "gemv"} m ${m}: ${us.toFixed(1)} us, ${((n * k * 2) / us / 1e3).toFixed(0)} GB/s`,
+        );
+      }
+    for (const pointer of [w, x, y]) gpu.free(pointer);
+  }
+
+  #gemv(parameters: Uint8Array, m: number, n: number, overlap = false): void {
+    const columns = m <= 8 ? 8 : 32;
+    this.#launch(
+      "linear_half_gemv",
+      `linear_half_gemv_m${columns}`,
+      [Math.ceil(n / 16), Math.ceil(m / columns)],
+      256,
+      parameters,
+      0,
+      overlap,
+    );
+  }
+
+  #halfParameters(weights: bigint, x: bigint, y: bigint, m: number, n: number, k: number, bias: bigint): Uint8Array {
+    return writeParameters(HALF_LINEAR, { weights, x, bias, residual: 0n, y, m, n, k, ldx: k, ldy: n, yIsF32: 1 });
+  }
+
+  #stream(call: Call, choices: StreamChoices = {}, overlap = false): void {
+    const { shape, weights, biases = [], y, x, permutation = 0n, residual = 0n, f32 = false, zeroOffset = 1 } = call;
+    const { name, grid, block, shared, slab, stages } = streamLaunch(shape, this.#card, choices);
+    const [n0 = 0, n1 = 0, n2 = 0] = shape.outputs;
+    const parameters = writeParameters(STREAM, {
+      weights0: weights[0] ?? 0n,
+      weights1: weights[1] ?? 0n,
+      weights2: weights[2] ?? 0n,
+      bias0: biases[0] ?? 0n,
+      bias1: biases[1] ?? 0n,
+      bias2: biases[2] ?? 0n,
+      y0: y[0] ?? 0n,
+      y1: y[1] ?? 0n,
+      y2: y[2] ?? 0n,
+      x,
+      permutation,
+      residual,
+      n0,
+      n1,
+      n2,
+      ldy0: n0,
+      ldy1: n1,
+      ldy2: n2,
+      m: shape.rows,
+      k: paddedInputs(shape.inputs),
+      kValid: shape.inputs,
+      ldx: shape.inputs,
+      zeroOffset,
+      yIsF32: f32 ? 1 : 0,
+      silu: shape.silu ? 1 : 0,
+      slab,
+      stages,
+      unused: 0,
+    });
+    this.#launch("linear_stream", name, [grid], block, parameters, shared, overlap);
+  }
+
+  /** All of the streamed linears' kernels take the largest share of L1 as shared memory, or what the driver likes. */
+  #carveout(most: boolean): void {
+    for (const columns of [8, 16, 32])
+      for (const suffix of columns === 8 ? ["", "_t2"] : [""]) {
+        const name = `linear_stream_q4_g128_m${columns}${suffix}`;
+        if (this.#carved.has(name) === most) continue;
+        this.#gpu.driver.call("cuFuncSetAttribute", [
+          this.#gpu.kernels.get("linear_stream", name),
+          SHARED_CARVEOUT,
+          most ? 100 : -1,
+        ]);
+        if (most) this.#carved.add(name);
+        else this.#carved.delete(name);
+      }
+  }
+
+  #weights(bits: Bits, group: KernelGroup, inputs: number, outputs: number, scale: number): Weights {
+    const k = paddedInputs(inputs);
+    const tile = tileBytes(bits, group, inputs);
+    const data = new Uint8Array(Math.ceil(outputs / TILE_ROWS) * tile);
+    for (let at = 0; at < data.length; at += 1 << 30) randomFillSync(data, at, Math.min(1 << 30, data.length - at));
+    const view = new DataView(data.buffer);
+    for (let begin = 0; begin < data.length; begin += tile)
+      for (let sb = 0, at = begin; sb < k; sb += SUPERBLOCK) {
+        const size = Math.min(SUPERBLOCK, k - sb);
+        const scales = at + (size * TILE_ROWS * bits) / 8;
+        for (let i = 0; i < Math.ceil(size / group) * TILE_ROWS; i++)
+          view.setUint16(scales + 2 * i, toHalf(scale * (0.5 + ((i * 7) % 16) / 16)), true);
+        at += superblockBytes(bits, group, size);
+      }
+    return { at: this.#upload(data), bytes: data.length };
+  }
+
+  #half(count: number, scale: number): bigint {
+    const pointer = this.#gpu.allocate(count * 2);
+    this.#fillHalf(pointer, count, scale);
+    return pointer;
+  }
+
+  #fillHalf(to: bigint, count: number, scale = 1): void {
+    const parameters = writeParameters(FILL, { to, words: BigInt(Math.floor(count / 2)), seed: to, asHalf: 1, scale });
+    this.#launch("pointwise", "fill_random", [1024], 256, parameters);
+  }
+
+  #upload(data: NodeJS.ArrayBufferView): bigint {
+    const pointer = this.#gpu.allocate(data.byteLength);
+    this.#gpu.copyIn(pointer, data);
+    this.#gpu.synchronize();
+    return pointer;
+  }
+
+  #download(from: bigint, count: number): Float32Array<ArrayBuffer> {
+    const data = new Float32Array(count);
+    this.#gpu.copyOut(data, from);
+    this.#gpu.synchronize();
+    return data;
+  }
+
+  #launch(
+    family: KernelFamily,
+    name: string,
+    grid: [number, number?, number?],
+    block: number,
+    parameters: Uint8Array,
+    shared = 0,
+    overlap = false,
+  ): void {
+    const kernel = this.#gpu.kernels.get(family, name, shared);
+    this.#gpu.launcher.launch(this.#gpu.stream, { kernel, name, grid, block, parameters, shared, overlap });
+  }
+
+  /** Milliseconds per call, median of five rounds, by events. */
+  #timed(calls: number, run: () => void): number {
+    const { driver, stream } = this.#gpu;
+    const [begin, end] = [driver.u64("cuEventCreate", [0]), driver.u64("cuEventCreate", [0])];
+    const rounds: number[] = [];
+    for (let round = 0; round < 6; round++) {
+      driver.call("cuEventRecord", [begin, stream]);
+      for (let call = 0; call < calls; call++) run();
+      driver.call("cuEventRecord", [end, stream]);
+      this.#gpu.synchronize();
+      const ms = new Float32Array(1);
+      driver.call("cuEventElapsedTime_v2", [ms, begin, end]);
+      if (round > 0) rounds.push((ms[0] as number) / calls);
+    }
+    driver.call("cuEventDestroy_v2", [begin]);
+    driver.call("cuEventDestroy_v2", [end]);
+    return rounds.sort((a, b) => a - b)[2] as number;
+  }
+
+  #compare(what: string, got: readonly Float32Array[], truth: readonly Float32Array[], tolerance: number): void {
+    got.forEach((values, segment) => {
+      let worst = 0;
+      values.forEach((value, i) => {
+        const error = Math.abs(value - (truth[segment]?.[i] as number));
+        if (!(error <= worst)) worst = error; // so that NaN ends up in it
+      });
+      if (!(worst <= tolerance)) this.#fail(`${what} [${segment}]: off by ${worst}, allowed ${tolerance}`);
+    });
+  }
+
+  #fail(message: string): void {
+    if (++this.failures < 30) console.log(`FAILED ${message}`);
+  }
+}
+
+function shuffled(count: number): Int32Array<ArrayBuffer> {
+  const order = Int32Array.from({ length: count }, (_, i) => i);
+  for (let i = count - 1; i > 0; i--) {
+    const j = Math.floor(Math.random() * (i + 1));
+    [order[i], order[j]] = [order[j] as number, order[i] as number];
+  }
+  return order;
+}
+
+const bitsView = new DataView(new ArrayBuffer(4));
+
+/** Positive, normal. */
+function toHalf(value: number): number {
+  bitsView.setFloat32(0, value);
+  const bits = bitsView.getUint32(0);
+  return (((bits >>> 23) - 112) << 10) | ((bits >>> 13) & 0x3ff);
+}
+
+const driver = new CudaDriver(loadCuda());
+driver.call("cuInit", [0]);
+const gpu = DeviceContext.open(driver, driver.i32("cuDeviceGet", [0]), "cuda:0");
+const checks = new DecodeChecks(gpu);
+const asked = process.argv.slice(2);
+if (asked.length === 0 || asked.includes("check")) checks.check();
+if (asked.length === 0 || asked.includes("time")) checks.time();
+gpu.close();
+console.log(checks.failures === 0 ? "everything holds" : `${checks.failures} checks FAILED`);
+process.exit(checks.failures === 0 ? 0 : 1);
