@@ -1,7 +1,9 @@
 // All CPU kernels of one WebAssembly module. Every pointer is a byte offset into the shared
 // memory that the host imports as env.memory; several workers run these functions at the
 // same time on disjoint ranges. Compiled twice by scripts/build-wasm.js: with relaxed SIMD
-// (dist/wasm/kernels-relaxed.wasm) and without (kernels-simd.wasm). Both give the same bits.
+// (dist/wasm/kernels-relaxed.wasm) and without (kernels-simd.wasm). The integer kernels give the
+// same bits in both; the float ones differ in last bits, for the relaxed build fuses
+// multiplication and addition.
 
 export * from "./memory-read";
 export * from "./quantized-activations";

@@ -61,7 +61,8 @@ export function pack_scales(
 }
 
 /**
- * Packs zeros of groups groupFrom … groupTo − 1, each stored zero + `offset` as a byte.
+ * Packs zeros of groups groupFrom … groupTo − 1, each as a byte: (stored + `offset`) mod 2^bits. GPTQ v1
+ * stores zero − 1 in `bits` bits, so that a zero of 0 has become all ones there.
  *
  * @param slab i32 `[groupTo − groupFrom, ceil(out·bits/32)]`: values in a row are one stream of bits, lowest first
  * @param to offset of the first tile's first zeros
@@ -78,7 +79,7 @@ export function pack_zeros(
     for (let tile = tileFrom; tile < tileTo; tile++) {
       for (let r = 0; r < 16; r++) {
         const n = (tile << 4) + r;
-        const zero = n < out ? (bitsAt(row, n * bits, bits) & mask) + offset : 0;
+        const zero = n < out ? (bitsAt(row, n * bits, bits) + offset) & mask : 0;
         let place = to + <usize>tile * tileBytes + <usize>first * placeBytes + r;
         for (let i = first; i < end; i++) {
           store<u8>(place, <u8>zero);

@@ -10,23 +10,22 @@ import { CHUNK, SLOT_AREA, SUMS, claimSlot, releaseSlot } from "./quantized-slot
 const HEAD: usize = 80;
 const PRODUCT_FROM: i32 = 4;
 
-/** (zero + zeroOffset) · −Σx of rows 4·index …; the product exceeds i16, so a true multiplication. */
+/** zero · −Σx of rows 4·index …; the product exceeds i16, so a true multiplication. */
 // @ts-ignore: decorator
 @inline
-function zeroTerm(zeros: usize, index: usize, zeroOffset: v128, minusSum: v128): v128 {
+function zeroTerm(zeros: usize, index: usize, minusSum: v128): v128 {
   const z = i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(v128.load32_zero(zeros + index * 4)));
-  return i32x4.mul(i32x4.add(z, zeroOffset), minusSum);
+  return i32x4.mul(z, minusSum);
 }
 
 // @ts-ignore: decorator
 @inline
 function rows(
   weights: usize, tileBytes: usize, blocks: i32, blockSize: i32, records: usize, m: i32, bias: usize, y: usize, ldy: i32,
-  out: i32, zeroOffset: i32, tileFrom: i32, tileTo: i32, add: i32,
+  out: i32, tileFrom: i32, tileTo: i32, add: i32,
 ): void {
   const recordBytes: usize = 16 + (<usize>blockSize << 1);
   const stride = recordBytes * m;
-  const offset = i32x4.splat(zeroOffset);
   let sink: u32 = 0;
   for (let tile = tileFrom; tile < tileTo; tile++) {
     for (let token = 0; token < m; token++) {
@@ -36,8 +35,8 @@ function rows(
       for (let block = 0; block < blocks; block++) {
         const scales = w;
         const minusSum = v128.load32_splat(record, 4);
-        let i0 = zeroTerm(w + 64, 0, offset, minusSum), i1 = zeroTerm(w + 64, 1, offset, minusSum);
-        let i2 = zeroTerm(w + 64, 2, offset, minusSum), i3 = zeroTerm(w + 64, 3, offset, minusSum);
+        let i0 = zeroTerm(w + 64, 0, minusSum), i1 = zeroTerm(w + 64, 1, minusSum);
+        let i2 = zeroTerm(w + 64, 2, minusSum), i3 = zeroTerm(w + 64, 3, minusSum);
         w += HEAD;
         let x = record + 16;
         const end = w + (<usize>blockSize << 4);
@@ -75,17 +74,17 @@ function addTo(sums: usize, integers: v128, scales: v128, record: usize): void {
 // @ts-ignore: decorator
 @inline
 function quad(
-  w: usize, blockSize: i32, scales: usize, zeros: usize, offset: v128, r0: usize, r1: usize, r2: usize, r3: usize,
+  w: usize, blockSize: i32, scales: usize, zeros: usize, r0: usize, r1: usize, r2: usize, r3: usize,
   s0: usize, s1: usize, s2: usize, s3: usize,
 ): void {
   let minus = v128.load32_splat(r0, 4);
-  let a0 = zeroTerm(zeros, 0, offset, minus), b0 = zeroTerm(zeros, 1, offset, minus);
+  let a0 = zeroTerm(zeros, 0, minus), b0 = zeroTerm(zeros, 1, minus);
   minus = v128.load32_splat(r1, 4);
-  let a1 = zeroTerm(zeros, 0, offset, minus), b1 = zeroTerm(zeros, 1, offset, minus);
+  let a1 = zeroTerm(zeros, 0, minus), b1 = zeroTerm(zeros, 1, minus);
   minus = v128.load32_splat(r2, 4);
-  let a2 = zeroTerm(zeros, 0, offset, minus), b2 = zeroTerm(zeros, 1, offset, minus);
+  let a2 = zeroTerm(zeros, 0, minus), b2 = zeroTerm(zeros, 1, minus);
   minus = v128.load32_splat(r3, 4);
-  let a3 = zeroTerm(zeros, 0, offset, minus), b3 = zeroTerm(zeros, 1, offset, minus);
+  let a3 = zeroTerm(zeros, 0, minus), b3 = zeroTerm(zeros, 1, minus);
   const end = w + (<usize>blockSize << 4);
   let k: usize = 16;
   do {
@@ -134,13 +133,12 @@ function quad(
 @inline
 function product(
   weights: usize, tileBytes: usize, blocks: i32, blockSize: i32, buffer: usize, m: i32, bias: usize, y: usize, ldy: i32,
-  out: i32, zeroOffset: i32, tileFrom: i32, tileTo: i32, add: i32,
+  out: i32, tileFrom: i32, tileTo: i32, add: i32,
 ): void {
   const slot = claimSlot(buffer);
   const sums = slot + SUMS, spare = sums + (<usize>CHUNK << 6);
   const recordBytes: usize = 16 + (<usize>blockSize << 1);
   const weightBytes: usize = HEAD + (<usize>blockSize << 4);
-  const offset = i32x4.splat(zeroOffset);
   for (let tile = tileFrom; tile < tileTo; tile++) {
     const outputs = y + (<usize>tile << 6), tileBias = bias ? bias + (<usize>tile << 6) : 0;
     for (let first = 0; first < m; first += CHUNK) {
@@ -156,7 +154,7 @@ function product(
           const r1 = left > 1 ? r + recordBytes : r, r2 = left > 2 ? r + 2 * recordBytes : r, r3 = left > 3 ? r + 3 * recordBytes : r;
           const s1 = left > 1 ? s + 64 : spare, s2 = left > 2 ? s + 128 : spare, s3 = left > 3 ? s + 192 : spare;
           for (let half: usize = 0; half < 64; half += 32)
-            quad(w + HEAD + half, blockSize, w + half, w + 64 + (half >> 2), offset, r, r1, r2, r3, s + half, s1 + half, s2 + half, s3 + half);
+            quad(w + HEAD + half, blockSize, w + half, w + 64 + (half >> 2), r, r1, r2, r3, s + half, s1 + half, s2 + half, s3 + half);
           r += 4 * recordBytes;
           s += 256;
         }
@@ -177,26 +175,26 @@ function product(
 
 /**
  * Tiles tileFrom … tileTo − 1 of a byte linear in the record form, f32 scales; as
- * `linear_nibbles_f16`, but a weight is (code − zero − zeroOffset) · scale.
+ * `linear_nibbles_f16`, but a weight is (code − zero) · scale.
  */
 export function linear_bytes(
   weights: usize, tileBytes: usize, blocks: i32, blockSize: i32, buffer: usize, m: i32, bias: usize, y: usize, ldy: i32,
-  out: i32, zeroOffset: i32, tileFrom: i32, tileTo: i32, add: i32,
+  out: i32, tileFrom: i32, tileTo: i32, add: i32,
 ): void {
   if (m < PRODUCT_FROM)
-    rows(weights, tileBytes, blocks, blockSize, buffer + SLOT_AREA, m, bias, y, ldy, out, zeroOffset, tileFrom, tileTo, add);
-  else product(weights, tileBytes, blocks, blockSize, buffer, m, bias, y, ldy, out, zeroOffset, tileFrom, tileTo, add);
+    rows(weights, tileBytes, blocks, blockSize, buffer + SLOT_AREA, m, bias, y, ldy, out, tileFrom, tileTo, add);
+  else product(weights, tileBytes, blocks, blockSize, buffer, m, bias, y, ldy, out, tileFrom, tileTo, add);
 }
 
 /** One weight row in f32, for embeddings that share the head's codes: to f32 [inputs]. */
 export function gather_row_bytes(
-  weights: usize, tileBytes: usize, blocks: i32, blockSize: i32, zeroOffset: i32, row: i32, inputs: i32, to: usize,
+  weights: usize, tileBytes: usize, blocks: i32, blockSize: i32, row: i32, inputs: i32, to: usize,
 ): void {
   const r = row & 15;
   let record = weights + <usize>(row >> 4) * tileBytes;
   for (let block = 0; block < blocks; block++) {
     const scale = load<f32>(record + (<usize>r << 2));
-    const zero = <i32>load<u8>(record + 64 + r) + zeroOffset;
+    const zero = <i32>load<u8>(record + 64 + r);
     const codes = record + HEAD + (<usize>(r >> 2) << 4) + (<usize>(r & 3) << 1);
     const first = block * blockSize, count = min(blockSize, inputs - first);
     for (let k = 0; k < count; k++) {

@@ -36,9 +36,9 @@ function dotBytes(x0: v128, x1: v128, x2: v128, x3: v128, w: usize): v128 {
 
 // @ts-ignore: decorator
 @inline
-function zeroTerm(zeros: usize, zeroOffset: i32, minusSum: v128): v128 {
+function zeroTerm(zeros: usize, minusSum: v128): v128 {
   const z = i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(v128.load32_zero(zeros)));
-  return i32x4.mul(i32x4.add(z, i32x4.splat(zeroOffset)), minusSum);
+  return i32x4.mul(z, minusSum);
 }
 
 /** C: u8 for bytes, i8 for nibbles. S: u16 or f32 scales. */
@@ -46,7 +46,7 @@ function zeroTerm(zeros: usize, zeroOffset: i32, minusSum: v128): v128 {
 @inline
 function segments<C, S>(
   weights: usize, tileBytes: usize, codeArea: usize, table: usize, count: i32, tokenBytes: i32, buffer: usize, m: i32,
-  bias: usize, y: usize, ldy: i32, out: i32, zeroOffset: i32, tileFrom: i32, tileTo: i32, add: i32,
+  bias: usize, y: usize, ldy: i32, out: i32, tileFrom: i32, tileTo: i32, add: i32,
 ): void {
   for (let tile = tileFrom; tile < tileTo; tile++) {
     const codes = weights + <usize>tile * tileBytes, groups = codes + codeArea;
@@ -59,8 +59,8 @@ function segments<C, S>(
         const scales = groups + load<u32>(entry, 8) * (16 * sizeof<S>() + 16), zeros = scales + 16 * sizeof<S>();
         const record = records + load<u32>(entry, 12);
         const minusSum = v128.load32_splat(record, 4);
-        let i0 = zeroTerm(zeros, zeroOffset, minusSum), i1 = zeroTerm(zeros + 4, zeroOffset, minusSum);
-        let i2 = zeroTerm(zeros + 8, zeroOffset, minusSum), i3 = zeroTerm(zeros + 12, zeroOffset, minusSum);
+        let i0 = zeroTerm(zeros, minusSum), i1 = zeroTerm(zeros + 4, minusSum);
+        let i2 = zeroTerm(zeros + 8, minusSum), i3 = zeroTerm(zeros + 12, minusSum);
         let x = record + 16;
         for (let line = start >> 3; line < (end + 7) >> 3; line++) {
           if (isSigned<C>()) {
@@ -104,7 +104,7 @@ export function linear_segments_nibbles_f16(
   weights: usize, tileBytes: usize, codeArea: usize, table: usize, count: i32, tokenBytes: i32, buffer: usize, m: i32,
   bias: usize, y: usize, ldy: i32, out: i32, tileFrom: i32, tileTo: i32, add: i32,
 ): void {
-  segments<i8, u16>(weights, tileBytes, codeArea, table, count, tokenBytes, buffer, m, bias, y, ldy, out, 0, tileFrom, tileTo, add);
+  segments<i8, u16>(weights, tileBytes, codeArea, table, count, tokenBytes, buffer, m, bias, y, ldy, out, tileFrom, tileTo, add);
 }
 
 /** The same, f32 scales. */
@@ -112,13 +112,13 @@ export function linear_segments_nibbles_f32(
   weights: usize, tileBytes: usize, codeArea: usize, table: usize, count: i32, tokenBytes: i32, buffer: usize, m: i32,
   bias: usize, y: usize, ldy: i32, out: i32, tileFrom: i32, tileTo: i32, add: i32,
 ): void {
-  segments<i8, f32>(weights, tileBytes, codeArea, table, count, tokenBytes, buffer, m, bias, y, ldy, out, 0, tileFrom, tileTo, add);
+  segments<i8, f32>(weights, tileBytes, codeArea, table, count, tokenBytes, buffer, m, bias, y, ldy, out, tileFrom, tileTo, add);
 }
 
-/** The same, bytes with f32 scales; a weight is (code − zero − zeroOffset) · scale. */
+/** The same, bytes with f32 scales; a weight is (code − zero) · scale. */
 export function linear_segments_bytes(
   weights: usize, tileBytes: usize, codeArea: usize, table: usize, count: i32, tokenBytes: i32, buffer: usize, m: i32,
-  bias: usize, y: usize, ldy: i32, out: i32, zeroOffset: i32, tileFrom: i32, tileTo: i32, add: i32,
+  bias: usize, y: usize, ldy: i32, out: i32, tileFrom: i32, tileTo: i32, add: i32,
 ): void {
-  segments<u8, f32>(weights, tileBytes, codeArea, table, count, tokenBytes, buffer, m, bias, y, ldy, out, zeroOffset, tileFrom, tileTo, add);
+  segments<u8, f32>(weights, tileBytes, codeArea, table, count, tokenBytes, buffer, m, bias, y, ldy, out, tileFrom, tileTo, add);
 }

@@ -17,7 +17,7 @@ export interface GptqFormat {
   readonly bits: 2 | 3 | 4 | 8;
   /** Input rows that share a scale; −1 in a config has become `in` here. */
   readonly groupSize: number;
-  /** `v1` stores zero − 1 (checkpoint_format "gptq"), `v2` the zero itself ("gptq_v2"). */
+  /** `v1` stores (zero − 1) mod 2^bits (checkpoint_format "gptq"), `v2` the zero itself ("gptq_v2"). */
   readonly zeros: "v1" | "v2";
   /** A g_idx tensor exists. Whether it permutes anything only its contents show. */
   readonly gIdx: boolean;

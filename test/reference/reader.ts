@@ -174,7 +174,7 @@ function gptqLinear(
     for (let row = 0; row < rows; row++) {
       const group = groupOf[row]!;
       const q = bitsAt(row * bits, bits, (word) => packed[word * out + column]!);
-      const zero = bitsAt(column * bits, bits, (word) => packedZeros[group * zeroWords + word]!) + addedToZero;
+      const zero = (bitsAt(column * bits, bits, (word) => packedZeros[group * zeroWords + word]!) + addedToZero) % 2 ** bits;
       weight[column * rows + row] = (q - zero) * scales[group * out + column]!;
     }
   }

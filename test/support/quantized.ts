@@ -120,7 +120,7 @@ export function makeGptq(spec: LinearSpec, store: TensorStore, random: () => num
   if (format.gIdx) store.add(`${name}.g_idx`, "I32", [inputs], gIdx!);
   return {
     code: (k, n) => codes[k * out + n]!,
-    zero: (g, n) => stored[g * out + n]! + (format.zeros === "v1" ? 1 : 0),
+    zero: (g, n) => (stored[g * out + n]! + (format.zeros === "v1" ? 1 : 0)) % 2 ** bits,
     scale: (g, n) => scales[g * out + n]!.value,
     group: (k) => (format.gIdx ? gIdx![k]! : Math.floor(k / format.groupSize)),
     groups,

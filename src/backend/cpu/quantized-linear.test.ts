@@ -336,8 +336,7 @@ describe("results do not depend on how the work is divided", () => {
     linear.quantize(input, m, buffer, 0, m);
     const { tileBytes, blocks, blockSize, tiles } = linear.layout;
     const head = [place.weights, tileBytes, blocks, blockSize, buffer, m, 0, y, spec.out, spec.out];
-    const call =
-      format.bits === 8 ? { kernel: "linear_bytes", args: [...head, 1] } : { kernel: "linear_nibbles_f16", args: head };
+    const call = { kernel: format.bits === 8 ? "linear_bytes" : "linear_nibbles_f16", args: head };
     const threads = 4;
     const gate = new Int32Array(new SharedArrayBuffer(4));
     const program = `

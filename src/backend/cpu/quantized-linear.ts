@@ -110,7 +110,7 @@ export class QuantizedLinear {
   gatherRow(row: number, to: number): void {
     if (this.spec.format.kind !== "plain") throw new RangeError(`${this.spec.name} holds no embeddings`);
     const { tileBytes, blocks, blockSize } = this.layout;
-    this.#kernels.gather_row_bytes(this.#place.weights, tileBytes, blocks, blockSize, 0, row, this.spec.in, to);
+    this.#kernels.gather_row_bytes(this.#place.weights, tileBytes, blocks, blockSize, row, this.spec.in, to);
   }
 
   #records() {
@@ -119,9 +119,8 @@ export class QuantizedLinear {
     const out = this.out;
     if (codes === "bytes") {
       const kernel = this.#kernels.linear_bytes;
-      const zero = zeroOffset(this.spec);
       return (a: number, m: number, y: number, ldy: number, from: number, to: number, add: number) =>
-        kernel(weights, tileBytes, blocks, blockSize, a, m, bias, y, ldy, out, zero, from, to, add);
+        kernel(weights, tileBytes, blocks, blockSize, a, m, bias, y, ldy, out, from, to, add);
     }
     const kernel = scaleType === "f16" ? this.#kernels.linear_nibbles_f16 : this.#kernels.linear_nibbles_f32;
     return (a: number, m: number, y: number, ldy: number, from: number, to: number, add: number) =>
@@ -137,9 +136,8 @@ export class QuantizedLinear {
     const table = weights + segmentTable;
     if (codes === "bytes") {
       const kernel = this.#kernels.linear_segments_bytes;
-      const zero = zeroOffset(this.spec);
       return (a: number, m: number, y: number, ldy: number, from: number, to: number, add: number) =>
-        kernel(weights, tileBytes, area, table, segments, tokenBytes, a, m, bias, y, ldy, out, zero, from, to, add);
+        kernel(weights, tileBytes, area, table, segments, tokenBytes, a, m, bias, y, ldy, out, from, to, add);
     }
     const kernel = scaleType === "f16" ? this.#kernels.linear_segments_nibbles_f16 : this.#kernels.linear_segments_nibbles_f32;
     return (a: number, m: number, y: number, ldy: number, from: number, to: number, add: number) =>
@@ -150,9 +148,4 @@ export class QuantizedLinear {
 /** Bytes of a tile's codes in the segmented form. */
 export function codeArea(layout: QuantizedLayout): number {
   return layout.paddedIn * (layout.codes === "nibbles" ? 8 : 16);
-}
-
-/** What is added to a stored zero byte: a true zero of 8-bit v1 may be 256, which no byte holds. */
-function zeroOffset({ format }: LinearSpec): number {
-  return format.kind === "gptq" && format.zeros === "v1" ? 1 : 0;
 }

@@ -219,8 +219,7 @@ export class LinearPacker {
       yield { ...slab.step, command: { kernel: "pack_scales", args }, tileFrom: 0, tileTo: tiles };
     }
     const zerosAt = first + scaleBytes - 16;
-    // Bytes keep the stored zero, the kernel adds 1: see zeroOffset() in quantized-linear.ts.
-    const offset = format.zeros === "v1" && this.layout.codes === "nibbles" ? 1 : 0;
+    const offset = format.zeros === "v1" ? 1 : 0;
     const zeros = this.#tensor("qzeros", groups * units.zeros.bytes);
     for (const slab of this.#slabs(zeros, units.zeros, groups)) {
       const args = [this.#slab.at, format.bits, offset, out, slab.first, slab.end, this.#places, zerosAt, tileBytes, placeBytes];

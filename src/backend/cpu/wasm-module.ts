@@ -1,6 +1,6 @@
 // The kernels, compiled once per process; workers get the Module by message. Relaxed SIMD is
-// about a third faster; where the engine or the user does not allow it, the plain build gives
-// the same bits.
+// about a third faster; where the engine or the user does not allow it, the plain build serves:
+// the same integer products, float sums that may differ in last bits.
 
 import { readFile } from "node:fs/promises";
 import { setFlagsFromString } from "node:v8";
