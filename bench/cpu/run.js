@@ -48,7 +48,10 @@ function install() {
   if (existsSync(join(here, "node_modules/node-llama-cpp"))) return;
   console.error("installing node-llama-cpp (once) …");
   const env = { ...process.env, NODE_LLAMA_CPP_SKIP_DOWNLOAD: "true" };
-  execFileSync("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"], { cwd: here, env, stdio: ["ignore", 2, 2] });
+  // Not `npm ci`: that insists on the packages of every platform, and not all of them have one of
+  // this version. Nothing is compiled or downloaded by scripts, and the lock file stays as it is.
+  const args = ["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"];
+  execFileSync("npm", args, { cwd: here, env, stdio: ["ignore", 2, 2], shell: process.platform === "win32" });
 }
 
 function writeModels(folder) {
