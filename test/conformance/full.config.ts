@@ -1,7 +1,12 @@
-// Runs full.ts, which is too long for `npm test`.
+// Runs full.ts and full-random.ts, which are too long for `npm test`.
 
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
-  test: { include: ["test/conformance/full.ts"], testTimeout: 900_000, pool: "forks", maxWorkers: 1 },
+  test: {
+    include: ["test/conformance/full.ts", "test/conformance/full-random.ts"],
+    testTimeout: 900_000,
+    pool: "forks",
+    maxWorkers: 1,
+  },
 });

@@ -1,5 +1,5 @@
 // The whole perplexity reference: every trained checkpoint on this machine, both validation
-// sets, all forty windows, every backend. Takes some twenty minutes on two cores:
+// sets, all forty windows, every backend. With full-random.ts some ten minutes on two cores:
 //
 //   npm run conformance:full
 //
