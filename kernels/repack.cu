@@ -32,8 +32,10 @@ struct RepackGroupsParams {
   int32_t n, k;
   int32_t scales_are_f32;
   int32_t first_group;       // kernel group at which the slab begins
+  int32_t zero_offset;       // added to stored zeros, wrapping within their bits: what is kept is the true zero
+  int32_t unused;
 };
-static_assert(sizeof(RepackGroupsParams) == 56);
+static_assert(sizeof(RepackGroupsParams) == 64);
 
 template <int kBits, int kGroup>
 __device__ __forceinline__ void repack_codes_body(const RepackCodesParams& p) {
@@ -94,7 +96,7 @@ __device__ __forceinline__ void repack_groups_body(const RepackGroupsParams& p) 
   const uint32_t* row = p.zeros + size_t(from) * (p.n * kBits / 32);
   const uint32_t low = row[bit / 32] >> (bit % 32);
   const uint32_t high = bit % 32 + kBits > 32 ? row[bit / 32 + 1] << (32 - bit % 32) : 0;
-  const uint32_t zero = (low | high) & ((1u << kBits) - 1);
+  const uint32_t zero = ((low | high) + p.zero_offset) & ((1u << kBits) - 1);
 
   const int k0 = group * kGroup, sb = k0 / kSuperblock;
   const int sb_k = min(kSuperblock, p.k - sb * kSuperblock), inside = k0 % kSuperblock / kGroup, r = n % kTileRows;
@@ -160,7 +162,8 @@ extern "C" __global__ void dequantize(const __grid_constant__ exllama::Dequantiz
     const size_t at = size_t(group) * p.n + n;
     const float scale = p.scales_are_f32 ? static_cast<const float*>(p.scales)[at] : __half2float(static_cast<const __half*>(p.scales)[at]);
     const int code = exllama::packed_code(p.source + n, p.n, local, p.bits);
-    const int zero = exllama::packed_code(p.zeros + size_t(group) * (p.n * p.bits / 32), 1, n, p.bits) + p.zero_offset;
+    const uint32_t stored = exllama::packed_code(p.zeros + size_t(group) * (p.n * p.bits / 32), 1, n, p.bits);
+    const int zero = (stored + p.zero_offset) & ((1u << p.bits) - 1);
     const __half w = __float2half_rn(scale * static_cast<float>(code - zero));
     if (!isfinite(__half2float(w))) atomicMax(p.bad, 1u + n);
     p.destination[size_t(n) * p.k + row] = w;

@@ -42,6 +42,7 @@ const loadOptions = (): Option[] => [
   ...planOptions(),
   new Option("--threads <n>", "CPU: compute threads (default: the cores this process may use)").argParser(count),
   new Option("--no-huge-pages", "CPU: do not ask for huge pages"),
+  new Option("--no-peers", "GPUs: hidden states go from card to card through host memory"),
   new Option("--engine <where>", "run the engine in a child process or in a thread (default: process)").choices([
     "process",
     "thread",
@@ -102,11 +103,12 @@ async function openModel(flags: LoadFlags, signal: AbortSignal, defaults: LoadOp
 /** What was said, and nothing else: defaults are the library's. */
 export function loadOptionsOf(flags: LoadFlags): LoadOptions {
   const { ctx, cache, cacheTokens, maxSequences, prefillChunk, backend, devices, gpuSplit, splitMode } = flags;
-  const { cpuMemory, cpuExact, threads, hugePages, engine, ropeScale, ropeAlpha, ropeTheta } = flags;
+  const { cpuMemory, cpuExact, threads, hugePages, peers, engine, ropeScale, ropeAlpha, ropeTheta } = flags;
   const all: LoadOptions = {
     ...{ ctx, cache, cacheTokens, maxSequences, prefillChunk, backend, devices, gpuSplit, splitMode },
     ...{ cpuMemory, cpuExact, threads, engine, ropeScale, ropeAlpha, ropeTheta },
     ...(hugePages === false ? { hugePages } : {}),
+    ...(peers === false ? { peers } : {}),
   };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }

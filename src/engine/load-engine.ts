@@ -91,9 +91,9 @@ async function loadCheckpoint(
 }
 
 /** The backend that the plan is for. */
-function backendFor(plan: Plan, { threads, hugePages, cpuExact }: EngineOptions, gpus: Gpus | undefined): Backend {
+function backendFor(plan: Plan, { threads, hugePages, cpuExact, peers }: EngineOptions, gpus: Gpus | undefined): Backend {
   if (plan.packing !== "cuda") return createCpuBackend({ exact: cpuExact, threads, hugePages });
-  return createCudaBackend(gpus?.sources ? { sources: gpus.sources } : {});
+  return createCudaBackend({ peers, ...(gpus?.sources ? { sources: gpus.sources } : {}) });
 }
 
 /** What can be planned and not run. */

@@ -47,6 +47,8 @@ export interface LoadOptions extends PlanOptions {
   threads?: number;
   /** CPU: ask for huge pages (Linux); default true where it works. */
   hugePages?: boolean;
+  /** GPUs: hidden states go from card to card directly where cards can reach each other; default true. */
+  peers?: boolean;
   /** Run the engine in a child process (default) or in a worker thread of this one. */
   engine?: "process" | "thread";
   /** Ends the loading; everything taken is given back and the promise rejects with `signal.reason`. */

@@ -27,7 +27,7 @@ const PLAN_OPTIONS: Names<PlanOptions> = {
   ropeTheta: true,
 };
 
-const ENGINE_OPTIONS: Names<EngineOptions> = { ...PLAN_OPTIONS, threads: true, hugePages: true };
+const ENGINE_OPTIONS: Names<EngineOptions> = { ...PLAN_OPTIONS, threads: true, hugePages: true, peers: true };
 
 const ANSWER_OPTIONS: Names<AnswerOptions> = {
   temperature: true,

@@ -3,6 +3,7 @@
 
 import { cpuExactPacking, cpuPacking } from "../backend/cpu/packing.js";
 import { planDevice } from "../backend/cuda/cards.js";
+import { whyNotOnGpus } from "../backend/cuda/loadable.js";
 import { cudaPacking } from "../backend/cuda/packing.js";
 import { selectCards } from "../backend/cuda/select-cards.js";
 import { UsageError } from "../errors.js";
@@ -53,7 +54,7 @@ export function resolvePlan(
   draft?: ModelSpec,
   findGpus?: () => Gpus,
 ): Plan | PlanRefusal {
-  const { note, ...target } = targetOf(options, cpuDevice, findGpus);
+  const { note, ...target } = targetOf(spec, options, cpuDevice, findGpus);
   const { ctx, splitMode, cache, cacheTokens, maxSequences, prefillChunk } = options;
   if (splitMode !== undefined) oneOf("split mode", splitMode, SPLIT_MODES);
   if (typeof ctx === "string" && ctx !== "auto" && ctx !== "max")
@@ -72,7 +73,7 @@ export function resolvePlan(
   return plan.ok && note !== undefined ? { ...plan, notes: [...plan.notes, note] } : plan;
 }
 
-function targetOf(options: PlanOptions, cpuDevice: PlanDevice, findGpus?: () => Gpus): Target {
+function targetOf(spec: ModelSpec, options: PlanOptions, cpuDevice: PlanDevice, findGpus?: () => Gpus): Target {
   const { backend, devices } = options;
   if (backend !== undefined) oneOf("backend", backend, ["auto", "cpu", "cuda"]);
   if (devices !== undefined && describesDevices(devices)) return describedTarget(options, devices);
@@ -88,8 +89,9 @@ function targetOf(options: PlanOptions, cpuDevice: PlanDevice, findGpus?: () => 
   const forCpu = backend === "cpu" || devices !== undefined || options.cpuExact || options.cpuMemory !== undefined;
   if (forCpu || !findGpus) return cpuTarget(options, cpuDevice);
   const gpus = findGpus();
-  if (gpus.problem === null) return gpuTarget(options, gpus);
-  return { ...cpuTarget(options, cpuDevice), note: `${ON_CPU}${gpus.problem.message}` };
+  const problem = gpus.problem ?? whyNotOnGpus(spec);
+  if (problem === null) return gpuTarget(options, gpus);
+  return { ...cpuTarget(options, cpuDevice), note: `${ON_CPU}${problem.message}` };
 }
 
 /** @throws {CudaUnavailableError | DriverMissingError | UsageError} */

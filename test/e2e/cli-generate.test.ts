@@ -122,7 +122,7 @@ describe("exllama generate", () => {
   });
 
   it("ends quietly when nobody reads on", async () => {
-    const result = await runCli(["generate", "--prompt", "x", "--ignore-eos", "--model", demo], {
+    const result = await runCli(["generate", "--prompt", "x", "--ignore-eos", "--model", demo, "--backend", "cpu"], {
       onStdout: (child) => void child.stdout.destroy(),
     });
     expect(result).toMatchObject({ code: 0, stderr: "" });

@@ -102,6 +102,8 @@ function checkLinear(gpu: DeviceContext, bits: Bits, group: KernelGroup): void {
         k,
         scalesAreF32: 0,
         firstGroup: 0,
+        zeroOffset,
+        unused: 0,
       }),
     );
 
@@ -117,7 +119,7 @@ function checkLinear(gpu: DeviceContext, bits: Bits, group: KernelGroup): void {
           for (let source = 0; source < inputs; source++) {
             const g = Math.floor((inverse[source] as number) / group);
             const w =
-              ((codes[source * outputs + n] as number) - (zeros[g * outputs + n] as number) - zeroOffset) *
+              ((codes[source * outputs + n] as number) - (((zeros[g * outputs + n] as number) + zeroOffset) % 2 ** bits)) *
               (scales[g * outputs + n] as number);
             sum += w * (x[t * inputs + source] as number);
             norm += w * w;
@@ -142,7 +144,7 @@ function checkLinear(gpu: DeviceContext, bits: Bits, group: KernelGroup): void {
         kValid: inputs,
         ldx: inputs,
         ldy: outputs,
-        zeroOffset,
+        zeroOffset: 0,
         yIsF32: 1,
       });
       gpu.fill(y, 0xff, m * outputs * 4);
@@ -171,7 +173,7 @@ function checkLinear(gpu: DeviceContext, bits: Bits, group: KernelGroup): void {
             tiles: outputs / TILE_ROWS,
             k,
             ld: inputs,
-            zeroOffset,
+            zeroOffset: 0,
             unused: 0,
           }),
         );

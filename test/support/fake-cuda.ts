@@ -33,6 +33,8 @@ export class FakeCuda {
   readonly cards: readonly FakeCard[];
   /** Names of the kernels launched, in order. */
   readonly launched: string[] = [];
+  /** Functions called, in order; a test may empty it. */
+  readonly made: string[] = [];
   /** Calls so far that failAt counts: those that take or use, not those that give back. */
   calls = 0;
   /** The call to fail (from 0), and with which status. */
@@ -76,6 +78,7 @@ export class FakeCuda {
   }
 
   #call(name: keyof CudaFunctions, values: unknown[]): number {
+    this.made.push(name);
     if (!GIVES_BACK.test(name)) {
       if (this.failAt?.call === this.calls++) {
         this.failed = name;

@@ -9,7 +9,11 @@ import { Driver } from "../../../test/conformance/driver.js";
 import { FAKE_CARD, FakeCuda } from "../../../test/support/fake-cuda.js";
 import { fixture } from "../../../test/support/fixtures.js";
 import { gptqWeights, makeSynthetic, smallLlama } from "../../../test/support/synthetic-checkpoint.js";
+import { openCheckpoint } from "../../checkpoint/local.js";
 import { ExllamaError } from "../../errors.js";
+import { planModel } from "../../memory/plan-model.js";
+import { MiB } from "../../memory/size.js";
+import { readModel } from "../../model/read.js";
 import { createCudaBackend } from "./index.js";
 
 const options = { cacheType: "f16", context: 512, prefillChunk: 64, maxSequences: 3 } as const;
@@ -66,6 +70,29 @@ describe("the CUDA backend's host side", () => {
     expect(cuda.leaks.filter((leak) => leak.startsWith("context"))).toHaveLength(1);
     await driver.runtime.dispose();
     await driver.runtime.dispose();
+    expect(cuda.leaks).toEqual([]);
+  });
+
+  it.each([
+    ["directly", true],
+    ["through the host", false],
+  ])("crosses from card to card %s", async (_, peers) => {
+    const cuda = new FakeCuda([FAKE_CARD, FAKE_CARD]);
+    const backend = createCudaBackend({ sources: cuda.sources(join(folder, "baselines.json")), peers });
+    const checkpoint = await openCheckpoint(fixture("demo-gptq-4bit-g128"));
+    const spec = readModel(checkpoint);
+    const shape = { spec, packing: backend.packing, devices: backend.devices(), context: 256, cacheType: "f16" as const };
+    const plan = planModel({ ...shape, caps: [600 * MiB, 600 * MiB], splitMode: "even", prefillChunk: 64 });
+    if (!plan.ok) throw new Error(plan.message);
+    expect(plan.devices.filter(({ stage }) => stage !== null)).toHaveLength(2);
+    const runtime = await backend.load({ plan, spec, checkpoint });
+    cuda.made.length = 0;
+    const request = { index: 0, sample: null, target: 3, topLogprobs: 0, logits: false, hidden: false };
+    await runtime.step([{ tokens: Int32Array.of(5), start: 0, ropeLength: 1, pages: [Int32Array.of(0)], outputs: [request] }]);
+    expect(cuda.made.filter((name) => name === "cuMemcpyPeerAsync")).toHaveLength(peers ? 1 : 0);
+    expect(cuda.made).toContain("cuStreamWaitEvent");
+    await runtime.dispose();
+    await checkpoint.close();
     expect(cuda.leaks).toEqual([]);
   });
 

@@ -19,7 +19,7 @@ import { TensorSource } from "./weight-source.js";
 
 export interface CudaBackendOptions {
   /** Hidden states may cross directly between cards that can reach each other; default true. */
-  peers?: boolean;
+  peers?: boolean | undefined;
   /** Decode steps are captured once and replayed; default true. */
   graphs?: boolean;
   /** The driver's libraries; default: those of this machine. */

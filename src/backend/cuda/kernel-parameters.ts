@@ -86,12 +86,10 @@ export const STREAM = layout("StreamParams", {
   k: "i32",
   kValid: "i32",
   ldx: "i32",
-  zeroOffset: "i32",
   yIsF32: "i32",
   silu: "i32",
   slab: "i32",
   stages: "i32",
-  unused: "i32",
 });
 
 /** linear_half.cu, linear_half_gemv.cu */
@@ -144,6 +142,8 @@ export const REPACK_GROUPS = layout("RepackGroupsParams", {
   k: "i32",
   scalesAreF32: "i32",
   firstGroup: "i32",
+  zeroOffset: "i32",
+  unused: "i32",
 });
 
 export const DEQUANTIZE = layout("DequantizeParams", {

@@ -113,6 +113,8 @@ async function loadGroups(
         k,
         scalesAreF32,
         firstGroup,
+        zeroOffset: zeroOffset(format),
+        unused: 0,
       }),
     });
   }
@@ -163,11 +165,16 @@ async function loadExpanded(site: LoadSite, linear: PlacedLinear, format: GptqFo
         k: spec.in,
         bits: format.bits,
         groupSize: format.groupSize,
-        zeroOffset: format.zeros === "v1" ? 1 : 0,
+        zeroOffset: zeroOffset(format),
         scalesAreF32,
       }),
     });
   }
+}
+
+/** The first format stores zeros less one, wrapping within their bits. */
+function zeroOffset({ zeros }: GptqFormat): 0 | 1 {
+  return zeros === "v1" ? 1 : 0;
 }
 
 async function readOrder(site: LoadSite, { spec }: PlacedLinear, format: GptqFormat) {

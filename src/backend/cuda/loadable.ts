@@ -23,6 +23,18 @@ export function checkLoadable(plan: Plan, spec: ModelSpec): UsedDevice[] {
   return devices;
 }
 
+/** Why the kernels cannot run this model, or `null`. */
+export function whyNotOnGpus(spec: ModelSpec): CudaLoadError | null {
+  try {
+    checkShapes(spec);
+    return null;
+  } catch (error) {
+    if (error instanceof CudaLoadError) return error;
+    throw error;
+  }
+}
+
+/** @throws {CudaLoadError} sizes that the kernels do not have */
 function checkShapes(spec: ModelSpec): void {
   const dims = new Set(spec.layers.map(({ attention }) => attention.headDim));
   const [dim = 0] = dims;

@@ -60,7 +60,7 @@ function runStreamed(queue: KernelQueue, linear: PlacedLinear, { format, group }
       kValid: spec.in,
       ldx: spec.in,
       ldy: spec.out,
-      zeroOffset: format.zeros === "v1" ? 1 : 0,
+      zeroOffset: 0, // true zeros are stored, see load-linear.ts
       yIsF32: call.f32 ? 1 : 0,
     }),
   });
@@ -116,7 +116,7 @@ function runExpanded(
         tiles,
         k,
         ld: inputs,
-        zeroOffset: format.zeros === "v1" ? 1 : 0,
+        zeroOffset: 0, // true zeros are stored, see load-linear.ts
         unused: 0,
       }),
     });
