@@ -12,7 +12,6 @@ export {
   BaselineExceededError,
   CudaLoadError,
   CudaRuntimeEndedError,
-  IrregularActOrderError,
   TensorRangeError,
 } from "./backend/cuda/errors.js";
 export {

@@ -13,6 +13,7 @@ import { checkFaults } from "./faults.js";
 import { checkKernels, timeKernels } from "./kernel-checks.js";
 import { checkMemory } from "./memory.js";
 import { Report } from "./report.js";
+import { checkSynthetic } from "./synthetic.js";
 
 const sampled = process.argv.find((argument) => argument.startsWith("--sample="));
 if (sampled) runSampler(sampled.slice("--sample=".length).split(","));
@@ -49,6 +50,7 @@ async function main(): Promise<void> {
         }),
       ),
     golden: () => checkGolden(backend, report),
+    synthetic: () => checkSynthetic(backend, report),
     perplexity: () => checkPerplexity(backend, report),
     determinism: () => checkDeterminism(sources, cards, report),
     faults: () => checkFaults(sources, report),

@@ -10,16 +10,6 @@ export class CudaLoadError extends ExllamaError {
   }
 }
 
-/** A g_idx whose groups have unequal lengths: the kernels need whole groups after sorting. */
-export class IrregularActOrderError extends ExllamaError {
-  constructor(tensor: string, group: number, rows: number, groupSize: number) {
-    super("CUDA_IRREGULAR_ACT_ORDER", `${tensor} gives group ${group} ${rows} rows where groups have ${groupSize}`, {
-      hint: "The GPU kernels need groups of equal length; --backend cpu runs this checkpoint.",
-      details: { tensor, group, rows, groupSize },
-    });
-  }
-}
-
 /** A tensor holds infinities, NaN, or numbers that fp16 cannot hold. */
 export class TensorRangeError extends ExllamaError {
   constructor(tensor: string, output: number | null) {

@@ -54,6 +54,7 @@ describe("the CUDA backend's host side", () => {
     const weights = [
       { ...gptqWeights, order: "act-order" as const, groupSize: 32 },
       { ...gptqWeights, groupSize: 16 },
+      { ...gptqWeights, order: "irregular" as const },
       { ...gptqWeights, bits: 8 as const, groupSize: 64, scaleDtype: "bf16" as const },
     ];
     for (const each of weights) {

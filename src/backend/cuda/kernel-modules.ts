@@ -10,6 +10,7 @@ import { CudaError, CudaUnavailableError, LEAST_DRIVER } from "./driver/errors.j
 
 export const KERNEL_FAMILIES = [
   "attention",
+  "expand_irregular",
   "linear_half",
   "linear_half_gemv",
   "linear_quantized",

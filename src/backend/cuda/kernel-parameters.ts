@@ -118,6 +118,15 @@ export const EXPAND = layout("ExpandParams", {
   unused: "i32",
 });
 
+/** expand_irregular.cu */
+export const EXPAND_IRREGULAR = layout("ExpandIrregularParams", {
+  weights: "u64",
+  groupOf: "u64",
+  expanded: "u64",
+  k: "i32",
+  ld: "i32",
+});
+
 export const GATHER = layout("GatherParams", { x: "u64", permutation: "u64", gathered: "u64", k: "i32", ldx: "i32" });
 
 /** repack.cu */
@@ -257,6 +266,7 @@ export const ALL_PARAMETERS: readonly ParameterLayout[] = [
   STREAM,
   HALF_LINEAR,
   EXPAND,
+  EXPAND_IRREGULAR,
   GATHER,
   REPACK_CODES,
   REPACK_GROUPS,

@@ -3,7 +3,7 @@
 
 import type { GptqFormat } from "../../model/spec.js";
 import { orderByGroup } from "../cpu/input-order.js";
-import { actOrder } from "./act-order.js";
+import { type ActOrder, actOrder } from "./act-order.js";
 import { DEQUANTIZE, REPACK_CODES, REPACK_GROUPS, writeParameters } from "./kernel-parameters.js";
 import {
   checkpointGroups,
@@ -35,13 +35,20 @@ async function loadQuantized(site: LoadSite, linear: PlacedLinear, storage: Quan
   context.use().fill(linear.weights, 0, linear.weightBytes);
   const staging = site.staging();
 
-  const order = format.gIdx ? await readOrder(site, linear, format) : null;
   let inverse = 0n;
-  if (order) {
+  const gIdx = format.gIdx ? await readGIdx(site, spec.name, spec.in) : null;
+  const groups = checkpointGroups(spec, format);
+  const order = gIdx ? actOrder(`${spec.name}.g_idx`, gIdx, groups, format.groupSize) : SEQUENTIAL;
+  if (order.kind === "sorted") {
     await uploader.send(new Uint8Array(order.permutation.buffer), linear.permutation);
     inverse = staging.take(order.inverse.byteLength);
     await uploader.send(new Uint8Array(order.inverse.buffer), inverse);
-  } else linear.permutation = 0n;
+  } else if (order.kind === "irregular") {
+    const kernelGroupOf = gIdx!.map((each) => each * repeatOf(linear, storage));
+    await uploader.send(new Uint8Array(kernelGroupOf.buffer), linear.permutation);
+    linear.groupOf = linear.permutation;
+  }
+  if (order.kind !== "sorted") linear.permutation = 0n;
 
   await loadGroups(site, linear, storage, staging.fork());
   const unit = codeUnitBytes(spec, format);
@@ -75,17 +82,13 @@ async function loadQuantized(site: LoadSite, linear: PlacedLinear, storage: Quan
 }
 
 /** Scales and zeros, as many whole groups at a time as there is room for. */
-async function loadGroups(
-  site: LoadSite,
-  linear: PlacedLinear,
-  { format, group }: QuantizedStorage,
-  staging: StagingArea,
-): Promise<void> {
+async function loadGroups(site: LoadSite, linear: PlacedLinear, storage: QuantizedStorage, staging: StagingArea): Promise<void> {
   const { spec } = linear;
+  const { format, group } = storage;
   const groups = checkpointGroups(spec, format);
   const k = paddedInputs(spec.in);
   const kernelGroups = Math.ceil(k / group);
-  const repeat = groups === 1 ? kernelGroups : format.groupSize / group;
+  const repeat = repeatOf(linear, storage);
   const scales = new RowTensor(site, `${spec.name}.scales`, groups, scaleRowBytes(spec, format));
   const zeros = new RowTensor(site, `${spec.name}.qzeros`, groups, zeroRowBytes(spec, format));
   const flag = site.flags.take(scales.info.name, true);
@@ -177,9 +180,12 @@ function zeroOffset({ zeros }: GptqFormat): 0 | 1 {
   return zeros === "v1" ? 1 : 0;
 }
 
-async function readOrder(site: LoadSite, { spec }: PlacedLinear, format: GptqFormat) {
-  const groups = checkpointGroups(spec, format);
-  return actOrder(`${spec.name}.g_idx`, await readGIdx(site, spec.name, spec.in), groups, format.groupSize);
+const SEQUENTIAL: ActOrder = { kind: "sequential" };
+
+/** Kernel groups that share one group of the checkpoint. */
+function repeatOf({ spec }: PlacedLinear, { format, group }: QuantizedStorage): number {
+  if (checkpointGroups(spec, format) === 1) return Math.ceil(paddedInputs(spec.in) / group);
+  return format.groupSize / group;
 }
 
 /** @throws {TensorContentsError} */

@@ -2,7 +2,7 @@
 // few tokens stream the weights through the tensor cores as they are stored; many tokens
 // expand them to fp16 a slab at a time and multiply tiles.
 
-import { EXPAND, GATHER, HALF_LINEAR, LINEAR, writeParameters } from "./kernel-parameters.js";
+import { EXPAND, EXPAND_IRREGULAR, GATHER, HALF_LINEAR, LINEAR, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import type { QuantizedStorage } from "./linear-storage.js";
 import { CHUNK, paddedInputs, TILE_ROWS, tileBytes } from "./quantized-layout.js";
@@ -35,7 +35,8 @@ const GEMM_TILE = 128;
 const GEMM_SHARED = 65536;
 
 export function runLinear(queue: KernelQueue, linear: PlacedLinear, call: LinearCall, scratch: LinearScratch): void {
-  if (linear.storage.kind === "half") runHalf(queue, linear, call);
+  if (linear.storage.kind === "half") runHalf(queue, linear, call, { weights: linear.weights, first: 0, count: linear.spec.out });
+  else if (linear.groupOf !== 0n) runIrregular(queue, linear, linear.storage, call, scratch);
   else if (call.rows <= MOST_STREAMED) runStreamed(queue, linear, linear.storage, call);
   else runExpanded(queue, linear, linear.storage, call, scratch);
 }
@@ -120,63 +121,77 @@ function runExpanded(
         unused: 0,
       }),
     });
-    runGemm(queue, linear, { ...call, x }, { weights: scratch.expanded, first, count: some });
+    runHalf(queue, linear, { ...call, x }, { weights: scratch.expanded, first, count: some });
   }
 }
 
-function runHalf(queue: KernelQueue, linear: PlacedLinear, call: LinearCall): void {
+/** Expanded whatever the number of tokens: see expand_irregular.cu. */
+function runIrregular(
+  queue: KernelQueue,
+  linear: PlacedLinear,
+  { format, group }: QuantizedStorage,
+  call: LinearCall,
+  scratch: LinearScratch,
+): void {
   const { in: inputs, out } = linear.spec;
-  if (call.rows > MOST_HALF_STREAMED) {
-    runGemm(queue, linear, call, { weights: linear.weights, first: 0, count: out });
-    return;
+  const k = paddedInputs(inputs);
+  const rows = slabRows(inputs, scratch.expandedBytes);
+  const tile = tileBytes(format.bits, group, inputs);
+  for (let first = 0; first < out; first += rows) {
+    const count = Math.min(rows, out - first);
+    queue.run({
+      family: "expand_irregular",
+      name: `expand_irregular_q${format.bits}_g${group}`,
+      grid: [Math.ceil(k / (CHUNK * 8)), Math.ceil(count / TILE_ROWS)],
+      block: 256,
+      parameters: writeParameters(EXPAND_IRREGULAR, {
+        weights: linear.weights + BigInt((first / TILE_ROWS) * tile),
+        groupOf: linear.groupOf,
+        expanded: scratch.expanded,
+        k,
+        ld: inputs,
+      }),
+    });
+    runHalf(queue, linear, call, { weights: scratch.expanded, first, count });
   }
+}
+
+/** Some outputs of a linear whose fp16 weights [count, in] lie at `weights`. */
+interface HalfRows {
+  readonly weights: bigint;
+  readonly first: number;
+  readonly count: number;
+}
+
+function runHalf(queue: KernelQueue, linear: PlacedLinear, call: LinearCall, rows: HalfRows): void {
+  const few = call.rows <= MOST_HALF_STREAMED;
   queue.run({
     family: "linear_half",
-    name: "linear_half_gemv",
-    grid: [Math.ceil(out / 8), 1],
+    ...(few
+      ? { name: "linear_half_gemv", grid: [Math.ceil(rows.count / 8), 1] as const }
+      : {
+          name: "linear_half_gemm",
+          grid: [Math.ceil(rows.count / GEMM_TILE), Math.ceil(call.rows / GEMM_TILE)] as const,
+          shared: GEMM_SHARED,
+        }),
     block: 256,
-    parameters: writeParameters(HALF_LINEAR, {
-      weights: linear.weights,
-      x: call.x,
-      bias: linear.bias,
-      residual: call.residual,
-      y: call.y,
-      m: call.rows,
-      n: out,
-      k: inputs,
-      ldx: inputs,
-      ldy: out,
-      yIsF32: call.f32 ? 1 : 0,
-    }),
+    parameters: halfParameters(linear, call, rows),
   });
 }
 
-/** Outputs `first` … `first + count − 1`, whose weights f16 [count, in] lie at `weights`. */
-function runGemm(
-  queue: KernelQueue,
-  { spec, bias }: PlacedLinear,
-  call: LinearCall,
-  { weights, first, count }: { weights: bigint; first: number; count: number },
-): void {
+function halfParameters({ spec, bias }: PlacedLinear, call: LinearCall, { weights, first, count }: HalfRows): Uint8Array {
   const at = (pointer: bigint, bytes: number) => (pointer === 0n ? 0n : pointer + BigInt(first * bytes));
-  queue.run({
-    family: "linear_half",
-    name: "linear_half_gemm",
-    grid: [Math.ceil(count / GEMM_TILE), Math.ceil(call.rows / GEMM_TILE)],
-    block: 256,
-    shared: GEMM_SHARED,
-    parameters: writeParameters(HALF_LINEAR, {
-      weights,
-      x: call.x,
-      bias: at(bias, 2),
-      residual: at(call.residual, 4),
-      y: at(call.y, call.f32 ? 4 : 2),
-      m: call.rows,
-      n: count,
-      k: spec.in,
-      ldx: spec.in,
-      ldy: spec.out,
-      yIsF32: call.f32 ? 1 : 0,
-    }),
+  return writeParameters(HALF_LINEAR, {
+    weights,
+    x: call.x,
+    bias: at(bias, 2),
+    residual: at(call.residual, 4),
+    y: at(call.y, call.f32 ? 4 : 2),
+    m: call.rows,
+    n: count,
+    k: spec.in,
+    ldx: spec.in,
+    ldy: spec.out,
+    yIsF32: call.f32 ? 1 : 0,
   });
 }

@@ -15,6 +15,8 @@ export interface PlacedLinear {
   readonly weightBytes: number;
   /** i32 [in], or 0n: inputs are stored as they come. The loader sets it to 0n when contents show that. */
   permutation: bigint;
+  /** i32 [in] in the permutation's place where groups have unequal lengths, else 0n: the kernel group of each input. Set by the loader. */
+  groupOf: bigint;
   readonly bias: bigint;
 }
 
@@ -132,6 +134,7 @@ export class Stage {
       weights: this.at(`${name}.weights`),
       weightBytes: this.size(`${name}.weights`),
       permutation: optional("permutation"),
+      groupOf: 0n,
       bias: optional("bias"),
     };
   }
