@@ -3,6 +3,7 @@
 
 import type { Backend } from "../backend/backend.js";
 import { createCpuBackend } from "../backend/cpu/index.js";
+import { BaselineExceededError } from "../backend/cuda/errors.js";
 import { createCudaBackend } from "../backend/cuda/index.js";
 import { isRemoteAddress } from "../checkpoint/address.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
@@ -39,7 +40,11 @@ export async function loadEngine(path: string, options: EngineOptions, hooks: Lo
     });
   const checkpoint = isSyntheticAddress(path) ? openSynthetic(path) : await openCheckpoint(path);
   try {
-    return await loadCheckpoint(checkpoint, path, options, hooks);
+    return await loadCheckpoint(checkpoint, path, options, hooks).catch((error: unknown) => {
+      // What the driver takes is known now: the plan is made anew with it, and holds or is refused.
+      if (error instanceof BaselineExceededError) return loadCheckpoint(checkpoint, path, options, hooks);
+      throw error;
+    });
   } finally {
     await checkpoint.close();
   }

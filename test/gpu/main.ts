@@ -6,6 +6,7 @@ import { writeFileSync } from "node:fs";
 import { listCards } from "../../src/backend/cuda/cards.js";
 import { DeviceContext } from "../../src/backend/cuda/device-context.js";
 import { createCudaBackend, openDriver } from "../../src/backend/cuda/index.js";
+import { checkBatches } from "./batches.js";
 import { runSampler } from "./card-sampler.js";
 import { checkGolden, checkPerplexity } from "./conformance.js";
 import { checkDeterminism } from "./determinism.js";
@@ -51,6 +52,7 @@ async function main(): Promise<void> {
       ),
     golden: () => checkGolden(backend, report),
     synthetic: () => checkSynthetic(backend, report),
+    batches: () => checkBatches(backend, report),
     perplexity: () => checkPerplexity(backend, report),
     determinism: () => checkDeterminism(sources, cards, report),
     faults: () => checkFaults(sources, report),

@@ -97,6 +97,51 @@ describe("the CUDA backend's host side", () => {
     expect(cuda.leaks).toEqual([]);
   });
 
+  it("refuses to go on where the driver takes more than the plan says, and plans with that from then on", async () => {
+    const cuda = new FakeCuda([{ ...FAKE_CARD, context: 700 * MiB }]);
+    const load = () => Driver.load(backendOn(cuda), fixture("tiny/llama-mha"), options);
+    await expect(load()).rejects.toMatchObject({ code: "CUDA_BASELINE_EXCEEDED" });
+    expect(cuda.leaks).toEqual([]);
+    const driver = await load();
+    expect(driver.runtime.plan.devices[0]).toMatchObject({ baseline: 704 * MiB, baselineSource: "calibrated" });
+    await driver.runtime.dispose();
+  });
+
+  it("stops loading when told to, with everything given back", async () => {
+    const cuda = new FakeCuda();
+    const backend = backendOn(cuda);
+    const checkpoint = await openCheckpoint(fixture("tiny/llama-mha"));
+    const spec = readModel(checkpoint);
+    const plan = planModel({
+      spec,
+      packing: backend.packing,
+      devices: backend.devices(),
+      caps: "auto",
+      context: 256,
+      cacheType: "f16",
+    });
+    if (!plan.ok) throw new Error(plan.message);
+    const controller = new AbortController();
+    const reason = new Error("enough");
+    const onProgress = ({ loadedBytes, totalBytes }: { loadedBytes: number; totalBytes: number }) => {
+      if (loadedBytes > totalBytes / 2) controller.abort(reason);
+    };
+    await expect(backend.load({ plan, spec, checkpoint, signal: controller.signal, onProgress })).rejects.toBe(reason);
+    await checkpoint.close();
+    expect(cuda.leaks).toEqual([]);
+  });
+
+  it("says that nothing can follow an error after which the driver is of no use", async () => {
+    const cuda = new FakeCuda();
+    const driver = await Driver.load(backendOn(cuda), fixture("tiny/llama-mha"), options);
+    cuda.failAt = { call: cuda.calls + 2, status: 719 };
+    await expect(driver.greedy([1, 2, 3], 2)).rejects.toMatchObject({ code: "CUDA_POISONED" });
+    cuda.failAt = null;
+    await expect(driver.greedy([1, 2, 3], 2)).rejects.toMatchObject({ code: "CUDA_POISONED" });
+    await driver.runtime.dispose();
+    expect(cuda.leaks).toEqual([]);
+  });
+
   it("survives the failure of any driver call", async () => {
     const model = fixture("tiny/llama-gqa-tied");
     const counting = new FakeCuda();
