@@ -18,7 +18,7 @@ export async function checkBatches(backend: Backend, report: Report): Promise<vo
   for (const name of MODELS)
     for (const count of SEQUENCES)
       await report.check(`${count} sequences of ${name}`, async () => {
-        const options = { cacheType: "f16" as const, context: 224, prefillChunk: 64, maxSequences: count };
+        const options = { cacheType: "f16" as const, context: 256, prefillChunk: 64, maxSequences: count };
         await using driver = await Driver.load(backend, fixture(name), options);
         const prompts = Array.from({ length: count }, (_, i) => promptOf(i));
         const sequences = prompts.map(() => driver.newSequence());

@@ -14,6 +14,7 @@ import { checkFaults } from "./faults.js";
 import { checkKernels, timeKernels } from "./kernel-checks.js";
 import { checkMemory } from "./memory.js";
 import { Report } from "./report.js";
+import { checkSoak } from "./soak.js";
 import { checkSynthetic } from "./synthetic.js";
 
 const sampled = process.argv.find((argument) => argument.startsWith("--sample="));
@@ -57,6 +58,7 @@ async function main(): Promise<void> {
     determinism: () => checkDeterminism(sources, cards, report),
     faults: () => checkFaults(sources, report),
     memory: () => checkMemory(cards, report, process.argv.includes("--long")),
+    soak: () => checkSoak(cards, report),
     speed: () => report.check("speed of kernels", () => onCard(timeKernels)),
   };
 
