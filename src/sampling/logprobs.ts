@@ -21,17 +21,29 @@ export function largestLogit(logits: Float32Array | Float64Array): number {
   return largest;
 }
 
+/** What turns a logit into a log-probability: logit − largest − logSum. */
+export interface LogitSums {
+  readonly largest: number;
+  /** log Σ exp(logit − largest) */
+  readonly logSum: number;
+}
+
+/** Throws as {@link largestLogit} does. */
+export function logitSums(logits: Float32Array): LogitSums {
+  const largest = largestLogit(logits);
+  return { largest, logSum: logOfSum(logits, largest) };
+}
+
 /** Log-probability of `id`; throws as {@link largestLogit} does. */
 export function logSoftmaxAt(logits: Float32Array, id: number): number {
-  const largest = largestLogit(logits);
-  return logits[id]! - largest - logOfSum(logits, largest);
+  const { largest, logSum } = logitSums(logits);
+  return logits[id]! - largest - logSum;
 }
 
 /** The `count` most likely ids, best first, the lowest id among equals; throws as {@link largestLogit} does. */
 export function topLogprobs(logits: Float32Array, count: number): { id: number; logprob: number }[] {
   if (count <= 0) return [];
-  const largest = largestLogit(logits);
-  const logSum = logOfSum(logits, largest);
+  const { largest, logSum } = logitSums(logits);
   const ids = Int32Array.from(logits, (_, id) => id);
   const kept = count < ids.length ? selectBest(ids, ids.length, logits, null, count) : ids.length;
   return Array.from(ids.subarray(0, kept))

@@ -6,7 +6,7 @@
 import { type Candidates, gather, weigh } from "./candidates.js";
 import { draw } from "./draw.js";
 import { NoTokenAllowedError } from "./errors.js";
-import { largestLogit, logSoftmaxAt } from "./logprobs.js";
+import { type LogitSums, logitSums } from "./logprobs.js";
 import type { SampleRequest } from "./parameters.js";
 import { applyOccurrencePenalties, applyRepetitionPenalty } from "./penalties.js";
 import { uniformAt } from "./philox.js";
@@ -26,17 +26,31 @@ interface Workspace {
  * Chooses the token that follows.
  *
  * @param logits `[vocab]`, left as they are
+ * @param sums of these logits, where the backend has them already; otherwise they are computed
  * @returns the id and its log-probability under the plain logits
  * @throws {LogitsError} when the logits hold NaN or +∞, or nothing above −∞
  * @throws {NoTokenAllowedError} when mask and banned ids leave nothing
  */
-export function sample(logits: Float32Array, request: SampleRequest): { id: number; logprob: number } {
-  largestLogit(logits);
+export function sample(logits: Float32Array, request: SampleRequest, sums?: LogitSums): { id: number; logprob: number } {
+  const { largest, logSum } = sums && Number.isFinite(sums.largest + sums.logSum) ? sums : logitSums(logits);
+  const id = isPlainGreedy(request) ? logits.indexOf(largest) : chooseAdjusted(logits, request);
+  return { id, logprob: logits[id]! - largest - logSum };
+}
+
+/** Greedy decoding with nothing that changes a logit: the answer is the first largest one. */
+function isPlainGreedy({ parameters, mask, history }: SampleRequest): boolean {
+  const { temperature, repetitionPenalty, frequencyPenalty, presencePenalty, logitBias, bannedIds } = parameters;
+  const penalised = repetitionPenalty !== 1 || frequencyPenalty !== 0 || presencePenalty !== 0;
+  return (
+    temperature === 0 && !(penalised && history.length > 0) && logitBias.length === 0 && bannedIds.length === 0 && mask === null
+  );
+}
+
+function chooseAdjusted(logits: Float32Array, request: SampleRequest): number {
   const workspace = workspaceFor(logits.length);
   const adjusted = adjust(logits, request, workspace);
   const best = bestId(adjusted, request);
-  const id = request.parameters.temperature === 0 ? best : drawOne(workspace, adjusted[best]!, request);
-  return { id, logprob: logSoftmaxAt(logits, id) };
+  return request.parameters.temperature === 0 ? best : drawOne(workspace, adjusted[best]!, request);
 }
 
 /** Everything that comes before the temperature: the logits among which greedy decoding takes the largest. */

@@ -3,7 +3,7 @@
 // looks at (sampling, top log-probabilities, copies) come a few at a time, and are looked at
 // here before the next ones overwrite them.
 
-import { topLogprobs } from "../../sampling/logprobs.js";
+import { type LogitSums, topLogprobs } from "../../sampling/logprobs.js";
 import { sample } from "../../sampling/sample.js";
 import type { BatchEntry, Output, OutputRequest } from "../backend.js";
 import { OUTPUT_ROW_BYTES } from "./scratch.js";
@@ -36,7 +36,11 @@ export function sortOutputs(batch: readonly BatchEntry[]): { quiet: Wanted[]; lo
   let first = 0;
   batch.forEach(({ tokens, outputs }, entry) => {
     outputs.forEach((request, output) => {
-      const row = { row: first + request.index, target: request.target, sums: request.target !== null };
+      const row = {
+        row: first + request.index,
+        target: request.target,
+        sums: request.target !== null || request.sample !== null,
+      };
       const looks = request.sample !== null || request.topLogprobs > 0 || request.logits || request.hidden;
       (looks ? looked : quiet).push({ entry, output, request, row });
     });
@@ -54,7 +58,7 @@ export function readOutput({ request, row }: Wanted, views: OutputViews, index: 
   if (round === null) return { id: null, logprob: null, targetLogprob, top: [], logits: null, hidden: null };
   const { vocabSize, hiddenSize } = views;
   const logits = views.logits.subarray(round * vocabSize, (round + 1) * vocabSize);
-  const chosen = request.sample ? sample(logits, request.sample) : null;
+  const chosen = request.sample ? sample(logits, request.sample, readSums(views.sums, index)) : null;
   return {
     id: chosen?.id ?? null,
     logprob: chosen?.logprob ?? null,
@@ -67,8 +71,12 @@ export function readOutput({ request, row }: Wanted, views: OutputViews, index: 
 }
 
 function readTarget(sums: DataView, index: number): number {
+  const { largest, logSum } = readSums(sums, index);
+  return sums.getFloat32(index * OUTPUT_ROW_BYTES + 16, true) - largest - logSum;
+}
+
+/** What the workers have summed of a row. */
+function readSums(sums: DataView, index: number): LogitSums {
   const at = index * OUTPUT_ROW_BYTES;
-  const largest = sums.getFloat64(at, true);
-  const sum = sums.getFloat64(at + 8, true);
-  return sums.getFloat32(at + 16, true) - largest - Math.log(sum);
+  return { largest: sums.getFloat64(at, true), logSum: Math.log(sums.getFloat64(at + 8, true)) };
 }

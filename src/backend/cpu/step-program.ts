@@ -280,8 +280,9 @@ export class StepProgram {
     return Math.min(8, Math.max(2, 2 * Math.floor(share / 2)));
   }
 
+  /** Small, so that nobody waits long for the last one: claiming costs far less than reading a tile. */
   #tileChunk(tiles: number): number {
-    return Math.min(16, Math.max(1, Math.floor(tiles / (this.#parts.threads * 8))));
+    return Math.min(4, Math.max(1, Math.floor(tiles / (this.#parts.threads * 32))));
   }
 }
 
