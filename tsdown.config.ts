@@ -12,6 +12,8 @@ export default defineConfig({
     "backend/cpu/worker": "src/backend/cpu/worker.ts",
     // Tests for machines with a GPU; not in the npm package.
     "gpu/main": "test/gpu/main.ts",
+    "gpu/prefill-checks": "test/gpu/prefill-checks.ts",
+    "gpu/decode-checks": "test/gpu/decode-checks.ts",
   },
   format: "esm",
   platform: "node",

@@ -1,23 +1,26 @@
 // Attention over the paged KV cache: softmax(q k^T / sqrt(dim)) v, causal, optionally windowed.
 //
-// Strategy   One warp works on 16 rows of queries against 16 keys at a time, straight from global
-//            memory into the fragments of mma.m16n8k16, without shared memory or transposes:
-//            the sum over dims and the order of output columns may be permuted freely, so a lane
-//            always loads 16 consecutive bytes of one token (see the fragments below). Online
-//            softmax in fp32, probabilities as fp16 for the second product, fp32 accumulators.
-//   decode   The rows are the query heads that share a KV head (grouped queries read K and V
-//            once). Keys are split over blocks and, inside, over four warps; parts are merged in
-//            the order of the warps, then of the splits (attention_combine): no atomics.
-//   prefill  The rows are 16 consecutive tokens of one sequence and head; four warps take 64.
-// Layout     k, v: [page][kv_head][256][dim] f16; q, y: [m][heads][dim] f16
-// Limits     dim % 8 == 0, dim <= 256 (padded to a multiple of 64 in registers)
+// attention_prefill_d*, attention_decode_d* (launched as src/backend/cuda/attention-launch.ts says)
+//   Strategy   A warp works on 16 rows of queries against tiles of keys that cp.async brings to
+//              shared memory, see attention_rows.cuh.
+//     prefill  64 consecutive tokens of one sequence and head: four warps share tiles of 64 keys, two stages.
+//     decode   The rows are the query heads that share a KV head (grouped queries read K and V once). Keys
+//              are cut into parts over blocks and, inside, over warps, each with a ring of its own. Parts
+//              are merged in the order of the warps, then of the parts, by whichever block comes
+//              last: the only atomics are integer counters, the bits never differ. Blocks whose keys
+//              are all of earlier steps begin to read before the kernel before them has ended.
+//   Limits     dim % 8 == 0, dim <= 256 (padded to 64, 80, 96, 128, 192 or 256); 64 KB of shared memory
+// attention_prefill_1 .. 4, attention_decode_1 .. 4, attention_combine: simpler and slower
+//   Strategy   The same 16 rows against 16 keys, straight from global memory into the fragments of
+//              m16n8k16: the sum over dims and the order of output columns may be permuted freely,
+//              so a lane always loads 16 consecutive bytes of one token.
+//   Fragments  g = lane / 4, t = lane % 4. Scores, for 32 dims d0 and mma j = 0, 1:
+//                a: q[row g | g + 8][d0 + 8 t + 4 j + {0,1 | 2,3}]   b: k[key g][the same dims]
+//              Output, for 64 dims d0 and column tile e = 0..7:
+//                a: p[row g | g + 8][key 2t, 2t+1 | 2t+8, 2t+9]      b: v[those keys][d0 + 8 g + e]
+// Layout     k, v: [page][kv_head][256][dim] f16; q, y: [m][heads][dim] f16, may be the same
 // Reference  attention_ref
-//
-// Fragments, g = lane / 4, t = lane % 4. Scores, for 32 dims d0 and mma j = 0, 1:
-//   a: q[row g | g + 8][d0 + 8 t + 4 j + {0,1 | 2,3}]     b: k[key g][the same dims]
-// Output, for 64 dims d0 and column tile e = 0..7:
-//   a: p[row g | g + 8][key 2t, 2t+1 | 2t+8, 2t+9]        b: v[those keys][d0 + 8 g + e]
-#include "common.cuh"
+#include "attention_rows.cuh"
 
 namespace exllama {
 
@@ -26,7 +29,7 @@ struct AttentionParams {
   const __half* k_cache;
   const __half* v_cache;
   __half* y;                // [m, heads, dim]
-  float* partial;           // decode: [m, heads, splits, dim + 2]: sums, then maximum and total
+  float* partial;           // decode: (dim + 2) numbers for each of [m, heads, splits]
   const int32_t* positions; // [m]; -1: an idle row
   const int32_t* sequence;  // [m] row of the page table
   const int32_t* pages;     // [sequences, max_pages]
@@ -158,6 +161,18 @@ __device__ __forceinline__ size_t page_base(const AttentionParams& p, const int3
   return ((size_t(pages[key / kPageTokens]) * p.kv_heads + kv_head) * kPageTokens + key % kPageTokens) * p.dim;
 }
 
+/// How one token's keys are cut into at most p.splits parts.
+struct Split {
+  int first, each, parts;
+
+  __device__ __forceinline__ Split(const AttentionParams& p, int position) {
+    first = p.window == 0 ? 0 : max(0, position + 1 - p.window) / 16 * 16;
+    const int keys = position + 1 - first;
+    each = ((keys + p.splits - 1) / p.splits + 63) / 64 * 64;
+    parts = (keys + each - 1) / each;
+  }
+};
+
 template <int kBlocks>
 __device__ __forceinline__ void decode_body(const AttentionParams& p) {
   extern __shared__ float merged[];  // [warps][16][64 kBlocks + 2]
@@ -282,6 +297,253 @@ EXLLAMA_ATTENTION(2)
 EXLLAMA_ATTENTION(3)
 EXLLAMA_ATTENTION(4)
 
+namespace exllama {
+
+/// Tiles of keys are copied one ahead of the one in use.
+template <int kDim>
+struct PrefillTile {
+  static constexpr int kWarps = 4;                     // 16 rows each; 8 warps per tile of keys are no faster
+  static constexpr int kKeys = kDim <= 128 ? 64 : kDim <= 192 ? 32 : 16;  // 64 KB of shared memory at most: Turing has no more
+  static constexpr int kBytes = HeadTile<kDim>::bytes(kKeys);
+  static constexpr int kShared = 4 * kBytes;           // two stages of k and v
+};
+
+template <int kDim>
+__device__ __forceinline__ void prefill_rows(const AttentionParams& p) {
+  using Tile = HeadTile<kDim>;
+  using Sizes = PrefillTile<kDim>;
+  constexpr int kKeys = Sizes::kKeys, kThreads = Sizes::kWarps * kWarp;
+  extern __shared__ __align__(128) uint8_t stages[];
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+  const int head = blockIdx.x, kv_head = head / (p.heads / p.kv_heads);
+  allow_next();
+  wait_previous();
+  // The longest tiles of all heads first: they decide when the kernel ends.
+  const int2 span = p.tiles[gridDim.y - 1 - blockIdx.y];
+  const int first_position = p.positions[span.x], last_position = p.positions[span.x + span.y - 1];
+  const int row0 = span.x + 16 * warp, rows = min(16, span.y - 16 * warp);
+  const int32_t* pages = p.pages + size_t(p.sequence[span.x]) * p.max_pages;
+  const int begin = p.window == 0 ? 0 : max(0, first_position + 1 - p.window) / kKeys * kKeys;
+
+  auto copy = [&](int key0, int stage) {
+    if (key0 <= last_position) {
+      const size_t base = page_base(p, pages, key0, kv_head);
+      uint8_t* k_tile = stages + stage * 2 * Sizes::kBytes;
+      Tile::template load<kKeys, kThreads>(k_tile, p.k_cache + base, last_position + 1 - key0, p.dim, threadIdx.x);
+      Tile::template load<kKeys, kThreads>(k_tile + Sizes::kBytes, p.v_cache + base, last_position + 1 - key0, p.dim, threadIdx.x);
+    }
+    copy_async_commit();
+  };
+  copy(begin, 0);
+
+  // Positions of a tile are consecutive.
+  const int warp_first = first_position + 16 * warp, warp_last = warp_first + rows - 1;
+  QueryRows<kDim, 1> tile;
+  tile.begin();
+  tile.position = warp_first + g;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const bool there = g + 8 * h < rows;
+    tile.load_q(h, there ? p.q + (size_t(row0 + g + 8 * h) * p.heads + head) * p.dim : nullptr, p.dim, t);
+  }
+  int stage = 0;
+  for (int key0 = begin; key0 <= last_position; key0 += kKeys, stage ^= 1) {
+    copy_async_wait<0>();
+    __syncthreads();  // this stage has landed, and nobody reads the other one any more
+    copy(key0 + kKeys, stage ^ 1);
+    if (rows <= 0 || key0 > warp_last || (p.window != 0 && key0 + kKeys <= warp_first + 1 - p.window)) continue;
+    const bool masked = key0 + kKeys - 1 > warp_first || (p.window != 0 && key0 <= warp_first + 15 - p.window);
+    const uint8_t* k_tile = stages + stage * 2 * Sizes::kBytes;
+    tile.template step<kKeys>(k_tile, k_tile + Sizes::kBytes, key0, masked, p.window, p.dim, p.scale, lane);
+  }
+  tile.finish();
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    if (g + 8 * h >= rows) continue;
+    __half* y = p.y + (size_t(row0 + g + 8 * h) * p.heads + head) * p.dim;
+    const float inverse = tile.total[h] > 0.f ? 1.f / tile.total[h] : 0.f;
+#pragma unroll
+    for (int j = 0; j < kDim / 8; ++j)
+      if (8 * j < p.dim)
+        *reinterpret_cast<__half2*>(y + 8 * j + 2 * t) = __floats2half2_rn(tile.out[j][2 * h] * inverse, tile.out[j][2 * h + 1] * inverse);
+  }
+}
+
+/// Whether this block is the last of `parts` to come here; what the others wrote before is visible then.
+/// The counter is zero before and after. `scratch` is shared memory that nobody needs any more.
+__device__ __forceinline__ bool is_last(uint32_t* counter, int parts, uint32_t* scratch) {
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) *scratch = atomicInc(counter, parts - 1);
+  __syncthreads();
+  __threadfence();
+  return *scratch == parts - 1;
+}
+
+/// Parts of one token: sums [rows][splits][dim] f32, then (maximum, total) [rows][splits].
+struct Parts {
+  float* sums;
+  float2* facts;
+
+  __device__ __forceinline__ Parts(const AttentionParams& p, int tokens, size_t head) {
+    sums = p.partial + head * p.splits * p.dim;
+    facts = reinterpret_cast<float2*>(p.partial + size_t(tokens) * p.heads * p.splits * p.dim) + head * p.splits;
+  }
+};
+
+/// Sums the parts of `rows` heads in their order, whichever block does it.
+template <int kThreads>
+__device__ __forceinline__ void merge_parts(const AttentionParams& p, const Parts& from, __half* y, int rows, int parts, float2* facts) {
+  for (int i = threadIdx.x; i < rows * parts; i += kThreads) facts[i] = __ldcg(from.facts + i / parts * p.splits + i % parts);
+  __syncthreads();
+  const int cells = p.dim / 4;
+  for (int i = threadIdx.x; i < rows * cells; i += kThreads) {
+    const int r = i / cells;
+    const float4* sums = reinterpret_cast<const float4*>(from.sums + size_t(r) * p.splits * p.dim) + i % cells;
+    const float2* of_row = facts + r * parts;
+    float best = -INFINITY, total = 0.f;
+    for (int s = 0; s < parts; ++s) best = fmaxf(best, of_row[s].x);
+    float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
+#pragma unroll 8
+    for (int s = 0; s < parts; ++s) {
+      const float4 part = __ldcg(sums + s * cells);
+      const float share = power_of_two(of_row[s].x - best);
+      total += share * of_row[s].y;
+      sum.x += share * part.x, sum.y += share * part.y, sum.z += share * part.z, sum.w += share * part.w;
+    }
+    const __half2 pairs[2] = {__floats2half2_rn(sum.x / total, sum.y / total), __floats2half2_rn(sum.z / total, sum.w / total)};
+    *reinterpret_cast<uint2*>(y + 4 * i) = *reinterpret_cast<const uint2*>(pairs);
+  }
+}
+
+/// Every warp streams keys of its own through a ring of its own, 16 at a time.
+template <int kDim>
+struct DecodeRing {
+  static constexpr int kWarps = kDim <= 128 ? 4 : 2, kStages = 2;
+  static constexpr int kBytes = HeadTile<kDim>::bytes(16);
+  static constexpr int kWarpBytes = kStages * 2 * kBytes;
+  static constexpr int kShared = kWarps * kWarpBytes;
+  static constexpr int kRow = kDim + 2;  // merging: sums, maximum, total
+  static_assert(kWarps * 16 * kRow * 4 <= kShared + 4096);
+};
+
+template <int kDim>
+__device__ __forceinline__ void decode_rows(const AttentionParams& p) {
+  using Tile = HeadTile<kDim>;
+  using Ring = DecodeRing<kDim>;
+  extern __shared__ __align__(128) uint8_t rings[];
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+  const int group = p.heads / p.kv_heads, tiles = (group + 15) / 16;
+  const int kv_head = blockIdx.y / tiles, head0 = kv_head * group + blockIdx.y % tiles * 16, rows = min(16, kv_head * group + group - head0);
+  const int row = blockIdx.z, split = blockIdx.x;
+  allow_next();
+  // Positions, page tables and the keys of earlier steps are not written by any kernel of this one: only
+  // the part with the newest key must wait before it begins to read.
+  const int position = p.positions[row];
+  const int32_t* pages = p.pages + size_t(p.sequence[row]) * p.max_pages;
+  const Split cut(p, position);
+  if (position < 0 || split >= cut.parts) {
+    wait_previous();
+    return;
+  }
+  const int begin = cut.first + split * cut.each, end = min(begin + cut.each, position + 1);
+
+  uint8_t* ring = rings + warp * Ring::kWarpBytes;
+  const int step = 16 * Ring::kWarps, first = begin + 16 * warp;
+  auto copy = [&](int key, int stage) {
+    if (key < end) {
+      const size_t base = page_base(p, pages, key, kv_head);
+      uint8_t* k_tile = ring + stage * 2 * Ring::kBytes;
+      Tile::template load<16, kWarp>(k_tile, p.k_cache + base, end - key, p.dim, lane);
+      Tile::template load<16, kWarp>(k_tile + Ring::kBytes, p.v_cache + base, end - key, p.dim, lane);
+    }
+    copy_async_commit();
+  };
+  if (end > position) wait_previous();
+#pragma unroll
+  for (int s = 0; s < Ring::kStages; ++s) copy(first + s * step, s);
+  if (end <= position) wait_previous();
+
+  QueryRows<kDim, 0> tile;
+  tile.begin();
+  tile.position = position;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const bool there = g + 8 * h < rows;
+    tile.load_q(h, there ? p.q + (size_t(row) * p.heads + head0 + g + 8 * h) * p.dim : nullptr, p.dim, t);
+  }
+  int stage = 0;
+  for (int key = first; key < end; key += step) {
+    copy_async_wait<Ring::kStages - 1>();
+    __syncwarp();
+    const uint8_t* k_tile = ring + stage * 2 * Ring::kBytes;
+    const bool masked = key + 15 > position || (p.window != 0 && key <= position - p.window);
+    tile.template step<16>(k_tile, k_tile + Ring::kBytes, key, masked, p.window, p.dim, p.scale, lane);
+    __syncwarp();
+    copy(key + Ring::kStages * step, stage);
+    stage = stage + 1 == Ring::kStages ? 0 : stage + 1;
+  }
+  tile.finish();
+  copy_async_wait<0>();
+  __syncthreads();
+
+  float* merged = reinterpret_cast<float*>(rings);  // [warps][16][kRow]
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    if (g + 8 * h >= rows) continue;
+    float* to = merged + (warp * 16 + g + 8 * h) * Ring::kRow;
+#pragma unroll
+    for (int j = 0; j < kDim / 8; ++j) *reinterpret_cast<float2*>(to + 8 * j + 2 * t) = make_float2(tile.out[j][2 * h], tile.out[j][2 * h + 1]);
+    if (t == 0) to[kDim] = tile.highest[h], to[kDim + 1] = tile.total[h];
+  }
+  __syncthreads();
+  const Parts parts(p, gridDim.z, size_t(row) * p.heads + head0);
+  __half* y = p.y + (size_t(row) * p.heads + head0) * p.dim;
+  for (int i = threadIdx.x; i < rows * p.dim; i += Ring::kWarps * kWarp) {
+    const int r = i / p.dim, d = i % p.dim;
+    float best = -INFINITY, sum = 0.f, total = 0.f;
+#pragma unroll
+    for (int w = 0; w < Ring::kWarps; ++w) best = fmaxf(best, merged[(w * 16 + r) * Ring::kRow + kDim]);
+#pragma unroll
+    for (int w = 0; w < Ring::kWarps; ++w) {
+      const float* from = merged + (w * 16 + r) * Ring::kRow;
+      const float share = power_of_two(from[kDim] - best);
+      sum += share * from[d];
+      total += share * from[kDim + 1];
+    }
+    if (cut.parts == 1) {
+      y[i] = __float2half_rn(sum / total);
+      continue;
+    }
+    parts.sums[(size_t(r) * p.splits + split) * p.dim + d] = sum;
+    if (d == 0) parts.facts[r * p.splits + split] = make_float2(best, total);
+  }
+  if (cut.parts > 1 && is_last(reinterpret_cast<uint32_t*>(p.partial) - 1 - (row * gridDim.y + blockIdx.y), cut.parts,
+                               reinterpret_cast<uint32_t*>(rings)))
+    merge_parts<Ring::kWarps * kWarp>(p, parts, y, rows, cut.parts, reinterpret_cast<float2*>(rings) + 1);
+}
+
+}  // namespace exllama
+
+// kDim is dim rounded up to one of these. Dynamic shared memory in bytes: attention-launch.ts.
+// prefill: grid (heads, tiles), block 128; tiles of at most 64 rows.
+// decode: grid (splits, kv_heads * ceil(group / 16), m), block 128, or 64 beyond 128 dims. Before p.partial lies
+// a u32 for each of the grid's (y, z), zero before the first launch.
+#define EXLLAMA_ATTENTION_ROWS(DIM, BLOCKS)                                                                       \
+  extern "C" __global__ void __launch_bounds__(128, BLOCKS) attention_prefill_d##DIM(                             \
+      const __grid_constant__ exllama::AttentionParams p) {                                                       \
+    exllama::prefill_rows<DIM>(p);                                                                             \
+  }                                                                                                               \
+  extern "C" __global__ void __launch_bounds__(exllama::DecodeRing<DIM>::kWarps * 32, BLOCKS) attention_decode_d##DIM( \
+      const __grid_constant__ exllama::AttentionParams p) {                                                       \
+    exllama::decode_rows<DIM>(p);                                                                                 \
+  }
+EXLLAMA_ATTENTION_ROWS(64, 3)
+EXLLAMA_ATTENTION_ROWS(80, 2)
+EXLLAMA_ATTENTION_ROWS(96, 2)
+EXLLAMA_ATTENTION_ROWS(128, 2)
+EXLLAMA_ATTENTION_ROWS(192, 1)
+EXLLAMA_ATTENTION_ROWS(256, 1)
 /// Merges the splits of decode in their order. grid (heads, m), block 128.
 extern "C" __global__ void __launch_bounds__(128) attention_combine(const __grid_constant__ exllama::AttentionParams p) {
   const int head = blockIdx.x, row = blockIdx.y;

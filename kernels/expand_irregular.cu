@@ -63,7 +63,7 @@ __device__ __forceinline__ void expand_irregular_body(const ExpandIrregularParam
 
 // grid (k / 512, tiles), block 256.
 #define EXLLAMA_EXPAND_IRREGULAR(BITS, GROUP)                                         \
-  extern "C" __global__ void __launch_bounds__(256) expand_irregular_q##BITS##_g##GROUP( \
+  extern "C" __global__ void __launch_bounds__(256, 4) expand_irregular_q##BITS##_g##GROUP( \
       const __grid_constant__ exllama::ExpandIrregularParams p) {                     \
     exllama::expand_irregular_body<BITS, GROUP>(p);                                   \
   }

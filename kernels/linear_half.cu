@@ -8,9 +8,12 @@
 //              16-byte cells of shared memory are swizzled so that ldmatrix has no conflicts.
 //   Limits     k % 8 == 0 and 16-byte aligned rows; 64 KB of shared memory; any m, n
 //   Reference  linear_half_ref
+// linear_half_gemm_wgmma_n256, _n128, _n64
+//   The same on Hopper (sm_90a; empty elsewhere), see linear_half_wgmma.cuh.
 // linear_half_gemv
 //   Strategy   one warp per output, up to 8 tokens; 16-byte loads of the weight row, fp32 sums,
 //              a butterfly at the end.
+#include "linear_half_wgmma.cuh"
 #include "quantized.cuh"
 
 namespace exllama {
@@ -26,6 +29,16 @@ struct HalfLinearParams {
   int32_t y_is_f32;
 };
 static_assert(sizeof(HalfLinearParams) == 64);
+
+/// What cuTensorMapEncodeTiled makes.
+struct alignas(64) TensorMap {
+  uint64_t opaque[16];
+};
+struct TensorLinearParams {
+  TensorMap x_map, w_map;      // boxes of 64 k x 128 rows, of 64 k x N rows; 128-byte swizzle (tensor-map.ts)
+  HalfLinearParams linear;
+};
+static_assert(sizeof(TensorLinearParams) == 320);
 
 struct ExpandParams {
   const uint8_t* weights;      // row tiles of a quantised linear
@@ -63,7 +76,7 @@ __device__ __forceinline__ void load_stage(const HalfLinearParams& p, uint8_t* s
 }  // namespace exllama
 
 /// grid (n / 128, m / 128), block 256, 64 KB of dynamic shared memory.
-extern "C" __global__ void __launch_bounds__(256, 1) linear_half_gemm(const __grid_constant__ exllama::HalfLinearParams p) {
+extern "C" __global__ void __launch_bounds__(256, 2) linear_half_gemm(const __grid_constant__ exllama::HalfLinearParams p) {
   using namespace exllama;
   extern __shared__ __align__(128) uint8_t shared[];
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
@@ -129,6 +142,22 @@ extern "C" __global__ void __launch_bounds__(256, 1) linear_half_gemm(const __gr
         }
       }
 }
+
+// grid: a block per tile of 128 x N, at most as many as the card has multiprocessors; block 384, 214272 bytes
+// of dynamic shared memory.
+#ifdef EXLLAMA_WGMMA
+#define EXLLAMA_WGMMA_BODY(N) exllama::wgmma_gemm<N>(p.linear, &p.x_map, &p.w_map)
+#else
+#define EXLLAMA_WGMMA_BODY(N)
+#endif
+#define EXLLAMA_WGMMA_GEMM(N)                                                                  \
+  extern "C" __global__ void __launch_bounds__(384, 1) linear_half_gemm_wgmma_n##N(           \
+      const __grid_constant__ exllama::TensorLinearParams p) {                                \
+    EXLLAMA_WGMMA_BODY(N);                                                                     \
+  }
+EXLLAMA_WGMMA_GEMM(256)
+EXLLAMA_WGMMA_GEMM(128)
+EXLLAMA_WGMMA_GEMM(64)
 
 /// grid (n / 8, ceil(m / 8)), block 256: a warp per output, eight tokens.
 extern "C" __global__ void __launch_bounds__(256) linear_half_gemv(const __grid_constant__ exllama::HalfLinearParams p) {

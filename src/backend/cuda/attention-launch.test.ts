@@ -1,0 +1,79 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { decodeLaunch, decodeSplits, headTiles, kernelDim, partialLayout, prefillLaunch } from "./attention-launch.js";
+
+const LLAMA_7B = { heads: 32, kvHeads: 32, headDim: 128 };
+const LLAMA_3_8B = { heads: 32, kvHeads: 8, headDim: 128 };
+/** A Turing card's shared memory of a block: the least of all supported cards. */
+const LEAST_SHARED = 65536;
+
+const shapes = fc
+  .record({
+    kvHeads: fc.integer({ min: 1, max: 40 }),
+    group: fc.integer({ min: 1, max: 36 }),
+    cells: fc.integer({ min: 1, max: 32 }),
+  })
+  .map(({ kvHeads, group, cells }) => ({ heads: kvHeads * group, kvHeads, headDim: cells * 8 }));
+
+describe("attention launches", () => {
+  it.each([
+    [8, 64],
+    [64, 64],
+    [72, 80],
+    [104, 128],
+    [136, 192],
+    [256, 256],
+  ])("heads of %i take the kernel for %i", (headDim, dim) => {
+    expect(kernelDim(headDim)).toBe(dim);
+  });
+
+  it.each([0, 4, 100, 264])("refuses heads of %i", (headDim) => {
+    expect(() => kernelDim(headDim)).toThrow(RangeError);
+  });
+
+  it("a prompt of a 7B model: a block for each head and tile", () => {
+    expect(prefillLaunch(LLAMA_7B, 30)).toEqual({ name: "attention_prefill_d128", grid: [32, 30, 1], block: 128, shared: 65536 });
+  });
+
+  it("one token of each of two sequences: query heads share their KV head's block", () => {
+    expect(decodeLaunch({ heads: 72, kvHeads: 2, headDim: 80 }, 2)).toMatchObject({
+      name: "attention_decode_d80",
+      grid: [expect.any(Number), 6, 2],
+      block: 128,
+      shared: 45056,
+    });
+  });
+
+  it("fit every supported card", () => {
+    fc.assert(
+      fc.property(shapes, fc.integer({ min: 1, max: 64 }), (shape, rows) => {
+        expect(prefillLaunch(shape, rows).shared).toBeLessThanOrEqual(LEAST_SHARED);
+        expect(decodeLaunch(shape, rows).shared).toBeLessThanOrEqual(LEAST_SHARED);
+      }),
+    );
+  });
+});
+
+describe("decodeSplits", () => {
+  it.each([
+    [LLAMA_7B, 1, 8],
+    [LLAMA_7B, 8, 1],
+    [LLAMA_3_8B, 1, 32],
+    [{ heads: 40, kvHeads: 40, headDim: 128 }, 1, 6],
+    [{ heads: 1, kvHeads: 1, headDim: 64 }, 1, 32],
+  ])("%o, %i tokens: %i parts", (shape, rows, splits) => {
+    expect(decodeSplits(shape, rows)).toBe(splits);
+  });
+
+  it("has room for the parts of any number of tokens, and a counter for each of their blocks", () => {
+    fc.assert(
+      fc.property(shapes, fc.integer({ min: 1, max: 24 }), fc.integer({ min: 1, max: 24 }), (shape, most, some) => {
+        const rows = Math.min(most, some);
+        const { counters, bytes } = partialLayout(shape, most);
+        expect(counters % 256).toBe(0);
+        expect(counters).toBeGreaterThanOrEqual(headTiles(shape) * most * 4);
+        expect(bytes - counters).toBeGreaterThanOrEqual(rows * shape.heads * decodeSplits(shape, rows) * (shape.headDim + 2) * 4);
+      }),
+    );
+  });
+});

@@ -1,0 +1,102 @@
+// How attention (kernels/attention.cu) is launched: kernels, grids, shared memory, and into how many parts
+// one token's keys are cut. Pure arithmetic, from shapes alone, so that every card gives the same bits.
+
+/** The kernels' head sizes; any other multiple of 8 is padded to the next. */
+const KERNEL_DIMS = [64, 80, 96, 128, 192, 256] as const;
+type KernelDim = (typeof KERNEL_DIMS)[number];
+
+/** Most query rows of a tile of a prompt, all of one sequence at consecutive positions. */
+export const PREFILL_ROWS = 64;
+/** Query heads of one KV head that a block takes together. */
+const HEADS_TOGETHER = 16;
+/** Keys that each warp of the decode kernels has in one of its stages. */
+const DECODE_KEYS = 16;
+const STAGES = 2;
+
+export interface AttentionLaunch {
+  readonly name: string;
+  readonly grid: readonly [x: number, y: number, z: number];
+  readonly block: number;
+  /** Dynamic shared memory, bytes. */
+  readonly shared: number;
+}
+
+export interface AttentionShape {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+}
+
+/** @throws {RangeError} for head sizes that have no kernel */
+export function kernelDim(headDim: number): KernelDim {
+  const dim = KERNEL_DIMS.find((each) => each >= headDim);
+  if (dim === undefined || headDim <= 0 || headDim % 8 !== 0) throw new RangeError(`no attention kernel for heads of ${headDim}`);
+  return dim;
+}
+
+/** Bytes of `tokens` rows in shared memory: HeadTile of kernels/attention_rows.cuh. */
+function tileBytes(dim: KernelDim, tokens: number): number {
+  const cells = dim / 8;
+  return tokens * (cells % 8 === 0 ? cells : cells + 1) * 16;
+}
+
+/** Keys of a prefill tile. */
+function prefillKeys(dim: KernelDim): number {
+  if (dim <= 128) return 64;
+  return dim <= 192 ? 32 : 16;
+}
+
+/** @param tiles of at most PREFILL_ROWS rows */
+export function prefillLaunch({ heads, headDim }: AttentionShape, tiles: number): AttentionLaunch {
+  const dim = kernelDim(headDim);
+  return {
+    name: `attention_prefill_d${dim}`,
+    grid: [heads, tiles, 1],
+    block: 128,
+    shared: STAGES * 2 * tileBytes(dim, prefillKeys(dim)),
+  };
+}
+
+/** One token of each of `rows` sequences. Set AttentionParams.splits to the grid's x. */
+export function decodeLaunch(shape: AttentionShape, rows: number): AttentionLaunch {
+  const dim = kernelDim(shape.headDim);
+  const warps = dim <= 128 ? 4 : 2;
+  return {
+    name: `attention_decode_d${dim}`,
+    grid: [decodeSplits(shape, rows), headTiles(shape), rows],
+    block: warps * 32,
+    shared: warps * STAGES * 2 * tileBytes(dim, DECODE_KEYS),
+  };
+}
+
+/** Thread blocks that share one token's keys of a part. */
+export function headTiles({ heads, kvHeads }: AttentionShape): number {
+  return kvHeads * Math.ceil(heads / kvHeads / HEADS_TOGETHER);
+}
+
+const MOST_SPLITS = 32;
+/** Blocks at work at once on the card that the parts are made for: two on each multiprocessor of an H100. Another card loses a little; none gives other bits. */
+const USUAL_BLOCKS = 264;
+/** What another part costs, as a share of the whole: its beginning, its merging. */
+const SPLIT_COST = 0.02;
+
+/** Parts into which each of `rows` tokens' keys are cut: few, but so that no block waits long for another. */
+export function decodeSplits(shape: AttentionShape, rows: number): number {
+  const blocks = headTiles(shape) * rows;
+  const time = (splits: number) => (Math.ceil((blocks * splits) / USUAL_BLOCKS) / splits) * (1 + SPLIT_COST * splits);
+  let best = 1;
+  for (let splits = 2; splits <= MOST_SPLITS; splits++) if (time(splits) < time(best)) best = splits;
+  return best;
+}
+
+/**
+ * Bytes of the decode kernels' scratch for `rows` tokens: counters, then f32 per (row, head, split) of
+ * sums, maximum, total. AttentionParams.partial is the address behind the counters, which must
+ * be zero before the first launch and are zero after each.
+ */
+export function partialLayout(shape: AttentionShape, rows: number): { counters: number; bytes: number } {
+  const counters = Math.ceil((headTiles(shape) * rows * 4) / 256) * 256;
+  let most = 0;
+  for (let m = 1; m <= rows; m++) most = Math.max(most, m * decodeSplits(shape, m));
+  return { counters, bytes: counters + most * shape.heads * (shape.headDim + 2) * 4 };
+}
