@@ -5,7 +5,6 @@ export {
   CpuMemoryError,
   CpuRuntimeEndedError,
   NonFiniteTensorError,
-  TensorContentsError,
 } from "./backend/cpu/errors.js";
 export { CudaError, CudaUnavailableError, DriverMissingError } from "./backend/cuda/driver/errors.js";
 export {
@@ -14,6 +13,7 @@ export {
   CudaRuntimeEndedError,
   TensorRangeError,
 } from "./backend/cuda/errors.js";
+export { TensorContentsError } from "./backend/errors.js";
 export {
   CheckpointConfigError,
   CheckpointIndexError,

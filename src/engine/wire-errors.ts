@@ -5,6 +5,7 @@
 import * as cpuErrors from "../backend/cpu/errors.js";
 import * as driverErrors from "../backend/cuda/driver/errors.js";
 import * as cudaErrors from "../backend/cuda/errors.js";
+import * as backendErrors from "../backend/errors.js";
 import * as checkpointErrors from "../checkpoint/errors.js";
 import { ExllamaError, UsageError } from "../errors.js";
 import * as generateErrors from "../generate/errors.js";
@@ -20,6 +21,7 @@ type ErrorClass = typeof ExllamaError;
 const CLASSES = new Map<string, ErrorClass>(
   [
     { UsageError },
+    backendErrors,
     cpuErrors,
     cudaErrors,
     driverErrors,

@@ -1,8 +1,8 @@
 // Loading linears for the exact path: read a slab, dequantise or widen it into its place with
 // all workers, read the next.
 
+import { TensorContentsError } from "../errors.js";
 import { stagingArea } from "./arena-memory.js";
-import { TensorContentsError } from "./errors.js";
 import { exactStaging, PLAIN_BYTES } from "./exact-layout.js";
 import { ValueKind } from "./kernels.js";
 import { checkFinite, type LinearTarget, type LoadSite, loadValues } from "./loading.js";

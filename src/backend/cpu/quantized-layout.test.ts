@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { GptqFormat, LinearSpec, PlainFormat } from "../../model/spec.js";
-import { fitsBlocks, orderByGroup, sequentialOrder } from "./input-order.js";
+import { fitsBlocks, orderByGroup, sequentialOrder } from "../input-order.js";
 import { activationBytes, MAX_BLOCK, quantizedLayout, quantizedRegions, segmentActivationBytes } from "./quantized-layout.js";
 import { packingStagingBytes, stagingTables } from "./quantized-staging.js";
 

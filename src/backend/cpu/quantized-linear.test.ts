@@ -15,7 +15,8 @@ import {
 } from "../../../test/support/quantized.js";
 import type { GptqFormat, LinearSpec, PlainFormat } from "../../model/spec.js";
 import { distFile, packageRoot } from "../../paths.js";
-import { NonFiniteTensorError, TensorContentsError } from "./errors.js";
+import { TensorContentsError } from "../errors.js";
+import { NonFiniteTensorError } from "./errors.js";
 import type { QuantizedKernels } from "./quantized-kernels.js";
 import { activationBytes, quantizedLayout, quantizedRegions } from "./quantized-layout.js";
 import { type PackedFacts, QuantizedLinear, type QuantizedPlace } from "./quantized-linear.js";

@@ -12,8 +12,8 @@
 import { createHash } from "node:crypto";
 import type { TensorInfo } from "../../checkpoint/checkpoint.js";
 import type { LinearSpec } from "../../model/spec.js";
+import { fitsBlocks, type InputOrder, orderByGroup, sequentialOrder } from "../input-order.js";
 import { CpuLoadError, NonFiniteTensorError } from "./errors.js";
-import { fitsBlocks, type InputOrder, orderByGroup, sequentialOrder } from "./input-order.js";
 import { PACK_DTYPE, type QuantizedKernels } from "./quantized-kernels.js";
 import {
   MAX_BLOCK,

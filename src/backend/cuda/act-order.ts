@@ -2,7 +2,7 @@
 // permutation that sorts them, after which every group is whole and as long as the others; or,
 // where groups have unequal lengths, no order at all, and every input is asked for its group.
 
-import { orderByGroup } from "../cpu/input-order.js";
+import { orderByGroup } from "../input-order.js";
 
 export type ActOrder =
   | { readonly kind: "sequential" }

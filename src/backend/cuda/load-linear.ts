@@ -2,7 +2,7 @@
 // while loading, and kernels bring them from there into the order that the others read.
 
 import type { GptqFormat } from "../../model/spec.js";
-import { orderByGroup } from "../cpu/input-order.js";
+import { orderByGroup } from "../input-order.js";
 import { type ActOrder, actOrder } from "./act-order.js";
 import { DEQUANTIZE, REPACK_CODES, REPACK_GROUPS, writeParameters } from "./kernel-parameters.js";
 import {

@@ -1,8 +1,8 @@
 // What a step is held against before it touches memory: kernels trust every number they get.
 
-import { type CacheGroup, PAGE_TOKENS, type Plan } from "../../memory/plan.js";
-import type { ModelSpec } from "../../model/spec.js";
-import type { BatchEntry, OutputRequest } from "../backend.js";
+import { type CacheGroup, PAGE_TOKENS, type Plan } from "../memory/plan.js";
+import type { ModelSpec } from "../model/spec.js";
+import type { BatchEntry, OutputRequest } from "./backend.js";
 import { InvalidBatchError } from "./errors.js";
 
 /** @throws {InvalidBatchError} naming the entry and what is wrong with it */
