@@ -6,10 +6,11 @@
 
 import type { RunShape } from "../../memory/packing.js";
 import type { ModelSpec } from "../../model/spec.js";
-import { ATTENTION, EMBED, INSPECT, NORM, ROPE_KV, ROPE_TABLE, SILU_MUL, writeParameters } from "./kernel-parameters.js";
+import { ATTENTION, CHOOSE, EMBED, INSPECT, NORM, ROPE_KV, ROPE_TABLE, SILU_MUL, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import type { EmbeddingTable } from "./load-embeddings.js";
 import { type LinearScratch, runLinear } from "./run-linear.js";
+import { slicesPerRow, slotBytes } from "./sampling-shape.js";
 import type { PlacedLayer, Stage } from "./stage.js";
 import { decodeSplits, FACT_BYTES, headTiles, type InputLayout, inputLayout, maxPages } from "./step-shape.js";
 
@@ -69,9 +70,9 @@ export class Forward {
     }
   }
 
-  /** Final norm, head and facts of outputs `first` … `first + count − 1`. */
+  /** Final norm, head, facts and chosen tokens of outputs `first` … `first + count − 1`. */
   outputs(first: number, count: number): void {
-    const { spec } = this.#model;
+    const { spec, run } = this.#model;
     const stage = this.#stage;
     const { norm, linear } = stage.head!;
     const normed = stage.at("scratch.finalNormed");
@@ -92,17 +93,27 @@ export class Forward {
       }),
     });
     runLinear(this.#queue, linear, { x: normed, y: logits, rows: count, f32: true, residual: 0n }, this.#linears);
+    const slices = { slices: stage.at("scratch.slices"), slicesPerRow: slicesPerRow(spec.vocabSize) };
     this.#queue.run({
       family: "sample",
       name: "inspect_logits",
+      grid: [slices.slicesPerRow, count],
+      block: 256,
+      parameters: writeParameters(INSPECT, { logits, ...slices, vocab: spec.vocabSize }),
+    });
+    this.#queue.run({
+      family: "sample",
+      name: "choose_token",
       grid: [count],
       block: 1024,
-      parameters: writeParameters(INSPECT, {
+      parameters: writeParameters(CHOOSE, {
         logits,
+        ...slices,
         targets: this.#input(this.#layout.targets + first * 4),
+        slots: stage.at("scratch.slots"),
+        pool: stage.at("scratch.slots") + BigInt(slotBytes(spec, run)),
         facts: stage.at("scratch.facts"),
         vocab: spec.vocabSize,
-        unused: 0,
       }),
     });
   }

@@ -258,7 +258,36 @@ export const ATTENTION = layout("AttentionParams", {
 });
 
 /** sample.cu */
-export const INSPECT = layout("InspectParams", { logits: "u64", targets: "u64", facts: "u64", vocab: "i32", unused: "i32" });
+export const INSPECT = layout("InspectParams", { logits: "u64", slices: "u64", vocab: "i32", slicesPerRow: "i32" });
+
+export const CHOOSE = layout("ChooseParams", {
+  logits: "u64",
+  targets: "u64",
+  slices: "u64",
+  slots: "u64",
+  pool: "u64",
+  facts: "u64",
+  vocab: "i32",
+  slicesPerRow: "i32",
+});
+
+/** What a row's token is chosen by: an element of `ChooseParams.slots`. */
+export const SAMPLE_SLOT = layout("SampleSlot", {
+  uniform: "f64",
+  minDistance: "f64",
+  topP: "f64",
+  rate: "f32",
+  rateRest: "f32",
+  mode: "i32",
+  topK: "i32",
+  adjustmentsAt: "i32",
+  adjustments: "i32",
+  maskAt: "i32",
+  maskWords: "i32",
+});
+
+/** An element of the lists that slots point to. */
+export const ADJUSTMENT = layout("Adjustment", { factor: "f64", add: "f64", id: "i32", plain: "f32" });
 
 /** Every structure, for the test that holds them against the sources. */
 export const ALL_PARAMETERS: readonly ParameterLayout[] = [
@@ -281,4 +310,7 @@ export const ALL_PARAMETERS: readonly ParameterLayout[] = [
   FILL,
   ATTENTION,
   INSPECT,
+  CHOOSE,
+  SAMPLE_SLOT,
+  ADJUSTMENT,
 ];

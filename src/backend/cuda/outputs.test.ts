@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { LogitsError } from "../../sampling/errors.js";
+import { LogitsError, NoTokenAllowedError } from "../../sampling/errors.js";
 import { logSoftmaxAt } from "../../sampling/logprobs.js";
 import { GREEDY, type SamplingParameters } from "../../sampling/parameters.js";
 import type { OutputRequest } from "../backend.js";
@@ -21,7 +21,7 @@ function request(changes: Partial<OutputRequest>, parameters: Partial<SamplingPa
 }
 
 /** What the kernel finds out about a row. */
-function factsOf(logits: Float32Array, target: number | null): DataView {
+function factsOf(logits: Float32Array, target: number | null, chosen: number): DataView {
   const facts = new DataView(new ArrayBuffer(32));
   const highest = Math.max(...logits.filter((logit) => logit < Infinity));
   facts.setFloat32(0, highest, true);
@@ -34,35 +34,43 @@ function factsOf(logits: Float32Array, target: number | null): DataView {
   facts.setInt32(12, logits.indexOf(highest), true);
   const bad = logits.findIndex((logit) => !(logit < Infinity));
   facts.setInt32(16, bad < 0 ? NO_ID : bad, true);
+  facts.setInt32(20, chosen, true);
+  facts.setFloat32(24, chosen < 0 ? 0 : logits[chosen]!, true);
   return facts;
 }
 
-const finish = (asked: OutputRequest, logits = LOGITS) =>
-  finishOutput(asked, factsOf(logits, asked.target), 0, { logits: async () => logits, hidden: () => Float32Array.of(7) });
+/** @param chosen by the device; `null`: it was not asked */
+const finish = (asked: OutputRequest, { logits = LOGITS, chosen = null as number | null } = {}) =>
+  finishOutput(asked, chosen !== null, factsOf(logits, asked.target, chosen ?? 1), 0, {
+    vocabSize: logits.length,
+    logits: async () => logits,
+    hidden: () => Float32Array.of(7),
+  });
 
 describe("outputs", () => {
-  it("of plain greedy choices and of targets need no logits", async () => {
-    const asked = request({ target: 2 }, {});
-    expect(needsLogits(asked)).toBe(false);
-    const output = await finish(asked);
-    expect(output).toMatchObject({ id: 1, top: [], logits: null, hidden: null });
-    expect(output.logprob).toBeCloseTo(logSoftmaxAt(LOGITS, 1), 6);
+  it("of the device's choices and of targets need no logits", async () => {
+    const asked = request({ target: 2 }, { temperature: 1 });
+    expect(needsLogits(asked, true)).toBe(false);
+    const output = await finish(asked, { chosen: 4 });
+    expect(output).toMatchObject({ id: 4, top: [], logits: null, hidden: null });
+    expect(output.logprob).toBeCloseTo(logSoftmaxAt(LOGITS, 4), 6);
     expect(output.targetLogprob).toBeCloseTo(logSoftmaxAt(LOGITS, 2), 6);
   });
 
-  it.each<[Partial<OutputRequest>, Partial<SamplingParameters> | null]>([
-    [{}, { temperature: 0.8 }],
-    [{}, { repetitionPenalty: 2 }],
-    [{}, { presencePenalty: 0.5 }],
-    [{}, { logitBias: [[4, 9]] }],
-    [{}, { bannedIds: [1] }],
-    [{ topLogprobs: 2 }, null],
-    [{ logits: true }, null],
-  ])("of %j with %j look at the row", (changes, parameters) => {
-    expect(needsLogits(request(changes, parameters))).toBe(true);
+  it.each<[Partial<OutputRequest>, Partial<SamplingParameters> | null, boolean]>([
+    [{}, { temperature: 0.8 }, false],
+    [{ topLogprobs: 2 }, null, false],
+    [{ logits: true }, null, false],
+    [{ logits: true }, {}, true],
+  ])("of %j with %j look at the row", (changes, parameters, chosen) => {
+    expect(needsLogits(request(changes, parameters), chosen)).toBe(true);
   });
 
-  it("follow the sampler where it has something to say", async () => {
+  it("say so when the device found nothing that may be chosen", async () => {
+    await expect(finish(request({}, { bannedIds: [0, 1, 2, 3, 4] }), { chosen: -1 })).rejects.toThrow(NoTokenAllowedError);
+  });
+
+  it("follow the host's sampler where the device did not choose", async () => {
     expect((await finish(request({}, { bannedIds: [1] }))).id).toBe(3);
     expect((await finish(request({}, { logitBias: [[4, 9]] }))).id).toBe(4);
   });
@@ -79,8 +87,8 @@ describe("outputs", () => {
   it("name the logit that is no number", async () => {
     const broken = Float32Array.of(1, Number.NaN, 2);
     for (const asked of [request({}, {}), request({ target: 0 }), request({}, { temperature: 1 })])
-      await expect(finish(asked, broken)).rejects.toThrow(LogitsError);
+      await expect(finish(asked, { logits: broken, chosen: asked.sample ? 0 : null })).rejects.toThrow(LogitsError);
     // Whoever asks for the logits themselves gets them.
-    expect((await finish(request({ logits: true }), broken)).logits).toEqual(broken);
+    expect((await finish(request({ logits: true }), { logits: broken })).logits).toEqual(broken);
   });
 });

@@ -11,6 +11,7 @@ import type { CacheType, Packing, RegionSize, RunShape, StageShape } from "../..
 import { MiB } from "../../memory/size.js";
 import type { LayerSpec, LinearSpec, ModelSpec, NormSpec } from "../../model/spec.js";
 import { expandedBytes, mayPermute, stagingBytes, weightBytes } from "./linear-storage.js";
+import { poolBytes, sliceBytes, slotBytes } from "./sampling-shape.js";
 import { FACT_BYTES, halfDim, largestInput, logitRows, partialBytes, stepTokens } from "./step-shape.js";
 
 export const cudaPacking: Packing = {
@@ -124,7 +125,9 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
       { name: "scratch.finalNormed", bytes: outputs * spec.hiddenSize * 2 }, // f16 [outputs, hidden]
       { name: "scratch.hiddenStates", bytes: outputs * spec.hiddenSize * 4 }, // f32 [outputs, hidden]
       { name: "scratch.logits", bytes: outputs * spec.vocabSize * 4 }, // f32 [outputs, vocab]
+      { name: "scratch.slices", bytes: sliceBytes(spec, run) }, // of each row of logits
       { name: "scratch.facts", bytes: outputs * FACT_BYTES },
+      { name: "scratch.slots", bytes: slotBytes(spec, run) + poolBytes(spec, run) }, // how tokens are chosen
     );
   return regions;
 }

@@ -13,6 +13,8 @@ import { CudaRuntimeEndedError } from "./errors.js";
 import { Forward, type ForwardModel, type StepShape } from "./forward.js";
 import { KernelQueue } from "./kernel-queue.js";
 import { finishOutput, needsLogits } from "./outputs.js";
+import { SampleSlots } from "./sample-slots.js";
+import { poolBytes, slotBytes } from "./sampling-shape.js";
 import type { Stage } from "./stage.js";
 import { linkStages, type StageLink } from "./stage-link.js";
 import { type ComposedStep, halfTurns, StepInput, type WantedOutput } from "./step-input.js";
@@ -46,6 +48,8 @@ export class CudaRuntime implements Runtime {
   readonly #factMemory: PinnedMemory;
   readonly #logitMemory: PinnedMemory;
   readonly #hiddenMemory: PinnedMemory;
+  readonly #slots: SampleSlots;
+  readonly #slotMemory: PinnedMemory;
   readonly #done: bigint;
   #running: Promise<unknown> | null = null;
   #ended: Error | null = null;
@@ -66,6 +70,8 @@ export class CudaRuntime implements Runtime {
     this.#factMemory = last.allocatePinned(outputs * FACT_BYTES);
     this.#logitMemory = last.allocatePinned(outputs * spec.vocabSize * 4);
     this.#hiddenMemory = last.allocatePinned(outputs * rowBytes);
+    this.#slotMemory = last.allocatePinned(slotBytes(spec, run) + poolBytes(spec, run));
+    this.#slots = new SampleSlots(spec.vocabSize, this.#slotMemory.buffer, slotBytes(spec, run));
     this.#done = last.createEvent();
     this.#input = new StepInput(spec, run, this.#inputMemory.buffer);
     this.#uploadFrequencies();
@@ -90,6 +96,7 @@ export class CudaRuntime implements Runtime {
     }
     for (const bucket of this.#graphs.keys()) {
       this.#send(this.#input.writeIdle({ rows: bucket, decodeRows: bucket, tiles: 0, entries: bucket, outputs: bucket }));
+      this.#sendSlots([], bucket);
       this.#replay(bucket);
       await this.#finish();
     }
@@ -127,17 +134,18 @@ export class CudaRuntime implements Runtime {
     const step = this.#input.write(batch, bucket);
     this.#send(step);
     if (bucket !== null) {
+      const chosen = this.#sendSlots(step.outputs, bucket);
       this.#replay(bucket);
-      await this.#collect(step.outputs, answers);
+      await this.#collect(step.outputs, chosen, answers);
       return answers;
     }
     this.#launchLayers(step.shape);
     const rows = logitRows(this.spec, this.plan.run);
     for (let first = 0; first < step.outputs.length; first += rows) {
       const wanted = step.outputs.slice(first, first + rows);
-      this.#last.context.use();
+      const chosen = this.#sendSlots(wanted, wanted.length);
       this.#forward(this.#stages.length - 1, step.shape).outputs(first, wanted.length);
-      await this.#collect(wanted, answers);
+      await this.#collect(wanted, chosen, answers);
     }
     if (step.outputs.length === 0) await this.#finish();
     return answers;
@@ -154,6 +162,15 @@ export class CudaRuntime implements Runtime {
   #send({ bytes }: ComposedStep): void {
     const view = new Uint8Array(this.#inputMemory.buffer, 0, bytes);
     for (const stage of this.#stages) stage.context.use().copyIn(stage.at("scratch.input"), view);
+  }
+
+  /** Tells the last stage how to choose the tokens of a round. @returns which of its choices are answers */
+  #sendSlots(wanted: readonly WantedOutput[], rows: number): readonly boolean[] {
+    const requests = wanted.map(({ request }) => request);
+    const { bytes, chosen } = this.#slots.write(requests, rows);
+    const stage = this.#last;
+    stage.context.use().copyIn(stage.at("scratch.slots"), new Uint8Array(this.#slotMemory.buffer, 0, bytes));
+    return chosen;
   }
 
   #launchLayers(shape: StepShape): void {
@@ -189,13 +206,13 @@ export class CudaRuntime implements Runtime {
   async #tryOut(shape: StepShape): Promise<void> {
     this.#send(this.#input.writeIdle(shape));
     this.#launchLayers(shape);
-    this.#last.context.use();
+    this.#sendSlots([], shape.outputs);
     this.#forward(this.#stages.length - 1, shape).outputs(0, shape.outputs);
     await this.#finish();
   }
 
   /** Reads what the last stage found out about a round of outputs, and finishes them. */
-  async #collect(wanted: readonly WantedOutput[], answers: Output[][]): Promise<void> {
+  async #collect(wanted: readonly WantedOutput[], chosen: readonly boolean[], answers: Output[][]): Promise<void> {
     const { vocabSize, hiddenSize } = this.spec;
     const stage = this.#last;
     const context = stage.context.use();
@@ -204,15 +221,16 @@ export class CudaRuntime implements Runtime {
     const logits = (i: number) => new Float32Array(this.#logitMemory.buffer, i * vocabSize * 4, vocabSize);
     const hidden = (i: number) => new Float32Array(this.#hiddenMemory.buffer, i * hiddenSize * 4, hiddenSize);
     wanted.forEach(({ request }, i) => {
-      if (needsLogits(request)) context.copyOut(logits(i), stage.at("scratch.logits") + BigInt(i * vocabSize * 4));
+      if (needsLogits(request, chosen[i]!)) context.copyOut(logits(i), stage.at("scratch.logits") + BigInt(i * vocabSize * 4));
       if (request.hidden) context.copyOut(hidden(i), stage.at("scratch.hiddenStates") + BigInt(i * hiddenSize * 4));
     });
     await this.#finish();
     for (const [i, { entry, output, request }] of wanted.entries())
-      answers[entry]![output] = await finishOutput(request, facts, i, {
+      answers[entry]![output] = await finishOutput(request, chosen[i]!, facts, i, {
+        vocabSize,
         hidden: () => hidden(i),
         logits: async () => {
-          if (!needsLogits(request)) {
+          if (!needsLogits(request, chosen[i]!)) {
             // Something is wrong with them: they are fetched to say what.
             this.#last.context.use().copyOut(logits(i), stage.at("scratch.logits") + BigInt(i * vocabSize * 4));
             await this.#finish();

@@ -1,0 +1,34 @@
+// Sizes of what choosing tokens on a card takes, as pure numbers: the planner counts them, the
+// runtime uses them.
+
+import type { RunShape } from "../../memory/packing.js";
+import type { ModelSpec } from "../../model/spec.js";
+import { ADJUSTMENT, SAMPLE_SLOT } from "./kernel-parameters.js";
+import { logitRows } from "./step-shape.js";
+
+/** Ids that one block of sample.cu's inspect_logits looks at, as the source says. */
+const SLICE = 4096;
+const SLICE_BYTES = 16;
+
+/** Ids whose logits one sequence may change on the card; a request with more is sampled on the host. */
+const ADJUSTMENTS_PER_SEQUENCE = 1024;
+
+/** Slices of a row of logits. */
+export function slicesPerRow(vocabSize: number): number {
+  return Math.ceil(vocabSize / SLICE);
+}
+
+/** Facts of the slices of a round of outputs. */
+export function sliceBytes(spec: ModelSpec, run: RunShape): number {
+  return logitRows(spec, run) * slicesPerRow(spec.vocabSize) * SLICE_BYTES;
+}
+
+/** One slot per row of a round; behind them the pool of adjustments and masks. */
+export function slotBytes(spec: ModelSpec, run: RunShape): number {
+  return Math.ceil((logitRows(spec, run) * SAMPLE_SLOT.bytes) / 256) * 256;
+}
+
+/** Room for the adjustments and the mask of one choice for every sequence. */
+export function poolBytes(spec: ModelSpec, run: RunShape): number {
+  return run.maxSequences * (ADJUSTMENTS_PER_SEQUENCE * ADJUSTMENT.bytes + Math.ceil(spec.vocabSize / 64) * 8);
+}
