@@ -7,6 +7,9 @@ const ARRIVED: usize = 64;
 const COUNTER: usize = 128;
 const SLEEPERS: usize = 192;
 const COMMAND: usize = 256;
+/** One word of 64 bits per thread, a line apart: what is left of its share of the present phase. */
+const SHARES: usize = 512;
+const SHARE_BYTES: usize = 64;
 
 /** Turns before sleeping: some 20 to 40 µs, about what a sleep and a wake-up cost. */
 const SPINS: i32 = 20000;
@@ -31,6 +34,34 @@ export function team_barrier(control: usize, threads: i32): void {
 /** Takes the next `count` items of the present phase and says which is the first of them. */
 export function team_claim(control: usize, count: i32): i32 {
   return atomic.add<i32>(control, count, COUNTER);
+}
+
+/**
+ * Takes up to `count` (< 64) of the present phase's `items`: the next ones of this thread's own share,
+ * which it so reads as one stream (memory is a tenth to a fifth faster for it), or, when that is
+ * empty, the last ones of another's, so that a thread that lost its core holds nobody up.
+ *
+ * @returns first << 6 | number; 0 when nothing is left
+ */
+export function team_take(control: usize, threads: i32, thread: i32, items: i32, count: i32): i32 {
+  const phase = <i64>(atomic.load<i32>(control, GENERATION) & 0xfffff) << 44;
+  for (let i = 0; i < threads; i++) {
+    const owner = (thread + i) % threads;
+    const word = control + SHARES + <usize>owner * SHARE_BYTES;
+    for (;;) {
+      const seen = atomic.load<i64>(word);
+      // A word of an earlier phase stands for the whole share: whoever comes first renews it.
+      const begun = (seen ^ phase) >>> 44 == 0;
+      const begin = begun ? <i32>(seen >> 22) & 0x3fffff : <i32>((<i64>items * owner) / threads);
+      const end = begun ? <i32>seen & 0x3fffff : <i32>((<i64>items * (owner + 1)) / threads);
+      if (begin >= end) break;
+      const own = i == 0;
+      const taken = min(count, own ? end - begin : (end - begin + 1) >> 1);
+      const left = phase | (<i64>(own ? begin + taken : begin) << 22) | <i64>(own ? end : end - taken);
+      if (atomic.cmpxchg<i64>(word, seen, left) == seen) return ((own ? begin : end - taken) << 6) | taken;
+    }
+  }
+  return 0;
 }
 
 /** Waits until the command word is no longer `last`, and returns it. */

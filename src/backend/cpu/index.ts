@@ -16,7 +16,7 @@ import { cpuExactPacking, cpuPacking } from "./packing.js";
 import type { PackedFacts } from "./quantized-linear.js";
 import { loadQuantizedLinear } from "./quantized-loading.js";
 import { CpuRuntime } from "./runtime.js";
-import { MAX_THREADS } from "./scratch.js";
+import { MAX_THREADS } from "./step-message.js";
 import { Team } from "./team.js";
 import { TensorReader } from "./tensor-reader.js";
 import { loadKernelModule } from "./wasm-module.js";

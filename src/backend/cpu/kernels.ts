@@ -7,6 +7,7 @@ import type { QuantizedKernels } from "./quantized-kernels.js";
 export interface FloatKernels {
   team_barrier(control: number, threads: number): void;
   team_claim(control: number, count: number): number;
+  team_take(control: number, threads: number, thread: number, items: number, count: number): number;
   team_await(control: number, last: number): number;
 
   f32_linear(

@@ -5,10 +5,8 @@
 import type { RegionSize, RunShape, StageShape } from "../../memory/packing.js";
 import { PAGE_TOKENS } from "../../memory/plan.js";
 import type { AttentionSpec, LayerSpec, LinearSpec, ModelSpec } from "../../model/spec.js";
-import { stepWords } from "./step-message.js";
+import { MAX_THREADS, stepWords } from "./step-message.js";
 
-/** Most compute threads; each has a piece of `scratch.threads`. */
-export const MAX_THREADS = 64;
 /** Rows of logits computed at a time; more wanted positions take more rounds. */
 const LOGIT_ROWS = 16;
 /** Queries (token × head) that one thread takes through the pages together. */

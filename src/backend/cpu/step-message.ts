@@ -6,10 +6,13 @@ import type { RunShape } from "../../memory/packing.js";
 import { PAGE_TOKENS } from "../../memory/plan.js";
 import type { ModelSpec } from "../../model/spec.js";
 
+/** Most compute threads; each has a piece of `scratch.threads`. */
+export const MAX_THREADS = 64;
+
 /** Byte offset of the command word; wasm/team.ts has the same number. */
 export const COMMAND_BYTE = 256;
-/** Byte offset of the step's words. */
-const STEP_BYTE = 512;
+/** Byte offset of the step's words, behind the threads' shares (512 + 64 bytes for each; wasm/team.ts). */
+const STEP_BYTE = 512 + 64 * MAX_THREADS;
 
 /** What a command asks for. */
 export const Task = { layers: 1, outputs: 2 } as const;

@@ -14,6 +14,10 @@ import { logitRows, OUTPUT_ROW_BYTES, partialBytes, projectionPlaces, stepTokens
 import { Step } from "./step.js";
 import { stepWords, Task } from "./step-message.js";
 
+/** team_take() answers first << TAKEN_BITS | number. */
+const TAKEN_BITS = 6;
+const TAKEN_MASK = 63;
+
 /** One arena, as one worker sees it. */
 export interface ArenaAccess {
   readonly kernels: Kernels;
@@ -210,9 +214,10 @@ export class StepProgram {
   /** Several linears over the same input, their tiles one long row of items. */
   #linears(linears: LinearGroup, x: number, outputs: readonly number[], rows: number): void {
     const { tiles } = linears;
-    const chunk = this.#tileChunk(tiles);
-    for (let from = this.#claim(chunk); from < tiles; from = this.#claim(chunk))
-      linears.apply(x, rows, outputs, from, Math.min(tiles, from + chunk));
+    for (let taken = this.#take(tiles); taken !== 0; taken = this.#take(tiles)) {
+      const from = taken >>> TAKEN_BITS;
+      linears.apply(x, rows, outputs, from, from + (taken & TAKEN_MASK));
+    }
     this.#barrier();
   }
 
@@ -221,9 +226,9 @@ export class StepProgram {
     const { kernels, normed } = this.#buffers[arena]!;
     const { rows } = this.#step;
     const { tiles, out } = gateUp.linears[0]!;
-    const chunk = this.#tileChunk(tiles);
-    for (let from = this.#claim(chunk); from < tiles; from = this.#claim(chunk)) {
-      const to = Math.min(tiles, from + chunk);
+    for (let taken = this.#take(tiles); taken !== 0; taken = this.#take(tiles)) {
+      const from = taken >>> TAKEN_BITS;
+      const to = from + (taken & TAKEN_MASK);
       gateUp.applyOne(0, normed, rows, projections.gate, from, to);
       gateUp.applyOne(1, normed, rows, projections.up, from, to);
       const columns = Math.min(to * TILE_ROWS, out);
@@ -280,9 +285,16 @@ export class StepProgram {
     return Math.min(8, Math.max(2, 2 * Math.floor(share / 2)));
   }
 
-  /** Small, so that nobody waits long for the last one: claiming costs far less than reading a tile. */
-  #tileChunk(tiles: number): number {
-    return Math.min(4, Math.max(1, Math.floor(tiles / (this.#parts.threads * 32))));
+  /** Some tiles of a linear, or 0: small portions, for a thread's own lie one behind the other anyway. */
+  #take(tiles: number): number {
+    const { threads, index } = this.#parts;
+    return this.#team.team_take(
+      this.#control,
+      threads,
+      index,
+      tiles,
+      Math.min(16, Math.max(1, Math.floor(tiles / (threads * 8)))),
+    );
   }
 }
 
