@@ -10,9 +10,9 @@ import { type Candidates, totalWeight } from "./candidates.js";
  * @param uniform in [0, 1)
  */
 export function draw(candidates: Candidates, uniform: number): number {
-  const { ids, count, logits, weights } = candidates;
+  const { ids, count, weights } = candidates;
   const kept = ids.subarray(0, count);
-  if (count < logits.length) kept.sort(); // else nothing was dropped and gather() left them in order
+  if (!ascending(kept)) kept.sort(); // a stage may have shuffled them without dropping any
   const target = uniform * totalWeight(candidates);
   let passed = 0;
   let last = kept[0]!;
@@ -24,4 +24,9 @@ export function draw(candidates: Candidates, uniform: number): number {
     if (passed > target) break; // rounding may leave the end a hair short of the target: then it is the last one
   }
   return last;
+}
+
+function ascending(ids: Int32Array): boolean {
+  for (let i = 1; i < ids.length; i++) if (ids[i]! < ids[i - 1]!) return false;
+  return true;
 }

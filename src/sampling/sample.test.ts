@@ -219,6 +219,14 @@ describe("sample", () => {
     expect(drawn.size).toBe(9);
   });
 
+  it("a stage that drops nothing changes nothing", () => {
+    const logits = Float32Array.from({ length: 37 }, (_, id) => Math.sin(id * 7));
+    for (let position = 0; position < 200; position++) {
+      const all = sample(logits, request({ temperature: 1 }, { position }));
+      expect(sample(logits, request({ temperature: 1, topP: 1 - 1e-12 }, { position }))).toEqual(all);
+    }
+  });
+
   it("draws in the proportions of the truncated distribution", () => {
     const logits = Float32Array.from({ length: 12 }, (_, id) => Math.sin(id * 7) * 2);
     const wanted = request({ temperature: 0.8, topK: 8, minP: 0.05 }, { history: Int32Array.of(3, 4), promptLength: 1 });

@@ -14,6 +14,7 @@ import { checkFaults } from "./faults.js";
 import { checkKernels, timeKernels } from "./kernel-checks.js";
 import { checkMemory } from "./memory.js";
 import { Report } from "./report.js";
+import { checkSampledSteps, checkSampling, timeSampling } from "./sampling-checks.js";
 import { checkSoak } from "./soak.js";
 import { checkSynthetic } from "./synthetic.js";
 
@@ -33,10 +34,10 @@ async function main(): Promise<void> {
   const report = new Report();
   const backend = createCudaBackend({ sources });
 
-  function onCard(run: (gpu: DeviceContext) => string): string {
+  async function onCard(run: (gpu: DeviceContext) => string | Promise<string>): Promise<string> {
     const gpu = DeviceContext.open(sources.driver, cards.find(({ unusable }) => !unusable)!.ordinal, "cuda:0");
     try {
-      return run(gpu);
+      return await run(gpu);
     } finally {
       gpu.close();
     }
@@ -51,6 +52,10 @@ async function main(): Promise<void> {
           return "all";
         }),
       ),
+    sampling: async () => {
+      await report.check("tokens chosen on the card are those of the host", () => onCard(checkSampling));
+      await checkSampledSteps(backend, report);
+    },
     golden: () => checkGolden(backend, report),
     synthetic: () => checkSynthetic(backend, report),
     batches: () => checkBatches(backend, report),
@@ -60,6 +65,7 @@ async function main(): Promise<void> {
     memory: () => checkMemory(cards, report, process.argv.includes("--long")),
     soak: () => checkSoak(cards, report),
     speed: () => report.check("speed of kernels", () => onCard(timeKernels)),
+    samplingSpeed: () => report.check("speed of sampling", () => onCard(timeSampling)),
   };
 
   const asked = process.argv.slice(2).filter((argument) => !argument.startsWith("--"));
