@@ -232,7 +232,7 @@ class Card {
         grid,
         block,
         parameters,
-        overlap: this.#gpu.overlaps,
+        overlap: this.#gpu.card.major >= 9,
       });
     const vocab = this.#vocabSize;
     const inspect = writeParameters(INSPECT, { logits: this.#logits, ...slices, vocab });

@@ -128,7 +128,8 @@ export class FakeCuda {
     cuDeviceGetUuid_v2: (out: Uint8Array, device: number) => void out.fill(device + 1),
     cuDeviceGetAttribute: (out: Int32Array, which: number, device: number) => {
       const [major, minor] = this.cards[device]!.capability;
-      out[0] = which === 75 ? major : which === 76 ? minor : 0;
+      // Multiprocessors and shared memory per block of an H100; compute capability as the test says; no compute mode.
+      out[0] = which === 75 ? major : which === 76 ? minor : which === 16 ? 132 : which === 97 ? 232448 : 0;
       return 0;
     },
     cuDeviceCanAccessPeer: (out: Int32Array, a: number, b: number) =>
@@ -197,6 +198,7 @@ export class FakeCuda {
       return 0;
     },
     cuFuncGetAttribute: (out: Int32Array) => put(out, 0),
+    cuTensorMapEncodeTiled: () => 0,
     cuFuncSetAttribute: () => 0,
     cuFuncLoad: () => 0,
     cuLaunchKernelEx: (_: unknown, kernel: bigint, pointers: BigUint64Array) => {

@@ -12,8 +12,19 @@ const STREAM_NON_BLOCKING = 1;
 const EVENT_DISABLE_TIMING = 2;
 /** Usable from every context, and visible to kernels. */
 const HOST_PORTABLE_MAPPED = 1 | 2;
-const CAPABILITY_MAJOR = 75; // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+/** CU_DEVICE_ATTRIBUTE_… */
+const ATTRIBUTE = { multiprocessors: 16, major: 75, minor: 76, sharedPerBlock: 97 } as const;
 const PEER_ALREADY_ENABLED = 704;
+
+/** What launches are made for. */
+export interface CardShape {
+  readonly multiprocessors: number;
+  /** Compute capability. */
+  readonly major: number;
+  readonly minor: number;
+  /** Most dynamic shared memory of a block, bytes. */
+  readonly sharedPerBlock: number;
+}
 
 /** Host memory that the card copies from and to by itself. */
 export interface PinnedMemory {
@@ -31,8 +42,7 @@ export class DeviceContext {
   readonly stream: bigint;
   readonly kernels: KernelModules;
   readonly launcher: Launcher;
-  /** Kernels can begin before those before them have ended (sm_90 and later). */
-  readonly overlaps: boolean;
+  readonly card: CardShape;
   readonly #allocations = new Set<bigint>();
   readonly #pinned = new Set<bigint>();
   readonly #events = new Set<bigint>();
@@ -48,8 +58,14 @@ export class DeviceContext {
     try {
       driver.call("cuCtxSetCurrent", [context], site);
       stream = driver.u64("cuStreamCreate", [STREAM_NON_BLOCKING], site);
-      const overlaps = driver.i32("cuDeviceGetAttribute", [CAPABILITY_MAJOR, ordinal], site) >= 9;
-      return new DeviceContext(driver, { ordinal, id, context, stream, overlaps });
+      const attribute = (which: number) => driver.i32("cuDeviceGetAttribute", [which, ordinal], site);
+      const card: CardShape = {
+        multiprocessors: attribute(ATTRIBUTE.multiprocessors),
+        major: attribute(ATTRIBUTE.major),
+        minor: attribute(ATTRIBUTE.minor),
+        sharedPerBlock: attribute(ATTRIBUTE.sharedPerBlock),
+      };
+      return new DeviceContext(driver, { ordinal, id, context, stream, card });
     } catch (error) {
       if (stream !== undefined) driver.invoke("cuStreamDestroy_v2", [stream]);
       driver.invoke("cuDevicePrimaryCtxRelease_v2", [ordinal]);
@@ -59,14 +75,14 @@ export class DeviceContext {
 
   private constructor(
     driver: CudaDriver,
-    opened: { ordinal: number; id: string; context: bigint; stream: bigint; overlaps: boolean },
+    opened: { ordinal: number; id: string; context: bigint; stream: bigint; card: CardShape },
   ) {
     this.driver = driver;
     this.ordinal = opened.ordinal;
     this.id = opened.id;
     this.stream = opened.stream;
     this.handle = opened.context;
-    this.overlaps = opened.overlaps;
+    this.card = opened.card;
     this.kernels = new KernelModules(driver, opened.id);
     this.launcher = new Launcher(driver, opened.id);
   }

@@ -6,13 +6,14 @@
 
 import type { RunShape } from "../../memory/packing.js";
 import type { ModelSpec } from "../../model/spec.js";
+import { decodeLaunch, prefillLaunch } from "./attention-launch.js";
 import { ATTENTION, CHOOSE, EMBED, INSPECT, NORM, ROPE_KV, ROPE_TABLE, SILU_MUL, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import type { EmbeddingTable } from "./load-embeddings.js";
 import { type LinearScratch, runLinear } from "./run-linear.js";
 import { slicesPerRow, slotBytes } from "./sampling-shape.js";
 import type { PlacedLayer, Stage } from "./stage.js";
-import { decodeSplits, FACT_BYTES, headTiles, type InputLayout, inputLayout, maxPages } from "./step-shape.js";
+import { attentionScratch, FACT_BYTES, type InputLayout, inputLayout, maxPages } from "./step-shape.js";
 
 /** What decides the launches of a step. */
 export interface StepShape {
@@ -43,6 +44,8 @@ export class Forward {
   readonly #shape: StepShape;
   readonly #layout: InputLayout;
   readonly #linears: LinearScratch;
+  /** Of the decode attention, before its partial results. */
+  readonly #counterBytes: number;
 
   constructor(model: ForwardModel, stage: Stage, queue: KernelQueue, shape: StepShape) {
     this.#model = model;
@@ -50,6 +53,10 @@ export class Forward {
     this.#queue = queue;
     this.#shape = shape;
     this.#layout = inputLayout(model.spec, model.run, shape);
+    this.#counterBytes = attentionScratch(
+      stage.layers.map(({ spec }) => spec),
+      model.run,
+    ).counters;
     this.#linears = {
       expanded: stage.at("scratch.expanded"),
       expandedBytes: stage.size("scratch.expanded"),
@@ -224,13 +231,13 @@ export class Forward {
     const { decodeRows, tiles } = this.#shape;
     const { attention } = layer.spec;
     const { heads, kvHeads, headDim, window } = attention;
-    const blocks = Math.ceil(headDim / 64);
+    const decode = decodeLaunch(attention, Math.max(1, decodeRows));
     const parameters = writeParameters(ATTENTION, {
       q,
       kCache: layer.keys,
       vCache: layer.values,
       y: q,
-      partial: this.#stage.at("scratch.partials"),
+      partial: this.#stage.at("scratch.partials") + BigInt(this.#counterBytes),
       positions: this.#input(this.#layout.positions),
       sequence: this.#input(this.#layout.sequence),
       pages: this.#input(this.#layout.pages[layer.group]!),
@@ -240,18 +247,12 @@ export class Forward {
       dim: headDim,
       maxPages: maxPages(this.#model.run),
       window: window ?? 0,
-      splits: decodeSplits(attention, Math.max(1, decodeRows)),
+      splits: decode.grid[0],
       scale: Math.LOG2E / Math.sqrt(headDim),
       unused: 0,
     });
-    const launch = (name: string, grid: [number, number, number?], shared = 0) =>
-      this.#queue.run({ family: "attention", name, grid, block: 128, parameters, shared });
-    if (tiles > 0) launch(`attention_prefill_${blocks}`, [tiles, heads]);
-    if (decodeRows > 0) {
-      const splits = decodeSplits(attention, decodeRows);
-      launch(`attention_decode_${blocks}`, [splits, headTiles(attention), decodeRows], 4 * 16 * (64 * blocks + 2) * 4);
-      launch("attention_combine", [heads, decodeRows]);
-    }
+    if (tiles > 0) this.#queue.run({ family: "attention", ...prefillLaunch(attention, tiles), parameters });
+    if (decodeRows > 0) this.#queue.run({ family: "attention", ...decode, parameters });
   }
 
   #mlp(layer: PlacedLayer): void {

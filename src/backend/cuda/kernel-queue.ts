@@ -21,7 +21,7 @@ export class KernelQueue {
   /** @param overlap kernels wait for those before them by themselves, after their own preparations */
   constructor(context: DeviceContext, overlap: boolean) {
     this.context = context;
-    this.#overlap = overlap && context.overlaps;
+    this.#overlap = overlap && context.card.major >= 9; // programmatic dependent launch came with sm_90
   }
 
   run({ family, name, grid, block, parameters, shared = 0 }: KernelCall): void {

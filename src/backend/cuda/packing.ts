@@ -12,7 +12,7 @@ import { MiB } from "../../memory/size.js";
 import type { LayerSpec, LinearSpec, ModelSpec, NormSpec } from "../../model/spec.js";
 import { expandedBytes, mayPermute, stagingBytes, weightBytes } from "./linear-storage.js";
 import { poolBytes, sliceBytes, slotBytes } from "./sampling-shape.js";
-import { FACT_BYTES, halfDim, largestInput, logitRows, partialBytes, stepTokens } from "./step-shape.js";
+import { attentionScratch, FACT_BYTES, halfDim, largestInput, logitRows, stepTokens } from "./step-shape.js";
 
 export const cudaPacking: Packing = {
   name: "cuda",
@@ -114,7 +114,7 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
       { name: "scratch.block", bytes: widest(blockWidth) * tokens * 2 }, // f16: q, k, v or gate, up
       { name: "scratch.ropeTable", bytes: tokens * halfDim(spec) * 8 }, // f32 pairs [tokens, headDim / 2]
       { name: "scratch.frequencies", bytes: halfDim(spec) * 8 }, // f64 [headDim / 2]
-      { name: "scratch.partials", bytes: widest(({ attention }) => partialBytes(attention, run.maxSequences)) },
+      { name: "scratch.partials", bytes: attentionScratch(stage.layers, run).bytes },
     );
   if (gathered > 0) regions.push({ name: "scratch.gathered", bytes: gathered }); // f16 [tokens, in] in act-order
   // Also where weights are staged while they are loaded, before the flags of what was wrong with them.

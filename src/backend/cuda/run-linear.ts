@@ -2,11 +2,13 @@
 // few tokens stream the weights through the tensor cores as they are stored; many tokens
 // expand them to fp16 a slab at a time and multiply tiles.
 
+import { gemmLaunch, gemmSlabRows } from "./gemm-launch.js";
 import { EXPAND, EXPAND_IRREGULAR, GATHER, HALF_LINEAR, LINEAR, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import type { QuantizedStorage } from "./linear-storage.js";
 import { CHUNK, paddedInputs, TILE_ROWS, tileBytes } from "./quantized-layout.js";
 import type { PlacedLinear } from "./stage.js";
+import { gemmParameters } from "./tensor-map.js";
 
 export interface LinearCall {
   /** f16 [rows, in] */
@@ -31,8 +33,6 @@ export interface LinearScratch {
 const MOST_STREAMED = 32;
 /** Rows that plain weights are streamed for; beyond, reading them once per eight rows costs more than tiles that are mostly empty. */
 const MOST_HALF_STREAMED = 8;
-const GEMM_TILE = 128;
-const GEMM_SHARED = 65536;
 
 export function runLinear(queue: KernelQueue, linear: PlacedLinear, call: LinearCall, scratch: LinearScratch): void {
   if (linear.storage.kind === "half") runHalf(queue, linear, call, { weights: linear.weights, first: 0, count: linear.spec.out });
@@ -67,11 +67,11 @@ function runStreamed(queue: KernelQueue, linear: PlacedLinear, { format, group }
   });
 }
 
-/** Rows of the slab: whole tiles, whole tiles of the product where the slab is that large. */
-function slabRows(inputs: number, bytes: number): number {
-  const rows = Math.floor(bytes / (inputs * 2));
-  const multiple = rows >= GEMM_TILE ? GEMM_TILE : TILE_ROWS;
-  return Math.floor(rows / multiple) * multiple;
+/** Outputs that are expanded and multiplied at once. */
+function slabRows({ context }: KernelQueue, linear: PlacedLinear, call: LinearCall, scratch: LinearScratch): number {
+  const { in: k, out: n } = linear.spec;
+  const most = Math.floor(scratch.expandedBytes / (k * 2) / TILE_ROWS) * TILE_ROWS;
+  return gemmSlabRows(context.card, { m: call.rows, n, k }, most);
 }
 
 function runExpanded(
@@ -100,7 +100,7 @@ function runExpanded(
     });
     x = scratch.gathered;
   }
-  const rows = slabRows(inputs, scratch.expandedBytes);
+  const rows = slabRows(queue, linear, call, scratch);
   const tile = tileBytes(format.bits, group, inputs);
   for (let first = 0; first < out; first += rows) {
     const some = Math.min(rows, out - first);
@@ -135,7 +135,7 @@ function runIrregular(
 ): void {
   const { in: inputs, out } = linear.spec;
   const k = paddedInputs(inputs);
-  const rows = slabRows(inputs, scratch.expandedBytes);
+  const rows = slabRows(queue, linear, call, scratch);
   const tile = tileBytes(format.bits, group, inputs);
   for (let first = 0; first < out; first += rows) {
     const count = Math.min(rows, out - first);
@@ -164,24 +164,26 @@ interface HalfRows {
 }
 
 function runHalf(queue: KernelQueue, linear: PlacedLinear, call: LinearCall, rows: HalfRows): void {
-  const few = call.rows <= MOST_HALF_STREAMED;
-  queue.run({
-    family: "linear_half",
-    ...(few
-      ? { name: "linear_half_gemv", grid: [Math.ceil(rows.count / 8), 1] as const }
-      : {
-          name: "linear_half_gemm",
-          grid: [Math.ceil(rows.count / GEMM_TILE), Math.ceil(call.rows / GEMM_TILE)] as const,
-          shared: GEMM_SHARED,
-        }),
-    block: 256,
-    parameters: halfParameters(linear, call, rows),
-  });
+  const values = halfValues(linear, call, rows);
+  if (call.rows <= MOST_HALF_STREAMED) {
+    const grid = [Math.ceil(rows.count / 8), 1] as const;
+    queue.run({
+      family: "linear_half",
+      name: "linear_half_gemv",
+      grid,
+      block: 256,
+      parameters: writeParameters(HALF_LINEAR, values),
+    });
+    return;
+  }
+  const { context } = queue;
+  const launch = gemmLaunch(context.card, { m: call.rows, n: rows.count });
+  queue.run({ family: "linear_half", ...launch, parameters: gemmParameters(context.driver, launch, values) });
 }
 
-function halfParameters({ spec, bias }: PlacedLinear, call: LinearCall, { weights, first, count }: HalfRows): Uint8Array {
+function halfValues({ spec, bias }: PlacedLinear, call: LinearCall, { weights, first, count }: HalfRows) {
   const at = (pointer: bigint, bytes: number) => (pointer === 0n ? 0n : pointer + BigInt(first * bytes));
-  return writeParameters(HALF_LINEAR, {
+  return {
     weights,
     x: call.x,
     bias: at(bias, 2),
@@ -193,5 +195,5 @@ function halfParameters({ spec, bias }: PlacedLinear, call: LinearCall, { weight
     ldx: spec.in,
     ldy: spec.out,
     yIsF32: call.f32 ? 1 : 0,
-  });
+  };
 }

@@ -251,6 +251,8 @@ export class CudaRuntime implements Runtime {
     for (const stage of this.#stages) {
       if (stage.layers.length === 0) continue;
       stage.context.use().copyIn(stage.at("scratch.frequencies"), halfTurns(this.spec, 1));
+      // Weights were staged in scratch: the counters behind which the decode attention's blocks meet must begin at zero.
+      stage.context.fill(stage.at("scratch.partials"), 0, stage.size("scratch.partials"));
       stage.context.synchronize();
     }
   }

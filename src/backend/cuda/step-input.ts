@@ -6,8 +6,9 @@ import type { RunShape } from "../../memory/packing.js";
 import { ropeFrequencies } from "../../model/rope.js";
 import type { ModelSpec } from "../../model/spec.js";
 import type { BatchEntry, OutputRequest } from "../backend.js";
+import { PREFILL_ROWS } from "./attention-launch.js";
 import type { StepShape } from "./forward.js";
-import { type InputLayout, inputLayout, maxPages, PREFILL_TILE } from "./step-shape.js";
+import { type InputLayout, inputLayout, maxPages } from "./step-shape.js";
 
 /** One wanted output: where it belongs and which row it looks at. */
 export interface WantedOutput {
@@ -84,7 +85,7 @@ export class StepInput {
     new Int32Array(this.#buffer, layout.targets, shape.outputs).fill(-1);
     const tiles = new Int32Array(this.#buffer, layout.tiles, shape.tiles * 2);
     for (let tile = 0; tile < shape.tiles; tile++)
-      tiles.set([tile * PREFILL_TILE, Math.min(PREFILL_TILE, shape.rows - tile * PREFILL_TILE)], tile * 2);
+      tiles.set([tile * PREFILL_ROWS, Math.min(PREFILL_ROWS, shape.rows - tile * PREFILL_ROWS)], tile * 2);
     return { shape, bytes: layout.bytes, outputs: [] };
   }
 
@@ -145,9 +146,9 @@ function tilesOf(batch: readonly BatchEntry[], order: readonly number[], decodeR
     const { length } = batch[index]!.tokens;
     const begin = first;
     first += length;
-    return Array.from({ length: Math.ceil(length / PREFILL_TILE) }, (_, tile): [number, number] => [
-      begin + tile * PREFILL_TILE,
-      Math.min(PREFILL_TILE, length - tile * PREFILL_TILE),
+    return Array.from({ length: Math.ceil(length / PREFILL_ROWS) }, (_, tile): [number, number] => [
+      begin + tile * PREFILL_ROWS,
+      Math.min(PREFILL_ROWS, length - tile * PREFILL_ROWS),
     ]);
   });
 }

@@ -4,7 +4,8 @@ import { cacheGroups } from "../../memory/cache-groups.js";
 import type { RunShape } from "../../memory/packing.js";
 import { PAGE_TOKENS } from "../../memory/plan.js";
 import { MiB } from "../../memory/size.js";
-import type { AttentionSpec, ModelSpec } from "../../model/spec.js";
+import type { LayerSpec, ModelSpec } from "../../model/spec.js";
+import { PREFILL_ROWS, partialLayout } from "./attention-launch.js";
 
 /** sample.cu's RowFacts. */
 export const FACT_BYTES = 32;
@@ -12,11 +13,6 @@ export const FACT_BYTES = 32;
 /** Logits of one round of outputs take about this much, unless the sequences alone need more. */
 const LOGIT_BYTES = 8 * MiB;
 const MOST_LOGIT_ROWS = 32;
-
-/** Most pieces that one sequence's attention is cut into while decoding. */
-const MOST_SPLITS = 32;
-/** Blocks of the decode attention that fill a large card about four times over. */
-const DECODE_BLOCKS = 512;
 
 /** Most tokens of a step. */
 export function stepTokens(run: RunShape): number {
@@ -41,21 +37,11 @@ export function decodeBuckets(run: RunShape): number[] {
   return [...buckets, run.maxSequences];
 }
 
-/** Thread blocks that share one token's attention: query heads of a KV head, 16 at a time. */
-export function headTiles({ heads, kvHeads }: AttentionSpec): number {
-  return kvHeads * Math.ceil(heads / kvHeads / 16);
-}
-
-/** Pieces into which each of `rows` sequences' attention is cut. A function of shapes alone, so that every card gives the same bits. */
-export function decodeSplits(attention: AttentionSpec, rows: number): number {
-  return Math.max(1, Math.min(MOST_SPLITS, Math.ceil(DECODE_BLOCKS / (headTiles(attention) * rows))));
-}
-
-/** f32 per (row, head, split): sums, maximum, total. */
-export function partialBytes(attention: AttentionSpec, rows: number): number {
-  let most = 0;
-  for (let m = 1; m <= rows; m++) most = Math.max(most, m * decodeSplits(attention, m));
-  return most * attention.heads * (attention.headDim + 2) * 4;
+/** Scratch of the decode attention: counters, zero between launches, then partial results; enough for every layer's shape. */
+export function attentionScratch(layers: readonly LayerSpec[], run: RunShape): { counters: number; bytes: number } {
+  const each = layers.map(({ attention }) => partialLayout(attention, run.maxSequences));
+  const counters = Math.max(0, ...each.map((layout) => layout.counters));
+  return { counters, bytes: counters + Math.max(0, ...each.map((layout) => layout.bytes - layout.counters)) };
 }
 
 /** Byte offsets in the block that a step's inputs travel in, one copy for all of them. */
@@ -100,7 +86,7 @@ export function inputLayout(spec: ModelSpec, run: RunShape, { rows, entries, out
   const outputRows = take(outputs * 4);
   const targets = take(outputs * 4);
   const pages = cacheGroups(spec, run).map(() => take(entries * maxPages(run) * 4));
-  const tiles = take((Math.ceil(rows / PREFILL_TILE) + entries) * 8);
+  const tiles = take((Math.ceil(rows / PREFILL_ROWS) + entries) * 8);
   const frequencies = take(spec.rope.kind === "dynamic" ? entries * halfDim(spec) * 8 : 0);
   return { ids, positions, sequence, outputRows, targets, pages, tiles, frequencies, bytes };
 }
@@ -110,9 +96,6 @@ export function largestInput(spec: ModelSpec, run: RunShape): InputLayout {
   const rows = stepTokens(run);
   return inputLayout(spec, run, { rows, entries: run.maxSequences, outputs: rows });
 }
-
-/** Rows of queries that one thread block of the prefill attention takes. */
-export const PREFILL_TILE = 64;
 
 /** Half of the widest head: room for one pair's angle each. */
 export function halfDim(spec: ModelSpec): number {
