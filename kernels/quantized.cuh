@@ -75,26 +75,42 @@ struct Codes {
     }
   }
 
+  /// The same from a copy of the chunk in shared memory.
+  __device__ __forceinline__ void load_shared(const uint8_t* chunk, int lane) {
+    if constexpr (kBits == 4 || kBits == 8) {
+      const uint4 v = reinterpret_cast<const uint4*>(chunk)[lane];
+      word[0] = v.x, word[1] = v.y, word[2] = v.z, word[3] = v.w;
+      if constexpr (kBits == 8) {
+        const uint4 u = reinterpret_cast<const uint4*>(chunk)[32 + lane];
+        word[4] = u.x, word[5] = u.y, word[6] = u.z, word[7] = u.w;
+      }
+    } else {
+      const uint2 v = reinterpret_cast<const uint2*>(chunk)[lane];
+      word[0] = v.x, word[1] = v.y;
+      word[2] = kBits == 3 ? reinterpret_cast<const uint32_t*>(chunk + 256)[lane] : 0;
+    }
+  }
+
   /// Fragment of mma j: codes minus the centre, exact in fp16.
   __device__ __forceinline__ void fragment(int j, uint32_t (&a)[4]) const {
     if constexpr (kBits == 4) {
       const uint32_t q = word[j];
-      a[0] = centre_low(q & 0x000f000fu, 1032);
-      a[1] = centre_high(q & 0x00f000f0u);
-      a[2] = centre_low((q >> 8) & 0x000f000fu, 1032);
-      a[3] = centre_high((q >> 8) & 0x00f000f0u);
+      a[0] = centre_low(with_magic(q, 0x000f000fu), 1032);
+      a[1] = centre_high(with_magic(q, 0x00f000f0u));
+      a[2] = centre_low(with_magic(q >> 8, 0x000f000fu), 1032);
+      a[3] = centre_high(with_magic(q >> 8, 0x00f000f0u));
     } else if constexpr (kBits == 8) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const uint32_t q = word[2 * j + h];
-        a[2 * h] = centre_low(q & 0x00ff00ffu, 1024 + 128);
-        a[2 * h + 1] = centre_low((q >> 8) & 0x00ff00ffu, 1024 + 128);
+        a[2 * h] = centre_low(with_magic(q, 0x00ff00ffu), 1024 + 128);
+        a[2 * h + 1] = centre_low(with_magic(q >> 8, 0x00ff00ffu), 1024 + 128);
       }
     } else {
       const uint32_t q = word[j / 2] >> (8 * (j & 1));
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
-        uint32_t code = (q >> (2 * r)) & 0x00030003u;
+        uint32_t code = with_magic(q >> (2 * r), 0x00030003u);
         if constexpr (kBits == 3) code |= ((word[2] >> (4 * j + r)) & 0x00010001u) << 2;
         a[r] = centre_low(code, 1024 + (kBits == 3 ? 4 : 2));
       }
@@ -102,15 +118,19 @@ struct Codes {
   }
 
  private:
-  /// 0x6400 | v is 1024 + v in fp16; the difference is exact.
+  /// (q & mask) | 0x64006400, one instruction: 0x6400 | v is 1024 + v in fp16.
+  __device__ __forceinline__ static uint32_t with_magic(uint32_t q, uint32_t mask) {
+    uint32_t v;
+    asm("lop3.b32 %0, %1, %2, 0x64006400, 0xea;" : "=r"(v) : "r"(q), "r"(mask));
+    return v;
+  }
+  /// 1024 + v less `magic`, exact.
   __device__ __forceinline__ static uint32_t centre_low(uint32_t v, int magic) {
-    const __half2 h = __hsub2(as_half2(v | 0x64006400u), __half2half2(__int2half_rn(magic)));
-    return as_bits(h);
+    return as_bits(__hsub2(as_half2(v), __half2half2(__ushort_as_half(0x6400 | (magic - 1024)))));
   }
   /// Codes in bits 4..7: 1024 + 16 v, so v - 8 = (1024 + 16 v) / 16 - 72, exact.
   __device__ __forceinline__ static uint32_t centre_high(uint32_t v) {
-    const __half2 h = __hfma2(as_half2(v | 0x64006400u), __float2half2_rn(0.0625f), __float2half2_rn(-72.f));
-    return as_bits(h);
+    return as_bits(__hfma2(as_half2(v), __float2half2_rn(0.0625f), __float2half2_rn(-72.f)));
   }
   __device__ __forceinline__ static __half2 as_half2(uint32_t v) { return *reinterpret_cast<__half2*>(&v); }
   __device__ __forceinline__ static uint32_t as_bits(__half2 v) { return *reinterpret_cast<uint32_t*>(&v); }

@@ -2,27 +2,28 @@
 // how much shared memory and what it is cut into. Pure arithmetic, so that the plan, the launch
 // and the tests mean the same.
 //
-// A block holds all of x if it can, else a slab of k at a time; what is left becomes the ring of
-// superblocks under way. Up to half of a multiprocessor's shared memory is taken where that is
-// enough for a good ring, so that the next kernel's blocks fit beside this one's and begin to read
-// their weights before it has ended.
+// A block holds all of x if it can, else a slab of k at a time; beside it lies the ring of
+// superblocks under way. Up to four tokens run as two blocks per multiprocessor, whose registers
+// they fill. More tokens run as one block, which takes more than half of the shared memory even
+// where it needs less: with room for two, a kernel that begins before the one ahead has ended may
+// get both its blocks onto the multiprocessor that is free first while others stay idle. The
+// figures are in bench/NOTES.md, "CUDA decode linears".
 
 import type { GptqFormat } from "../../model/spec.js";
 import { type KernelGroup, paddedInputs, SUPERBLOCK, superblockBytes, TILE_ROWS } from "./quantized-layout.js";
 
-/** Most tokens of one launch, on cards with enough shared memory. */
-export const MOST_STREAMED_ROWS = 32;
+/** Most tokens of one launch; more go in several, see streamedRows(). */
+export const MOST_STREAMED_ROWS = 16;
 /** Weights that share x: q, k and v. */
 export const MOST_SEGMENTS = 3;
 
 const WARPS = 8;
-const THREADS = WARPS * 32;
 const SPAN = SUPERBLOCK / WARPS;
 const BARRIER_BYTES = 256;
 const PARTIAL_PITCH = TILE_ROWS + 4;
-const MOST_STAGES = 16;
-/** Fewer than these cannot keep memory busy while a block waits for x. */
-const GOOD_STAGES = 4;
+/** Superblocks under way per block. More have not been faster. */
+const STAGES = 4;
+/** Where shared memory is scarce. */
 const LEAST_STAGES = 2;
 /** What the driver keeps of a multiprocessor's shared memory per block. */
 const RESERVED_SHARED = 1024;
@@ -61,16 +62,15 @@ export interface StreamLaunch {
 
 /** What an experiment may set otherwise. */
 export interface StreamChoices {
-  readonly blocksPerMultiprocessor?: number;
+  readonly blocksPerMultiprocessor?: 1 | 2;
   readonly stages?: number;
   readonly slab?: number;
-  readonly teams?: 1 | 2;
 }
 
-/** Most rows, up to `rows`, that one launch of this shape takes on this card: more go in several launches. */
+/** Most rows, up to `rows`, that one launch of this shape takes on this card. */
 export function streamedRows(shape: StreamShape, card: StreamingCard): number {
-  for (const rows of [shape.rows, 24, 16, 8, 4, 2])
-    if (rows <= Math.min(shape.rows, MOST_STREAMED_ROWS) && fit({ ...shape, rows }, card, {})) return rows;
+  for (const rows of [Math.min(shape.rows, MOST_STREAMED_ROWS), 8, 4, 2])
+    if (rows <= shape.rows && fit({ ...shape, rows }, card, {})) return rows;
   return 1;
 }
 
@@ -80,49 +80,60 @@ export function streamedRows(shape: StreamShape, card: StreamingCard): number {
  * @throws {RangeError} where the card's shared memory cannot hold so many rows, see streamedRows()
  */
 export function streamLaunch(shape: StreamShape, card: StreamingCard, choices: StreamChoices = {}): StreamLaunch {
-  const launch = fit(shape, card, choices);
+  const launch = shape.rows <= MOST_STREAMED_ROWS ? fit(shape, card, choices) : null;
   if (!launch)
-    throw new RangeError(`${shape.rows} x ${shape.inputs} does not fit in ${card.sharedPerBlock} bytes of shared memory`);
+    throw new RangeError(
+      `${shape.rows} rows of ${shape.inputs} do not fit one launch with ${card.sharedPerBlock} bytes of shared memory`,
+    );
   return launch;
 }
 
 function fit(shape: StreamShape, card: StreamingCard, choices: StreamChoices): StreamLaunch | null {
   const { bits, group, rows, inputs, outputs, silu = false } = shape;
-  const { teams = 1, blocksPerMultiprocessor = 1 } = choices;
   const ring = card.major >= 9;
-  const columns = rows <= 8 ? 8 : rows <= 16 ? 16 : 32;
-  const tiles = (silu ? outputs.slice(0, 1) : outputs).reduce((sum, n) => sum + Math.ceil(n / TILE_ROWS), 0);
+  const columns = rows <= 8 ? 8 : 16;
+  const teams = columns / 8;
   const k = paddedInputs(inputs);
   const whole = Math.ceil(k / SUPERBLOCK) * SUPERBLOCK;
+  const tiles = (silu ? outputs.slice(0, 1) : outputs).reduce((sum, n) => sum + Math.ceil(n / TILE_ROWS), 0);
   const stageBytes = Math.ceil(superblockBytes(bits, group, SUPERBLOCK) / 128) * 128;
+  // Two blocks of a multiprocessor hide each other's waiting.
+  const { blocksPerMultiprocessor = rows <= 4 ? 2 : 1 } = choices;
 
-  const budget = Math.floor(card.sharedPerBlock / blocksPerMultiprocessor);
-  const half = Math.floor(((card.sharedPerBlock + RESERVED_SHARED) / 2 - RESERVED_SHARED) / blocksPerMultiprocessor);
-  const fewest = Math.min(tiles, card.multiprocessors * blocksPerMultiprocessor);
-  // A ring worth having first; then, where partial results of too many tiles would have to be kept,
-  // more blocks than run at once.
-  for (const leastStages of ring ? [choices.stages ?? GOOD_STAGES, LEAST_STAGES] : [0])
-    for (let grid = fewest; ; grid = Math.min(tiles, grid * 2)) {
-      const blockTiles = Math.ceil(tiles / grid) * (silu ? 2 : 1);
-      for (let slab = choices.slab ?? whole; slab > 0; slab -= SUPERBLOCK) {
-        const width = Math.min(slab, Math.ceil(k / SPAN) * SPAN);
-        const x = rows * (width * 2 + 64) + (width / group) * columns * 4;
-        const partial = 2 * teams * WARPS * rows * PARTIAL_PITCH * 4;
-        const kept = (slab < whole ? blockTiles : silu ? 1 : 0) * rows * TILE_ROWS * 4;
-        const fixed = BARRIER_BYTES + x + partial + kept;
-        const free = [half, budget].find((bytes) => bytes >= fixed + leastStages * stageBytes);
-        if (free === undefined) continue;
-        const stages = ring ? (choices.stages ?? Math.min(MOST_STAGES, Math.floor((free - fixed) / stageBytes))) : 0;
-        return {
-          name: `linear_stream_q${bits}_g${group}_m${columns}${teams === 2 ? "_t2" : ""}`,
-          grid,
-          block: teams * THREADS + (ring ? 32 : 0),
-          shared: fixed + stages * stageBytes,
-          slab,
-          stages,
-        };
-      }
-      if (grid === tiles) break;
+  const attempt = (grid: number, slab: number, stages: number): StreamLaunch => {
+    const width = Math.min(slab, Math.ceil(k / SPAN) * SPAN);
+    const x = rows * (width * 2 + 64) + (width / group) * columns * 4;
+    const partial = 2 * teams * WARPS * rows * PARTIAL_PITCH * 4;
+    const blockTiles = Math.ceil(tiles / grid) * (silu ? 2 : 1);
+    const kept = (slab < whole ? blockTiles : silu ? 1 : 0) * rows * TILE_ROWS * 4;
+    return {
+      name: `linear_stream_q${bits}_g${group}_m${columns}`,
+      grid,
+      block: (teams * WARPS + (ring ? 1 : 0)) * 32,
+      shared: BARRIER_BYTES + x + partial + kept + stages * stageBytes,
+      slab,
+      stages,
+    };
+  };
+  const half = Math.floor((card.sharedPerBlock + RESERVED_SHARED) / 2 - RESERVED_SHARED);
+  const blocks = Math.min(tiles, card.multiprocessors);
+  const stages = ring ? (choices.stages ?? STAGES) : 0;
+  const least = ring ? Math.min(stages, LEAST_STAGES) : 0;
+  const first = choices.slab ?? whole;
+  if (blocksPerMultiprocessor === 2) {
+    const launch = attempt(Math.min(tiles, 2 * card.multiprocessors), first, stages);
+    if (launch.shared <= half) return launch;
+  }
+  const options = [
+    [blocks, stages],
+    [blocks, least],
+    // Partial results of too many tiles to be kept: more blocks than run at once.
+    [tiles, least],
+  ] as const;
+  for (const [grid, depth] of options)
+    for (let slab = first; slab > 0; slab -= SUPERBLOCK) {
+      const launch = attempt(grid, slab, depth);
+      if (launch.shared <= card.sharedPerBlock) return { ...launch, shared: Math.max(launch.shared, half + 1) };
     }
   return null;
 }

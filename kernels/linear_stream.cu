@@ -1,0 +1,428 @@
+// Quantised linears for few tokens, as one stream of weights per multiprocessor.
+//
+//   y_i[m, n_i] = sum_k x[m, k] * scale * (code - zero)_i[n_i, k]  (+ bias) (+ residual)
+//
+// for up to three weights that share x (q, k, v), or for gate and up with silu(gate) * up as
+// the result. m <= 8 * kColumnTiles.
+//
+// Strategy   Blocks are few (one or two per multiprocessor) and take equal, contiguous shares of
+//            the row tiles. From sm_90 on one warp does nothing but have the copy engine bring
+//            superblock after superblock into a ring of stages, beginning before the kernel
+//            ahead has ended (weights are nobody's output); eight warps ("a team") read a
+//            superblock, warp w the 128 k number w. So the bytes under way are the ring's, not the
+//            registers', and memory keeps working while x arrives, while warps meet and while the
+//            next kernel starts. With two teams every other superblock of a tile is the other's.
+//            Before sm_90 the warps load superblocks into registers themselves.
+//            x lies in shared memory, a slab of k at a time if it does not fit: then partial
+//            results wait in shared memory. Sums of x over each group, for the zero points, are
+//            made once while staging.
+//            Weights are operand A of mma.m16n8k16 (16 outputs), x operand B (8 tokens). Codes are
+//            centred exactly in fp16, each group's fp32 sum is scaled once, warps' sums are added
+//            in the order of the warps: which block computes a tile changes no bit.
+// Layout     quantized.cuh
+// Limits     k % 64 == 0 after padding, 16-byte aligned rows of x; shared memory by streamLaunch()
+//            in src/backend/cuda/linear-launch.ts
+// Reference  linear_quantized_ref
+#include "bulk_ring.cuh"
+#include "quantized.cuh"
+
+namespace exllama {
+
+/// One launch. 8-byte fields first.
+struct StreamParams {
+  const uint8_t *weights0, *weights1, *weights2;  // row tiles of the segments
+  const __half *bias0, *bias1, *bias2;            // [n] or null
+  void *y0, *y1, *y2;                             // [m, ldy] f16, or f32 where y_is_f32
+  const __half* x;                                // [m, ldx]
+  const int32_t* permutation;                     // [k_valid] source column of x, or null
+  const float* residual;                          // [m, ldy0] f32 added to the first result, or null
+  int32_t n0, n1, n2;                             // outputs; 0: no such segment
+  int32_t ldy0, ldy1, ldy2;
+  int32_t m, k;                                   // k padded to 64
+  int32_t k_valid, ldx;                           // columns that x really has
+  int32_t y_is_f32;
+  int32_t silu;                                   // 1: y0 = silu(first) * second, n0 == n1, n2 == 0
+  int32_t slab;                                   // k of x in shared memory at a time: a multiple of 1024
+  int32_t stages;                                 // of the ring
+};
+static_assert(sizeof(StreamParams) == 152);
+
+constexpr int kTeam = 8;                       // warps that share a superblock
+constexpr int kSpan = kSuperblock / kTeam;     // k of a superblock that one warp takes
+constexpr int kMostStages = 16;
+constexpr int kBarrierBytes = 2 * kMostStages * 8;
+constexpr int kPartialPitch = kTileRows + 4;   // floats; spreads writers over the banks
+static_assert(kSpan == 128);
+
+/// What lies where in a block's dynamic shared memory; the same arithmetic as linear-launch.ts.
+template <int kBits, int kGroup, int kColumnTiles, int kTeams>
+struct StreamShared {
+  static constexpr int kStageBytes = (Layout<kBits, kGroup>::superblock_bytes(kSuperblock) + 127) & ~127;
+  static constexpr int kSumPitch = kColumnTiles * 8;
+
+  uint64_t *full, *empty;
+  uint8_t* ring;
+  uint8_t* x;         // [m][x_pitch bytes]
+  float* x_sum;       // [groups of the slab][kSumPitch]
+  float* partial;     // two of [warps][m][kPartialPitch], taken in turn
+  float* kept;        // [tiles of the block, or one][m][kTileRows]
+  int x_pitch, width, partial_size;
+
+  __device__ __forceinline__ StreamShared(uint8_t* base, const StreamParams& p) {
+    full = reinterpret_cast<uint64_t*>(base);
+    empty = full + kMostStages;
+    ring = base + kBarrierBytes;
+    width = min(p.slab, (p.k + kSpan - 1) / kSpan * kSpan);
+    x_pitch = width * 2 + 64;  // rows half of the banks apart
+    x = ring + p.stages * kStageBytes;
+    x_sum = reinterpret_cast<float*>(x + p.m * x_pitch);
+    partial = x_sum + width / kGroup * kSumPitch;
+    partial_size = kTeams * kTeam * p.m * kPartialPitch;
+    kept = partial + 2 * partial_size;
+  }
+};
+
+__device__ __forceinline__ int tiles_of(int n) { return (n + kTileRows - 1) / kTileRows; }
+
+/// Row tile `index` of a launch, counted over all segments; gate and up take turns.
+struct StreamTile {
+  int segment, tile;
+  __device__ __forceinline__ StreamTile(const StreamParams& p, int index) {
+    const int tiles0 = tiles_of(p.n0), tiles1 = tiles_of(p.n1);
+    if (p.silu) segment = index & 1, tile = index >> 1;
+    else if (index < tiles0) segment = 0, tile = index;
+    else if (index < tiles0 + tiles1) segment = 1, tile = index - tiles0;
+    else segment = 2, tile = index - tiles0 - tiles1;
+  }
+  template <typename T>
+  __device__ __forceinline__ T pick(T first, T second, T third) const {
+    return segment == 0 ? first : segment == 1 ? second : third;
+  }
+  __device__ __forceinline__ const uint8_t* weights(const StreamParams& p, size_t tile_bytes) const {
+    return pick(p.weights0, p.weights1, p.weights2) + size_t(tile) * tile_bytes;
+  }
+};
+
+/// The share of one block: tiles [first, last) over all segments; pairs stay together.
+struct StreamShare {
+  int first, last;
+  __device__ __forceinline__ explicit StreamShare(const StreamParams& p) {
+    const int units = tiles_of(p.n0) + (p.silu ? 0 : tiles_of(p.n1) + tiles_of(p.n2));
+    const int each = p.silu ? 2 : 1;
+    first = static_cast<int>(int64_t(units) * blockIdx.x / gridDim.x) * each;
+    last = static_cast<int>(int64_t(units) * (blockIdx.x + 1) / gridDim.x) * each;
+  }
+};
+
+/// Eight k of x, zeros beyond the end.
+__device__ __forceinline__ uint4 stream_x(const StreamParams& p, int token, int k) {
+  if (k >= p.k_valid) return make_uint4(0, 0, 0, 0);
+  const __half* row = p.x + size_t(token) * p.ldx;
+  if (p.permutation == nullptr) return *reinterpret_cast<const uint4*>(row + k);
+  __half h[8];
+#pragma unroll
+  for (int i = 0; i < 8; ++i) h[i] = k + i < p.k_valid ? row[__ldg(p.permutation + k + i)] : __half(0.f);
+  return *reinterpret_cast<uint4*>(h);
+}
+
+/// x[:, k0 .. k0 + width) into shared memory, with the sums of its groups. All `kThreads` take part.
+template <int kGroup, int kThreads, typename Shared>
+__device__ __forceinline__ void stage_x(const StreamParams& p, const Shared& shared, int k0) {
+  constexpr int kBatch = 4, kGroupCells = kGroup / 8;
+  const int cells = shared.width / 8, all = cells * p.m;  // cells % 16 == 0: no group straddles half warps
+  const float rows_per_cell = 1.f / static_cast<float>(cells);
+  const auto row_of = [=](int i) { return static_cast<int>((static_cast<float>(i) + 0.5f) * rows_per_cell); };
+  for (int base = 0; base < all; base += kThreads * kBatch) {
+    uint4 v[kBatch];
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      const int i = base + b * kThreads + threadIdx.x, token = row_of(i);
+      v[b] = i < all ? stream_x(p, token, k0 + (i - token * cells) * 8) : make_uint4(0, 0, 0, 0);
+    }
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      const int i = base + b * kThreads + threadIdx.x;
+      const int token = row_of(i), cell = i - token * cells;
+      if (i < all) *reinterpret_cast<uint4*>(shared.x + token * shared.x_pitch + cell * 16) = v[b];
+      const __half2* h = reinterpret_cast<const __half2*>(&v[b]);
+      float sum = 0.f;
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const float2 f = __half22float2(h[e]);
+        sum += f.x + f.y;
+      }
+#pragma unroll
+      for (int step = kGroupCells / 2; step > 0; step >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+      if (i < all && cell % kGroupCells == 0) shared.x_sum[cell / kGroupCells * Shared::kSumPitch + token] = sum;
+    }
+  }
+}
+
+/// As mma_16x8x16, which the compiler may not move: this it may.
+__device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+#if __CUDA_ARCH__ >= 800
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+  const uint32_t b[2] = {b0, b1};
+  mma_16x8x16(c, a, b);
+#endif
+}
+
+/// Keeps the compiler from computing a value again in every round of a loop.
+__device__ __forceinline__ unsigned settled(unsigned v) {
+  asm volatile("" : "+r"(v));
+  return v;
+}
+
+/// Scales of one group and lane: rows g and g + 8.
+struct RowScales {
+  float scale[2], shift[2];  // shift = scale * (zero - centre)
+};
+
+/// Where a lane's part of a superblock lies, as far as that does not depend on the superblock.
+template <int kBits, int kGroup>
+struct LanePlace {
+  using L = Layout<kBits, kGroup>;
+  static constexpr int kZeroStep = kBits == 8 ? 8 : 4;  // bytes from row g's to row g + 8's
+  unsigned group, codes, scale, zero, shift;
+
+  __device__ __forceinline__ LanePlace(unsigned inside, int lane) {
+    const unsigned g = lane / 4;
+    group = settled(inside / kGroup);
+    codes = settled(inside / kChunk * L::kChunkBytes);
+    scale = settled(group * L::kScaleBytes + g * 2);
+    zero = settled(group * L::kZeroBytes + (kBits == 8 ? g : g / 2));
+    shift = settled(kBits == 8 ? 0 : 4 * (g & 1));
+  }
+  /// Of group q after this warp's first; of a group that is not there, zeros. `table`: the superblock's scales.
+  __device__ __forceinline__ RowScales scales(const uint8_t* table, unsigned groups, int q) const {
+    const bool there = kGroup == kSpan || group + q < groups;
+    const unsigned back = there ? q : 0;
+    const uint8_t* zeros = table + groups * L::kScaleBytes + zero + back * L::kZeroBytes;
+    RowScales r;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const __half s = *reinterpret_cast<const __half*>(table + scale + back * L::kScaleBytes + 16 * h);
+      r.scale[h] = there ? __half2float(s) : 0.f;
+      const int z = kBits == 8 ? zeros[kZeroStep * h] : (zeros[kZeroStep * h] >> shift) & 15;
+      r.shift[h] = r.scale[h] * static_cast<float>(z - L::kCentre);
+    }
+    return r;
+  }
+};
+
+/// The products of 128 k: `x_at` is this lane's place in the rows of x, `x_sum` in the sums of the groups.
+/// Tokens beyond the last are computed as if they were the last, and dropped later.
+template <int kBits, int kGroup, int kColumnTiles>
+__device__ __forceinline__ void stream_span(const Codes<kBits> (&codes)[2], const RowScales (&scales)[kSpan / kGroup],
+                                            const uint8_t* const (&x_at)[kColumnTiles], unsigned x_offset, const float* x_sum,
+                                            float (&sum)[kColumnTiles][4]) {
+  // Chains of products: at least two, so that neither waits for the other, and one per group.
+  constexpr int kChains = kGroup == 32 ? 4 : 2;
+  float dot[kChains][kColumnTiles][4] = {};
+#pragma unroll
+  for (int h = 0; h < kSpan / 32; ++h) {
+    uint32_t a[2][4];
+    codes[h / 2].fragment(2 * (h % 2), a[0]);
+    codes[h / 2].fragment(2 * (h % 2) + 1, a[1]);
+#pragma unroll
+    for (int c = 0; c < kColumnTiles; ++c) {
+      const uint4 x = *reinterpret_cast<const uint4*>(x_at[c] + x_offset + h * 64);
+      multiply(dot[h * kChains / 4][c], a[0], x.x, x.y);
+      multiply(dot[h * kChains / 4][c], a[1], x.z, x.w);
+    }
+  }
+#pragma unroll
+  for (int q = 0; q < kSpan / kGroup; ++q)
+#pragma unroll
+    for (int c = 0; c < kColumnTiles; ++c) {
+      const float2 sums = *reinterpret_cast<const float2*>(x_sum + q * kColumnTiles * 8 + c * 8);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        float d = dot[q][c][i];
+        if constexpr (kGroup == kSpan) d += dot[1][c][i];
+        sum[c][i] += scales[q].scale[i / 2] * d - scales[q].shift[i / 2] * (i % 2 ? sums.y : sums.x);
+      }
+    }
+}
+
+/// A warp's sums of a tile, where stream_finish() adds them up.
+template <int kColumnTiles>
+__device__ __forceinline__ void write_partial(float* partial, int warp, int m, int lane, const float (&sum)[kColumnTiles][4]) {
+  const int g = lane / 4, t = lane % 4;
+  float* mine = partial + warp * m * kPartialPitch;
+#pragma unroll
+  for (int c = 0; c < kColumnTiles; ++c)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int token = c * 8 + 2 * t + i % 2;
+      if (token < m) mine[token * kPartialPitch + g + 8 * (i / 2)] = sum[c][i];
+    }
+}
+
+/// Adds the warps' sums of tile `index` and, when k is complete, writes results. `kept` belongs
+/// to this tile and the one it is paired with: the same thread reads what it wrote.
+template <int kWarps, int kThreads>
+__device__ __forceinline__ void stream_finish(const StreamParams& p, int index, const float* partial, float* kept, float* kept_gate,
+                                              bool begins, bool ends) {
+  const StreamTile place(p, index);
+  // Tile after tile it is another warp's turn to do this.
+  const int turn = (p.silu ? index >> 1 : index) * kWarp;
+  for (int i = (threadIdx.x + turn) % kThreads; i < kTileRows * p.m; i += kThreads) {
+    const int row = i % kTileRows, token = i / kTileRows, n = place.tile * kTileRows + row;
+    float y = 0.f;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) y += partial[(w * p.m + token) * kPartialPitch + row];
+    if (!begins) y += kept[i];
+    if (!ends) {
+      kept[i] = y;
+      continue;
+    }
+    if (n >= place.pick(p.n0, p.n1, p.n2)) continue;
+    const __half* bias = place.pick(p.bias0, p.bias1, p.bias2);
+    if (bias != nullptr) y += __half2float(__ldg(bias + n));
+    void* to = place.pick(p.y0, p.y1, p.y2);
+    if (p.silu) {
+      if (place.segment == 0) {
+        kept_gate[i] = y;
+        continue;
+      }
+      const float gate = kept_gate[i];
+      y *= gate / (1.f + __expf(-gate));
+      to = p.y0;
+    }
+    const size_t at = size_t(token) * place.pick(p.ldy0, p.ldy1, p.ldy2) + n;
+    if (p.residual != nullptr && to == p.y0) y += p.residual[at];
+    if (p.y_is_f32) static_cast<float*>(to)[at] = y;
+    else static_cast<__half*>(to)[at] = __float2half_rn(y);
+  }
+}
+
+template <int kThreads>
+__device__ __forceinline__ void meet() {
+  asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory");
+}
+
+/// kTeams * 8 warps that compute, and from sm_90 on one more that copies.
+template <int kBits, int kGroup, int kColumnTiles, int kTeams>
+__device__ __forceinline__ void linear_stream_body(const StreamParams& p, uint8_t* dynamic_shared) {
+  using L = Layout<kBits, kGroup>;
+  using Shared = StreamShared<kBits, kGroup, kColumnTiles, kTeams>;
+  constexpr int kWarps = kTeams * kTeam, kThreads = kWarps * kWarp;
+  const Shared shared(dynamic_shared, p);
+  const StreamShare share(p);
+  const int warp = threadIdx.x / kWarp, lane = settled(threadIdx.x % kWarp), g = lane / 4;
+  const int superblocks = (p.k + kSuperblock - 1) / kSuperblock, slab = p.slab / kSuperblock;
+  const size_t tile_bytes = L::tile_bytes(p.k);
+  allow_next();
+
+#if __CUDA_ARCH__ >= 900
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < p.stages; ++s) {
+      barrier_init(shared.full + s, 1);
+      barrier_init(shared.empty + s, kTeam);
+    }
+    barrier_init_done();
+  }
+  __syncthreads();
+  if (warp == kWarps) {
+    if (lane != 0) return;
+    const uint64_t policy = evict_first_policy();
+    constexpr int kFull = L::superblock_bytes(kSuperblock);
+    const int last_bytes = static_cast<int>(tile_bytes - size_t(superblocks - 1) * kFull);
+    RingPlace at;
+    for (int begin = 0; begin < superblocks; begin += slab) {
+      const int end = min(begin + slab, superblocks);
+      for (int index = share.first; index < share.last; ++index) {
+        const uint8_t* from = StreamTile(p, index).weights(p, tile_bytes) + size_t(begin) * kFull;
+        for (int sb = begin; sb < end; ++sb, at.next(p.stages), from += kFull) {
+          barrier_wait(shared.empty + at.stage, at.parity ^ 1);
+          copy_bulk(shared.ring + at.stage * Shared::kStageBytes, from, sb + 1 == superblocks ? last_bytes : kFull, shared.full + at.stage,
+                    policy);
+        }
+      }
+    }
+    return;
+  }
+#endif
+
+  const int team = warp / kTeam;
+  const unsigned inside = warp % kTeam * kSpan;
+  const uint8_t* x_at[kColumnTiles];
+#pragma unroll
+  for (int c = 0; c < kColumnTiles; ++c) x_at[c] = shared.x + min(c * 8 + g, p.m - 1) * shared.x_pitch + (inside + lane % 4 * 8) * 2;
+  const LanePlace<kBits, kGroup> place(inside, lane);
+  const float* x_sum = shared.x_sum + inside / kGroup * Shared::kSumPitch + lane % 4 * 2;
+  wait_previous();
+  RingPlace at;
+  int turn = 0;
+  for (int begin = 0; begin < superblocks; begin += slab) {
+    const int end = min(begin + slab, superblocks);
+    stage_x<kGroup, kThreads>(p, shared, begin * kSuperblock);
+    meet<kThreads>();
+    for (int index = share.first; index < share.last; ++index) {
+      float sum[kColumnTiles][4] = {};
+#if __CUDA_ARCH__ < 900
+      const uint8_t* tile = StreamTile(p, index).weights(p, tile_bytes);
+#endif
+      for (int sb = begin; sb < end; ++sb, at.next(p.stages)) {
+        if (kTeams > 1 && (sb & 1) != team) continue;
+        const unsigned sb_k = min(kSuperblock, p.k - sb * kSuperblock), groups = (sb_k + kGroup - 1) / kGroup;
+#if __CUDA_ARCH__ >= 900
+        const uint8_t* superblock = shared.ring + at.stage * Shared::kStageBytes;
+        barrier_wait(shared.full + at.stage, at.parity);
+#else
+        const uint8_t* superblock = tile + size_t(sb) * L::superblock_bytes(kSuperblock);
+#endif
+        if (inside < sb_k) {
+          // If only one chunk is left, the other's x are zeros: any codes will do.
+          Codes<kBits> codes[2];
+          const uint8_t* chunk = superblock + place.codes;
+#if __CUDA_ARCH__ >= 900
+          codes[0].load_shared(chunk, lane);
+          codes[1].load_shared(chunk + L::kChunkBytes, lane);
+#else
+          codes[0].load(chunk, lane);
+          codes[1].load(inside + kChunk < sb_k ? chunk + L::kChunkBytes : chunk, lane);
+#endif
+          RowScales scales[kSpan / kGroup];
+#pragma unroll
+          for (int q = 0; q < kSpan / kGroup; ++q) scales[q] = place.scales(superblock + sb_k * (kTileRows * kBits / 8), groups, q);
+          const unsigned slab_k = unsigned(sb - begin) * kSuperblock;
+          stream_span<kBits, kGroup, kColumnTiles>(codes, scales, x_at, slab_k * 2, x_sum + slab_k / kGroup * Shared::kSumPitch, sum);
+        }
+#if __CUDA_ARCH__ >= 900
+        __syncwarp();
+        if (lane == 0) barrier_arrive(shared.empty + at.stage);
+#endif
+      }
+      // One meeting per tile: the other buffer's readers are through when all are here again.
+      float* partial = shared.partial + turn * shared.partial_size;
+      write_partial<kColumnTiles>(partial, warp, p.m, lane, sum);
+      meet<kThreads>();
+      const bool slabs = slab < superblocks;
+      const int slot = slabs ? index - share.first : 0, gate_slot = slabs ? slot - (index & p.silu) : 0;
+      stream_finish<kWarps, kThreads>(p, index, partial, shared.kept + slot * p.m * kTileRows,
+                                      shared.kept + gate_slot * p.m * kTileRows, begin == 0, end == superblocks);
+      turn ^= 1;
+    }
+  }
+}
+
+}  // namespace exllama
+
+// grid and dynamic shared memory by streamLaunch(); block 256 * TEAMS, and 32 more from sm_90 on; m <= COLUMNS.
+#define EXLLAMA_STREAM(BITS, GROUP, COLUMNS, TEAMS)                                                                 \
+  extern "C" __global__ void __launch_bounds__(256 * TEAMS + 32, TEAMS == 1 ? 2 : 1)                                \
+      linear_stream_q##BITS##_g##GROUP##_m##COLUMNS(const __grid_constant__ exllama::StreamParams p) {              \
+    extern __shared__ __align__(128) uint8_t dynamic_shared[];                                                      \
+    exllama::linear_stream_body<BITS, GROUP, COLUMNS / 8, TEAMS>(p, dynamic_shared);                                \
+  }
+#define EXLLAMA_STREAM_COLUMNS(BITS, GROUP) EXLLAMA_STREAM(BITS, GROUP, 8, 1) EXLLAMA_STREAM(BITS, GROUP, 16, 2)
+#define EXLLAMA_STREAM_GROUPS(BITS) EXLLAMA_STREAM_COLUMNS(BITS, 32) EXLLAMA_STREAM_COLUMNS(BITS, 64) EXLLAMA_STREAM_COLUMNS(BITS, 128)
+EXLLAMA_STREAM_GROUPS(2)
+EXLLAMA_STREAM_GROUPS(3)
+EXLLAMA_STREAM_GROUPS(4)
+EXLLAMA_STREAM_GROUPS(8)
