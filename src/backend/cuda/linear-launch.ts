@@ -70,7 +70,7 @@ export interface StreamChoices {
 /** Most rows, up to `rows`, that one launch of this shape takes on this card. */
 export function streamedRows(shape: StreamShape, card: StreamingCard): number {
   for (const rows of [Math.min(shape.rows, MOST_STREAMED_ROWS), 8, 4, 2])
-    if (rows <= shape.rows && fit({ ...shape, rows }, card, {})) return rows;
+    if (rows <= shape.rows && arrange({ ...shape, rows }, card, {})) return rows;
   return 1;
 }
 
@@ -80,7 +80,7 @@ export function streamedRows(shape: StreamShape, card: StreamingCard): number {
  * @throws {RangeError} where the card's shared memory cannot hold so many rows, see streamedRows()
  */
 export function streamLaunch(shape: StreamShape, card: StreamingCard, choices: StreamChoices = {}): StreamLaunch {
-  const launch = shape.rows <= MOST_STREAMED_ROWS ? fit(shape, card, choices) : null;
+  const launch = shape.rows <= MOST_STREAMED_ROWS ? arrange(shape, card, choices) : null;
   if (!launch)
     throw new RangeError(
       `${shape.rows} rows of ${shape.inputs} do not fit one launch with ${card.sharedPerBlock} bytes of shared memory`,
@@ -88,7 +88,7 @@ export function streamLaunch(shape: StreamShape, card: StreamingCard, choices: S
   return launch;
 }
 
-function fit(shape: StreamShape, card: StreamingCard, choices: StreamChoices): StreamLaunch | null {
+function arrange(shape: StreamShape, card: StreamingCard, choices: StreamChoices): StreamLaunch | null {
   const { bits, group, rows, inputs, outputs, silu = false } = shape;
   const ring = card.major >= 9;
   const columns = rows <= 8 ? 8 : 16;
