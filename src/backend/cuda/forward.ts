@@ -10,7 +10,7 @@ import { decodeLaunch, prefillLaunch } from "./attention-launch.js";
 import { ATTENTION, CHOOSE, EMBED, INSPECT, NORM, ROPE_KV, ROPE_TABLE, SILU_MUL, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import type { EmbeddingTable } from "./load-embeddings.js";
-import { type LinearScratch, runLinear } from "./run-linear.js";
+import { type LinearScratch, runGated, runLinear, runLinears } from "./run-linear.js";
 import { slicesPerRow, slotBytes } from "./sampling-shape.js";
 import type { PlacedLayer, Stage } from "./stage.js";
 import { attentionScratch, FACT_BYTES, type InputLayout, inputLayout, maxPages } from "./step-shape.js";
@@ -190,12 +190,12 @@ export class Forward {
     const q = stage.at("scratch.block");
     const k = q + BigInt(rows * heads * headDim * 2);
     const v = k + BigInt(rows * kvHeads * headDim * 2);
-    for (const [linear, y] of [
-      [layer.q, q],
-      [layer.k, k],
-      [layer.v, v],
-    ] as const)
-      runLinear(this.#queue, linear, { x: normed, y, rows, f32: false, residual: 0n }, this.#linears);
+    runLinears(
+      this.#queue,
+      [layer.q, layer.k, layer.v],
+      { x: normed, y: [q, k, v], rows, f32: false, residual: 0n },
+      this.#linears,
+    );
     this.#queue.run({
       family: "pointwise",
       name: "rope_kv",
@@ -263,18 +263,17 @@ export class Forward {
     const gate = stage.at("scratch.block");
     const up = gate + BigInt(count * 2);
     const residual = stage.at("scratch.residual");
-    for (const [linear, y] of [
-      [layer.gate, gate],
-      [layer.up, up],
-    ] as const)
-      runLinear(this.#queue, linear, { x: normed, y, rows, f32: false, residual: 0n }, this.#linears);
-    this.#queue.run({
-      family: "pointwise",
-      name: "silu_mul",
-      grid: [Math.max(1, Math.min(4096, Math.ceil(count / 8 / 256)))],
-      block: 256,
-      parameters: writeParameters(SILU_MUL, { gate, up, y: gate, count: BigInt(count) }),
-    });
+    const call = { x: normed, rows, f32: false, residual: 0n };
+    if (!runGated(this.#queue, layer.gate, layer.up, { ...call, y: gate })) {
+      runLinears(this.#queue, [layer.gate, layer.up], { ...call, y: [gate, up] }, this.#linears);
+      this.#queue.run({
+        family: "pointwise",
+        name: "silu_mul",
+        grid: [Math.max(1, Math.min(4096, Math.ceil(count / 8 / 256)))],
+        block: 256,
+        parameters: writeParameters(SILU_MUL, { gate, up, y: gate, count: BigInt(count) }),
+      });
+    }
     runLinear(this.#queue, layer.down, { x: gate, y: residual, rows, f32: true, residual }, this.#linears);
   }
 

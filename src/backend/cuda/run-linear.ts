@@ -3,8 +3,9 @@
 // expand them to fp16 a slab at a time and multiply tiles.
 
 import { gemmLaunch, gemmSlabRows } from "./gemm-launch.js";
-import { EXPAND, EXPAND_IRREGULAR, GATHER, HALF_LINEAR, LINEAR, writeParameters } from "./kernel-parameters.js";
+import { EXPAND, EXPAND_IRREGULAR, GATHER, HALF_LINEAR, STREAM, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
+import { streamedRows, streamLaunch } from "./linear-launch.js";
 import type { QuantizedStorage } from "./linear-storage.js";
 import { CHUNK, paddedInputs, TILE_ROWS, tileBytes } from "./quantized-layout.js";
 import type { PlacedLinear } from "./stage.js";
@@ -29,42 +30,103 @@ export interface LinearScratch {
   readonly gathered: bigint;
 }
 
-/** Most rows of the kernels that read weights as they are stored. */
+/** Most rows of the kernels that read weights as they are stored: beyond, tiles of many tokens are faster. */
 const MOST_STREAMED = 32;
-/** Rows that plain weights are streamed for; beyond, reading them once per eight rows costs more than tiles that are mostly empty. */
-const MOST_HALF_STREAMED = 8;
+const GEMV_COLUMNS = [8, 32] as const;
 
 export function runLinear(queue: KernelQueue, linear: PlacedLinear, call: LinearCall, scratch: LinearScratch): void {
   if (linear.storage.kind === "half") runHalf(queue, linear, call, { weights: linear.weights, first: 0, count: linear.spec.out });
   else if (linear.groupOf !== 0n) runIrregular(queue, linear, linear.storage, call, scratch);
-  else if (call.rows <= MOST_STREAMED) runStreamed(queue, linear, linear.storage, call);
+  else if (call.rows <= MOST_STREAMED) runStreamed(queue, [linear], { ...call, y: [call.y] });
   else runExpanded(queue, linear, linear.storage, call, scratch);
 }
 
-function runStreamed(queue: KernelQueue, linear: PlacedLinear, { format, group }: QuantizedStorage, call: LinearCall): void {
-  const { spec } = linear;
-  queue.run({
-    family: "linear_quantized",
-    name: `linear_q${format.bits}_g${group}_m${call.rows <= 8 ? 8 : 32}`,
-    grid: [Math.ceil(spec.out / TILE_ROWS)],
-    block: 256,
-    parameters: writeParameters(LINEAR, {
-      weights: linear.weights,
-      x: call.x,
-      permutation: linear.permutation,
-      bias: linear.bias,
-      residual: call.residual,
-      y: call.y,
-      m: call.rows,
-      n: spec.out,
+/** What several linears make of the same x. */
+export interface LinearsCall extends Omit<LinearCall, "y"> {
+  /** Of each linear. */
+  readonly y: readonly bigint[];
+}
+
+/** Linears that read the same x, in one launch where their kernels allow it. */
+export function runLinears(
+  queue: KernelQueue,
+  linears: readonly PlacedLinear[],
+  call: LinearsCall,
+  scratch: LinearScratch,
+): void {
+  if (call.rows <= MOST_STREAMED && streamTogether(linears)) runStreamed(queue, linears, call);
+  else for (const [i, linear] of linears.entries()) runLinear(queue, linear, { ...call, y: call.y[i]! }, scratch);
+}
+
+/**
+ * y = silu(gate x) · (up x) in one launch, f16.
+ *
+ * @returns false where the kernels do not allow it and nothing was launched
+ */
+export function runGated(queue: KernelQueue, gate: PlacedLinear, up: PlacedLinear, call: LinearCall): boolean {
+  if (call.rows > MOST_STREAMED || !streamTogether([gate, up])) return false;
+  runStreamed(queue, [gate, up], { ...call, y: [call.y, 0n] }, true);
+  return true;
+}
+
+/** Weights that one launch can stream: quantised alike, inputs in their own order (act-order's differ from linear to linear). */
+function streamTogether(linears: readonly PlacedLinear[]): boolean {
+  const [first] = linears;
+  return linears.every(
+    ({ storage, permutation, groupOf, spec }) =>
+      storage.kind === "quantized" &&
+      first?.storage.kind === "quantized" &&
+      storage.format.bits === first.storage.format.bits &&
+      storage.group === first.storage.group &&
+      spec.in === first.spec.in &&
+      permutation === 0n &&
+      groupOf === 0n,
+  );
+}
+
+function runStreamed(queue: KernelQueue, linears: readonly PlacedLinear[], call: LinearsCall, silu = false): void {
+  const { storage, spec, permutation } = linears[0]!;
+  if (storage.kind !== "quantized") throw new Error(`${spec.name} is not quantised`);
+  const { card } = queue.context;
+  const outputs = linears.map((linear) => linear.spec.out);
+  const of = { bits: storage.format.bits, group: storage.group, inputs: spec.in, outputs, silu };
+  const [n0, n1, n2] = [outputs[0]!, outputs[1] ?? 0, outputs[2] ?? 0];
+  for (let row = 0, rows = 0; row < call.rows; row += rows) {
+    rows = streamedRows({ ...of, rows: call.rows - row }, card);
+    const { name, grid, block, shared, slab, stages } = streamLaunch({ ...of, rows }, card);
+    const y = (i: number) => (call.y[i] ? call.y[i]! + BigInt(row * outputs[i]! * (call.f32 ? 4 : 2)) : 0n);
+    const weights = (i: number) => linears[i]?.weights ?? 0n;
+    const bias = (i: number) => linears[i]?.bias ?? 0n;
+    const parameters = writeParameters(STREAM, {
+      weights0: weights(0),
+      weights1: weights(1),
+      weights2: weights(2),
+      bias0: bias(0),
+      bias1: bias(1),
+      bias2: bias(2),
+      y0: y(0),
+      y1: y(1),
+      y2: y(2),
+      x: call.x + BigInt(row * spec.in * 2),
+      permutation,
+      residual: call.residual === 0n ? 0n : call.residual + BigInt(row * n0 * 4),
+      n0,
+      n1,
+      n2,
+      ldy0: n0,
+      ldy1: n1,
+      ldy2: n2,
+      m: rows,
       k: paddedInputs(spec.in),
       kValid: spec.in,
       ldx: spec.in,
-      ldy: spec.out,
-      zeroOffset: 0, // true zeros are stored, see load-linear.ts
       yIsF32: call.f32 ? 1 : 0,
-    }),
-  });
+      silu: silu ? 1 : 0,
+      slab,
+      stages,
+    });
+    queue.run({ family: "linear_stream", name, grid: [grid], block, shared, parameters });
+  }
 }
 
 /** Outputs that are expanded and multiplied at once. */
@@ -165,15 +227,11 @@ interface HalfRows {
 
 function runHalf(queue: KernelQueue, linear: PlacedLinear, call: LinearCall, rows: HalfRows): void {
   const values = halfValues(linear, call, rows);
-  if (call.rows <= MOST_HALF_STREAMED) {
-    const grid = [Math.ceil(rows.count / 8), 1] as const;
-    queue.run({
-      family: "linear_half",
-      name: "linear_half_gemv",
-      grid,
-      block: 256,
-      parameters: writeParameters(HALF_LINEAR, values),
-    });
+  if (call.rows <= MOST_STREAMED) {
+    const columns = GEMV_COLUMNS.find((most) => call.rows <= most)!;
+    const grid = [Math.ceil(rows.count / TILE_ROWS)] as const;
+    const parameters = writeParameters(HALF_LINEAR, values);
+    queue.run({ family: "linear_half_gemv", name: `linear_half_gemv_m${columns}`, grid, block: 256, parameters });
     return;
   }
   const { context } = queue;
