@@ -11,7 +11,9 @@
 //              top-k, top-p, min-p, the draw.
 //   Strategy   one block per row. Truncation looks for one threshold, the worst (logit, id) that is
 //              kept: a histogram over the distance to the best logit finds the bin that it lies in,
-//              integer histograms narrow that range until it has 1024 ids, which are sorted.
+//              integer histograms narrow that range until it has 512 ids, which are sorted. Where
+//              no more than 512 ids lie above it too, as with any usual top-k, all of them are
+//              sorted, and the row is not read again.
 //              Weights are exp((logit - best) / temperature) as whole multiples of 2^-44, so that
 //              sums do not depend on their order and no floating-point atomics are needed: the
 //              same bits every time. The draw walks the kept ids upwards.
@@ -91,9 +93,10 @@ static_assert(sizeof(ChooseParams) == 56);
 
 constexpr int kSlice = 4096, kInspectThreads = 256, kInspectWarps = kInspectThreads / kWarp;
 constexpr int kPerThread = kSlice / kInspectThreads;
-constexpr int kThreads = 1024, kWarps = kThreads / kWarp, kInFlight = 8;
-constexpr int kBins = 2 * kThreads;
-constexpr float kBinsPerLogit = 64.f;
+constexpr int kThreads = 512, kWarps = kThreads / kWarp, kInFlight = 16;
+constexpr int kBins = 2 * kThreads, kBinBits = 10;
+static_assert(kBins == 1 << kBinBits);
+constexpr float kBinsPerLogit = 32.f;
 constexpr int kSorted = kThreads;
 constexpr int kWeightBits = 44;
 constexpr uint32_t kEveryLane = 0xffffffffu;
@@ -163,7 +166,7 @@ struct ChooseMemory {
   float best_logit[kWarps];
   int best_id[kWarps];
   u64 reached, total, least, most;
-  int found, collected, bin;
+  int found, collected, bin, upto_bin, listed;
 };
 
 /// Runs `each(logit, id)` for this thread's ids whose logit is above -infinity.
@@ -210,21 +213,52 @@ __device__ __forceinline__ void add_to_bin(ChooseMemory& memory, int bin, u64 we
   if (high != 0) atomicAdd(&memory.high[bin], high);
 }
 
+/// Sorts memory.sorted[0 .. size), the largest first. `size` is a power of two.
+__device__ __forceinline__ void sort_down(int size, ChooseMemory& memory) {
+  for (int run = 2; run <= size; run <<= 1)
+    for (int step = run >> 1; step > 0; step >>= 1) {
+      const int other = threadIdx.x ^ step;
+      if (other > threadIdx.x && other < size) {
+        const u64 a = memory.sorted[threadIdx.x], b = memory.sorted[other];
+        if (((threadIdx.x & run) == 0) == (a < b)) memory.sorted[threadIdx.x] = b, memory.sorted[other] = a;
+      }
+      __syncthreads();
+    }
+}
+
+/// The least power of two that holds `count`.
+__device__ __forceinline__ int room_for(int count) { return count <= 1 ? 1 : 1 << (64 - __clzll(u64(count - 1))); }
+
+/// The weight that a share of `total` has at least.
+__device__ __forceinline__ u64 share_of(double top_p, u64 total) {
+  return max(u64(1), min(total, __double2ull_ru(top_p * __ull2double_rn(total))));
+}
+
+/// What a rank in memory.sorted weighs; places that were not filled are 0.
+__device__ __forceinline__ u64 weight_of_rank(u64 rank, Weigher weigh) {
+  return rank == 0 ? 0 : weigh(logit_of(uint32_t(rank >> 32)));
+}
+
 /// The rank of the worst id of the smallest set of best ids, none below `threshold`, that reaches a goal:
 /// `top_k` ids, or (top_k 0) a share `top_p` of the weight. `threshold` where all of them do not.
-__device__ u64 narrow(const float* logits, int vocab, const Weigher& weigh, u64 threshold, int top_k, double top_p,
+/// memory.listed: how many they are where all of them lie in memory.sorted, the best first; else 0.
+__device__ __forceinline__ u64 narrow(const float* logits, int vocab, Weigher weigh, u64 threshold, int top_k, double top_p,
                       ChooseMemory& memory) {
   const bool by_count = top_k > 0;
   u64 least = threshold, most = ~u64(0), goal = top_k;
-  int shift = 0;
+  // Most ids are told apart by their logits alone.
+  const float floor = threshold == 0 ? -INFINITY : logit_of(uint32_t(threshold >> 32));
+  int shift = 0, size = kSorted;
+  bool listed = false;
   for (int level = 0;; ++level) {
     for (int bin = threadIdx.x; bin < kBins; bin += kThreads) memory.count[bin] = memory.low[bin] = memory.high[bin] = 0;
-    if (threadIdx.x == 0) memory.found = 0, memory.collected = 0, memory.least = ~u64(0), memory.most = 0;
+    if (threadIdx.x == 0) memory.found = 0, memory.collected = 0, memory.least = ~u64(0), memory.most = 0, memory.listed = 0;
     __syncthreads();
     const auto bin_of = [&](float logit, u64 rank) {
       return level == 0 ? int(fminf((weigh.best - logit) * kBinsPerLogit, float(kBins - 1))) : int((most - rank) >> shift);
     };
     for_each_logit(logits, 0, vocab, [&](float logit, int id) {
+      if (logit < floor) return;
       const u64 rank = rank_of(logit, id);
       if (rank >= least && rank <= most) add_to_bin(memory, bin_of(logit, rank), by_count ? 0 : weigh(logit));
     });
@@ -236,23 +270,39 @@ __device__ u64 narrow(const float* logits, int vocab, const Weigher& weigh, u64 
     const u64 first = measure(bin), second = measure(bin + 1);
     u64 total;
     const u64 upto = block_scan(first + second, total, memory);
-    if (level == 0 && !by_count) goal = max(u64(1), min(total, __double2ull_ru(top_p * __ull2double_rn(total))));
+    if (level == 0 && !by_count) goal = share_of(top_p, total);
     if (total < goal) return threshold;
+    const u64 ids_upto = block_scan(u64(memory.count[bin]) + memory.count[bin + 1], total, memory);
     u64 before = upto - first - second;
     if (before < goal && goal <= upto) {
       const bool in_second = goal > before + first;
       if (in_second) before += first;
       memory.bin = bin + in_second;
       memory.reached = before;
+      memory.upto_bin = int(ids_upto) - (in_second ? 0 : int(memory.count[bin + 1]));
     }
+    memory.sorted[threadIdx.x] = 0;
     __syncthreads();
     const int chosen = memory.bin;
+    if (level == 0 && memory.upto_bin <= kSorted) {
+      // Everything from the best on. A little more than the bin is looked at, for the rounding of its border.
+      listed = true;
+      size = room_for(memory.upto_bin);
+      const float lowest = chosen == kBins - 1 ? floor : fmaxf(floor, weigh.best - float(chosen + 2) / kBinsPerLogit);
+      for_each_logit(logits, 0, vocab, [&](float logit, int id) {
+        if (logit < lowest) return;
+        const u64 rank = rank_of(logit, id);
+        if (rank >= least && bin_of(logit, rank) <= chosen) memory.sorted[atomicAdd(&memory.collected, 1)] = rank;
+      });
+      __syncthreads();
+      break;
+    }
     goal -= memory.reached;
     const uint32_t candidates = memory.count[chosen];
     if (candidates <= kSorted) {
-      memory.sorted[threadIdx.x] = 0;
-      __syncthreads();
+      size = room_for(int(candidates));
       for_each_logit(logits, 0, vocab, [&](float logit, int id) {
+        if (logit < floor) return;
         const u64 rank = rank_of(logit, id);
         if (rank >= least && rank <= most && bin_of(logit, rank) == chosen)
           memory.sorted[atomicAdd(&memory.collected, 1)] = rank;
@@ -274,30 +324,49 @@ __device__ u64 narrow(const float* logits, int vocab, const Weigher& weigh, u64 
       most -= u64(chosen) << shift;
       least = max(least, most - ((u64(1) << shift) - 1));
     }
-    shift = max(0, 64 - __clzll(most - least) - 11);
+    shift = max(0, 64 - __clzll(most - least) - kBinBits);
     __syncthreads();
   }
-  // Bitonic, best first; what was not filled is 0 and comes last.
-  for (int run = 2; run <= kSorted; run <<= 1)
-    for (int step = run >> 1; step > 0; step >>= 1) {
-      const int other = threadIdx.x ^ step;
-      if (other > threadIdx.x) {
-        const u64 a = memory.sorted[threadIdx.x], b = memory.sorted[other];
-        if (((threadIdx.x & run) == 0) == (a < b)) memory.sorted[threadIdx.x] = b, memory.sorted[other] = a;
-      }
-      __syncthreads();
-    }
+  sort_down(size, memory);
   const u64 rank = memory.sorted[threadIdx.x];
-  const u64 own = rank == 0 ? 0 : by_count ? 1 : weigh(logit_of(uint32_t(rank >> 32)));
+  const u64 own = by_count ? rank != 0 : weight_of_rank(rank, weigh);
   u64 total;
   const u64 upto = block_scan(own, total, memory);
-  if (upto - own < goal && goal <= upto) memory.least = rank;
+  if (upto - own < goal && goal <= upto) memory.least = rank, memory.listed = listed ? threadIdx.x + 1 : 0;
   __syncthreads();
   return memory.least;
 }
 
+/// How many of the first `listed` ids of memory.sorted reach a share of their weight.
+__device__ __forceinline__ int narrow_list(int listed, Weigher weigh, double top_p, ChooseMemory& memory) {
+  const u64 own = threadIdx.x < listed ? weight_of_rank(memory.sorted[threadIdx.x], weigh) : 0;
+  u64 total;
+  const u64 upto = block_scan(own, total, memory);
+  const u64 goal = share_of(top_p, total);
+  if (upto - own < goal && goal <= upto) memory.found = threadIdx.x + 1;
+  __syncthreads();
+  return memory.found;
+}
+
+/// draw() from the first `listed` ids of memory.sorted.
+__device__ __forceinline__ int draw_list(int listed, Weigher weigh, double uniform, ChooseMemory& memory) {
+  const u64 rank = threadIdx.x < listed ? memory.sorted[threadIdx.x] : 0;
+  __syncthreads();
+  memory.sorted[threadIdx.x] = rank == 0 ? 0 : rank << 32 | rank >> 32;  // the lowest id is the largest now
+  __syncthreads();
+  sort_down(room_for(listed), memory);
+  const u64 place = memory.sorted[threadIdx.x];
+  const u64 own = place == 0 ? 0 : weigh(logit_of(uint32_t(place)));
+  u64 total;
+  const u64 upto = block_scan(own, total, memory);
+  const u64 target = min(total - 1, __double2ull_rd(uniform * __ull2double_rn(total)));
+  if (upto - own <= target && target < upto) memory.found = int(~uint32_t(place >> 32));
+  __syncthreads();
+  return memory.found;
+}
+
 /// The id whose share of the kept weight holds `uniform`, walking upwards.
-__device__ int draw(const float* logits, int vocab, const Weigher& weigh, u64 threshold, double uniform, int& kept,
+__device__ __forceinline__ int draw(const float* logits, int vocab, Weigher weigh, u64 threshold, double uniform, int& kept,
                     ChooseMemory& memory) {
   const auto weight_of = [&](float logit, int id) { return rank_of(logit, id) >= threshold ? weigh(logit) : 0; };
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
@@ -346,7 +415,7 @@ __device__ int draw(const float* logits, int vocab, const Weigher& weigh, u64 th
 }
 
 /// Applies a row's adjustments and mask. @returns the best that is left, id INT32_MAX: nothing
-__device__ Best adjust(float* logits, int vocab, const SampleSlot& slot, uint8_t* pool, ChooseMemory& memory) {
+__device__ __forceinline__ Best adjust(float* logits, int vocab, const SampleSlot& slot, uint8_t* pool, ChooseMemory& memory) {
   Adjustment* adjustments = reinterpret_cast<Adjustment*>(pool + slot.adjustments_at);
   for (int i = threadIdx.x; i < slot.adjustments; i += kThreads) {
     Adjustment& change = adjustments[i];
@@ -420,8 +489,8 @@ extern "C" __global__ void __launch_bounds__(256) inspect_logits(const __grid_co
   p.slices[size_t(blockIdx.y) * p.slices_per_row + blockIdx.x] = {best.logit, total, best.id, bad};
 }
 
-/// grid (rows), block 1024.
-extern "C" __global__ void __launch_bounds__(1024) choose_token(const __grid_constant__ exllama::ChooseParams p) {
+/// grid (rows), block 512.
+extern "C" __global__ void __launch_bounds__(512) choose_token(const __grid_constant__ exllama::ChooseParams p) {
   using namespace exllama;
   __shared__ ChooseMemory memory;
   __shared__ SampleSlot slot;
@@ -461,15 +530,30 @@ extern "C" __global__ void __launch_bounds__(1024) choose_token(const __grid_con
     if (slot.mode == kDraw && chosen >= 0) {
       const Weigher weigh = {best.logit, slot.rate, slot.rate_rest};
       u64 threshold = 0;
-      if (slot.top_k > 0) threshold = narrow(logits, p.vocab, weigh, threshold, slot.top_k, 1, memory);
-      __syncthreads();
-      if (slot.top_p < 1) threshold = narrow(logits, p.vocab, weigh, threshold, 0, slot.top_p, memory);
-      __syncthreads();
+      int listed = 0;
+      // Top-k, then top-p.
+      for (int stage = 0; stage < 2; ++stage) {
+        if (stage == 0 ? slot.top_k == 0 : !(slot.top_p < 1)) continue;
+        if (listed > 0) {
+          listed = narrow_list(listed, weigh, slot.top_p, memory);
+        } else {
+          threshold = narrow(logits, p.vocab, weigh, threshold, stage == 0 ? slot.top_k : 0, slot.top_p, memory);
+          listed = memory.listed;
+        }
+        __syncthreads();
+      }
       if (slot.min_distance > -INFINITY) {
         const float least = __double2float_ru(double(best.logit) + slot.min_distance);
         threshold = max(threshold, u64(key_of(fminf(least, best.logit))) << 32);
+        if (listed > 0) {
+          u64 count;
+          block_scan(threadIdx.x < listed && memory.sorted[threadIdx.x] >= threshold, count, memory);
+          listed = int(count);
+        }
       }
-      chosen = draw(logits, p.vocab, weigh, threshold, slot.uniform, kept, memory);
+      kept = listed;
+      chosen = listed > 0 ? draw_list(listed, weigh, slot.uniform, memory)
+                          : draw(logits, p.vocab, weigh, threshold, slot.uniform, kept, memory);
     }
     if (threadIdx.x == 0) row.chosen = chosen, row.kept = kept, row.chosen_logit = chosen < 0 ? 0.f : logits[chosen];
     __syncthreads();

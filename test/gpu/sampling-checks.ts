@@ -246,7 +246,7 @@ class Card {
       facts: this.#facts,
       vocab,
     };
-    launch("choose_token", [rows], 1024, writeParameters(CHOOSE, choose));
+    launch("choose_token", [rows], 512, writeParameters(CHOOSE, choose));
   }
 }
 

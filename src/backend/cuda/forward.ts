@@ -112,7 +112,7 @@ export class Forward {
       family: "sample",
       name: "choose_token",
       grid: [count],
-      block: 1024,
+      block: 512,
       parameters: writeParameters(CHOOSE, {
         logits,
         ...slices,
