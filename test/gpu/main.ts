@@ -62,7 +62,12 @@ async function main(): Promise<void> {
     perplexity: () => checkPerplexity(backend, report),
     determinism: () => checkDeterminism(sources, cards, report),
     faults: () => checkFaults(sources, report),
-    memory: () => checkMemory(cards, report, process.argv.includes("--long")),
+    memory: () =>
+      checkMemory(
+        cards,
+        report,
+        process.argv.includes("--long") ? "long" : process.argv.includes("--largest") ? "largest" : "short",
+      ),
     soak: () => checkSoak(cards, report),
     speed: () => report.check("speed of kernels", () => onCard(timeKernels)),
     samplingSpeed: () => report.check("speed of sampling", () => onCard(timeSampling)),

@@ -16,14 +16,21 @@ interface MemoryCase {
 /** What the card may show more than the plan: nothing; and less: rounding and the table's baseline. */
 const MOST_UNUSED = 24 * MiB;
 /** Tokens generated at the end of the context. */
-const LAST_TOKENS = 64;
+const LAST_TOKENS = 256;
 
 /** Four entries: on two cards where there are two. */
 function fourEntries(cards: readonly Card[]): string {
   return cards.length > 1 ? "cuda:0,cuda:0,cuda:1,cuda:1" : "cuda:0,cuda:0,cuda:0,cuda:0";
 }
 
-function memoryCases(cards: readonly Card[], long: boolean): MemoryCase[] {
+/** The largest context that one card holds; minutes of work. */
+const LARGEST: readonly MemoryCase[] = ["llama-13b", "llama-7b", "llama-70b"].map((name) => ({
+  model: `synthetic:${name}`,
+  options: { devices: "cuda:0", ctx: "max", prefillChunk: 2048 },
+}));
+
+function memoryCases(cards: readonly Card[], extent: MemoryExtent): MemoryCase[] {
+  if (extent === "largest") return [...LARGEST];
   const devices = fourEntries(cards);
   const split = (gpuSplit: string, ctx: number | "max" = 2048): MemoryCase => ({
     model: "synthetic:llama-13b",
@@ -33,7 +40,7 @@ function memoryCases(cards: readonly Card[], long: boolean): MemoryCase[] {
     { model: "synthetic:llama-7b", options: { devices: "cuda:0", ctx: 2048, prefillChunk: 512 } },
     split("3,3,3,3"),
   ];
-  if (!long) return short;
+  if (extent === "short") return short;
   return [
     ...short,
     split("2.8,2.8,2.8,2.8"),
@@ -45,10 +52,12 @@ function memoryCases(cards: readonly Card[], long: boolean): MemoryCase[] {
   ];
 }
 
-/** @param long every split of the issue, and the largest contexts */
-export async function checkMemory(cards: readonly Card[], report: Report, long: boolean): Promise<void> {
+/** `long`: every split of the issue, and the largest contexts these allow; `largest`: the most one card holds. */
+export type MemoryExtent = "short" | "long" | "largest";
+
+export async function checkMemory(cards: readonly Card[], report: Report, extent: MemoryExtent): Promise<void> {
   using sampler = new CardSampler(cards.map(({ uuid }) => uuid));
-  for (const { model, options } of memoryCases(cards, long)) {
+  for (const { model, options } of memoryCases(cards, extent)) {
     const { devices, gpuSplit = "auto", ctx } = options;
     await report.check(`memory ${model} split ${gpuSplit} on ${devices} ctx ${ctx}`, async () => {
       const before = (await settled(sampler)).now;
