@@ -17,6 +17,8 @@ import { stepWords, Task } from "./step-message.js";
 /** team_take() answers first << TAKEN_BITS | number. */
 const TAKEN_BITS = 6;
 const TAKEN_MASK = 63;
+/** Most tiles at a time where two linears take turns: each turn is another stream of memory that has to get going. */
+const MOST_PAIRED = 48;
 
 /** One arena, as one worker sees it. */
 export interface ArenaAccess {
@@ -226,7 +228,9 @@ export class StepProgram {
     const { kernels, normed } = this.#buffers[arena]!;
     const { rows } = this.#step;
     const { tiles, out } = gateUp.linears[0]!;
-    for (let taken = this.#take(tiles); taken !== 0; taken = this.#take(tiles)) {
+    // With many rows a tile is work enough, and the last portions must be small.
+    const most = rows > 4 ? 16 : MOST_PAIRED;
+    for (let taken = this.#take(tiles, most); taken !== 0; taken = this.#take(tiles, most)) {
       const from = taken >>> TAKEN_BITS;
       const to = from + (taken & TAKEN_MASK);
       gateUp.applyOne(0, normed, rows, projections.gate, from, to);
@@ -286,15 +290,10 @@ export class StepProgram {
   }
 
   /** Some tiles of a linear, or 0: small portions, for a thread's own lie one behind the other anyway. */
-  #take(tiles: number): number {
+  #take(tiles: number, most = 16): number {
     const { threads, index } = this.#parts;
-    return this.#team.team_take(
-      this.#control,
-      threads,
-      index,
-      tiles,
-      Math.min(16, Math.max(1, Math.floor(tiles / (threads * 8)))),
-    );
+    const portion = Math.floor((tiles * most) / (threads * 128));
+    return this.#team.team_take(this.#control, threads, index, tiles, Math.min(most, Math.max(1, portion)));
   }
 }
 
