@@ -209,6 +209,29 @@ describe.each([true, false])("the same bits (exact: %s)", (exact) => {
     }
   });
 
+  it("with threads that come late, whatever is wanted from one step to the next", async () => {
+    const runtime = await loadTestModel(fixture("tiny/llama-gqa-tied"), {
+      exact,
+      threads: 12,
+      cacheTokens: 512,
+      prefillChunk: 64,
+    });
+    try {
+      const sequence = new TestSequence(runtime, 0);
+      const got: Float32Array[] = [];
+      for (let at = 0; at < 120; at++) {
+        // Steps of which nothing, logits alone, or sums too are wanted: each ends at another barrier.
+        const sums = at % 3 === 1 ? { sample: greedy(1) } : {};
+        const wants = at % 3 === 2 ? [] : [want(0, { logits: true, ...sums })];
+        const [answers] = await runtime.step([sequence.entry(prompt.subarray(at, at + 1), wants)]);
+        if (wants.length > 0) got.push(answers![0]!.logits!);
+      }
+      expect(got).toEqual(whole.slice(0, 120).filter((_, at) => at % 3 !== 2));
+    } finally {
+      await runtime.dispose();
+    }
+  });
+
   it("whether a sliding window's old pages are kept or dropped, and as if only the window were there", async () => {
     const windowed = (spec: ModelSpec, window: number | null): ModelSpec => ({
       ...spec,

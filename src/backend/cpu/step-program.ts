@@ -262,6 +262,9 @@ export class StepProgram {
     const { arena, norm, linear, logits, outputs } = this.#head;
     const { kernels, hidden, normed } = this.#buffers[arena]!;
     const bytes = spec.hiddenSize * 4;
+    // Read before the round's last barrier: behind it the host may already be writing the next step.
+    let wanted = false;
+    for (let i = 0; i < count; i++) wanted ||= this.#step.outputSums(first + i);
     for (let i = this.#claim(1); i < count; i = this.#claim(1)) {
       const x = hidden + this.#step.outputRow(first + i) * bytes;
       kernels.rms_norm(x, 0, norm, normed + i * bytes, spec.hiddenSize, spec.finalNorm.eps, 0, 1);
@@ -269,8 +272,6 @@ export class StepProgram {
     }
     this.#barrier();
     this.#linears(linear, normed, logits, count);
-    let wanted = false;
-    for (let i = 0; i < count; i++) wanted ||= this.#step.outputSums(first + i);
     if (!wanted) return;
     for (let i = this.#claim(1); i < count; i = this.#claim(1)) {
       if (!this.#step.outputSums(first + i)) continue;
