@@ -55,6 +55,15 @@ export interface Output {
   readonly hidden: Float32Array | null;
 }
 
+/** A whole KV page, of every layer of a cache group, to be copied over another. */
+export interface PageCopy {
+  /** Index of the plan's cache group. */
+  readonly group: number;
+  /** Physical pages. */
+  readonly from: number;
+  readonly to: number;
+}
+
 /** A loaded model. Steps run one at a time. */
 export interface Runtime {
   readonly plan: Plan;
@@ -66,6 +75,8 @@ export interface Runtime {
    * @returns per entry, per requested output
    */
   step(batch: readonly BatchEntry[]): Promise<Output[][]>;
+  /** Copies KV pages, in the order given, between steps: later steps find the copies. */
+  copyPages(copies: readonly PageCopy[]): Promise<void>;
   /** Gives everything back. Idempotent; a step in flight is waited for. */
   dispose(): Promise<void>;
 }

@@ -2,7 +2,7 @@
 // any backend, and can compose batches, chunks and page tables that the scheduler would not.
 // Pages are handed out in a scrambled order: nothing may depend on where a page lies.
 
-import type { Backend, BatchEntry, Output, OutputRequest, Runtime } from "../../src/backend/backend.js";
+import type { Backend, BatchEntry, Output, OutputRequest, PageCopy, Runtime } from "../../src/backend/backend.js";
 import { openCheckpoint } from "../../src/checkpoint/local.js";
 import type { CacheType } from "../../src/memory/packing.js";
 import { type CacheGroup, PAGE_TOKENS } from "../../src/memory/plan.js";
@@ -87,6 +87,23 @@ export class Driver implements AsyncDisposable {
       pages.length = 0;
     });
     sequence.length = 0;
+  }
+
+  /** A second sequence that begins with all that this one was fed, on pages of its own. */
+  async fork(sequence: DrivenSequence): Promise<DrivenSequence> {
+    const fork = this.newSequence();
+    const copies: PageCopy[] = [];
+    fork.length = sequence.length;
+    sequence.pages.forEach((pages, group) => {
+      for (const from of pages) {
+        const to = from < 0 ? from : this.#free[group]!.pop();
+        if (to === undefined) throw new Error("the plan's pages do not suffice for this fork");
+        fork.pages[group]!.push(to);
+        if (from >= 0) copies.push({ group, from, to });
+      }
+    });
+    await this.runtime.copyPages(copies);
+    return fork;
   }
 
   async step(feeds: readonly Feed[]): Promise<Output[][]> {

@@ -35,6 +35,8 @@ export class FakeCuda {
   readonly launched: string[] = [];
   /** Functions called, in order; a test may empty it. */
   readonly made: string[] = [];
+  /** Copies within a card, in order; a test may empty it. */
+  readonly copied: { readonly to: bigint; readonly from: bigint; readonly bytes: number }[] = [];
   /** Calls so far that failAt counts: those that take or use, not those that give back. */
   calls = 0;
   /** The call to fail (from 0), and with which status. */
@@ -181,6 +183,7 @@ export class FakeCuda {
       return 0;
     },
     cuMemcpyDtoDAsync_v2: (to: bigint, from: bigint, bytes: number) => {
+      this.copied.push({ to, from, bytes });
       this.#range(to, bytes);
       return this.#range(from, bytes) as undefined;
     },

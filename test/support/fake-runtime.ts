@@ -4,7 +4,7 @@
 // hash of what the position can see there, so a wrong, missing, shared or overwritten page
 // changes the output; and whatever breaks the contract of Runtime.step is refused.
 
-import type { BatchEntry, Output, OutputRequest, Runtime } from "../../src/backend/backend.js";
+import type { BatchEntry, Output, OutputRequest, PageCopy, Runtime } from "../../src/backend/backend.js";
 import { cacheGroups } from "../../src/memory/cache-groups.js";
 import type { RunShape } from "../../src/memory/packing.js";
 import { type CacheGroup, PAGE_TOKENS, type Plan } from "../../src/memory/plan.js";
@@ -72,6 +72,18 @@ export class FakeRuntime implements Runtime {
       return batch.map((entry) => entry.outputs.map((output) => this.#answer(entry, output)));
     } finally {
       this.#stepping = false;
+    }
+  }
+
+  async copyPages(copies: readonly PageCopy[]): Promise<void> {
+    check(!this.#stepping, "pages are copied between steps");
+    check(!this.disposed, "the runtime is disposed");
+    for (const { group, from, to } of copies) {
+      const pool = this.#pools[group];
+      const { pages } = this.plan.cacheGroups[group] ?? { pages: 0 };
+      check(pool !== undefined && [from, to].every((page) => page >= 0 && page < pages), "copied pages are in the pool");
+      check(from !== to, "a page is not copied onto itself");
+      for (let slot = 0; slot < PAGE_TOKENS; slot++) pool![to * PAGE_TOKENS + slot] = pool![from * PAGE_TOKENS + slot]!;
     }
   }
 

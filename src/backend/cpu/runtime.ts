@@ -3,9 +3,10 @@
 import type { Plan } from "../../memory/plan.js";
 import type { RegionIndex } from "../../memory/regions.js";
 import type { ModelSpec } from "../../model/spec.js";
-import type { BatchEntry, Output, Runtime } from "../backend.js";
+import type { BatchEntry, Output, PageCopy, Runtime } from "../backend.js";
 import { checkBatch } from "../batch-check.js";
 import { InvalidBatchError } from "../errors.js";
+import { checkCopies, PageRanges } from "../page-copies.js";
 import { CpuRuntimeEndedError } from "./errors.js";
 import type { HugePages } from "./huge-pages.js";
 import { type OutputViews, readOutput, sortOutputs, type Wanted } from "./outputs.js";
@@ -35,7 +36,7 @@ export class CpuRuntime implements Runtime {
   readonly hugePages: HugePages;
   readonly #team: Team;
   /** Dropped by dispose(): the memories go with them. */
-  #state: { writer: StepWriter; views: OutputViews } | null;
+  #state: { writer: StepWriter; views: OutputViews; arenas: readonly Uint8Array[]; pages: PageRanges } | null;
   #running: Promise<unknown> | null = null;
 
   constructor(model: LoadedModel) {
@@ -49,6 +50,8 @@ export class CpuRuntime implements Runtime {
     this.#state = {
       writer: new StepWriter(spec, stage, regions, memories, stepWords(spec, plan.run)),
       views: outputViews(model),
+      arenas: memories.map(({ buffer }) => new Uint8Array(buffer)),
+      pages: new PageRanges(stage, plan.cacheGroups),
     };
   }
 
@@ -63,6 +66,16 @@ export class CpuRuntime implements Runtime {
     } finally {
       this.#running = null;
     }
+  }
+
+  /** The compute threads sleep between steps, and see what was copied when the next one wakes them. */
+  async copyPages(copies: readonly PageCopy[]): Promise<void> {
+    if (!this.#state) throw new CpuRuntimeEndedError("the model has been given back");
+    if (this.#running) throw new InvalidBatchError("a step is running already");
+    checkCopies(copies, this.plan);
+    const { arenas, pages } = this.#state;
+    for (const copy of copies)
+      for (const { arena, from, to, bytes } of pages.of(copy)) arenas[arena]!.copyWithin(to, from, from + bytes);
   }
 
   async dispose(): Promise<void> {

@@ -31,6 +31,7 @@ async function loadAndRun(cuda: FakeCuda, model: string): Promise<void> {
   try {
     const ids = Array.from({ length: 70 }, (_, i) => i + 3);
     await driver.greedy(ids, 3);
+    await driver.runtime.copyPages([{ group: 0, from: 0, to: 1 }]);
     const [a, b] = [driver.newSequence(), driver.newSequence()];
     await driver.step([
       { sequence: a, ids: ids.slice(0, 20), outputs: [{ index: 19, logits: true, hidden: true }] },
@@ -72,6 +73,33 @@ describe("the CUDA backend's host side", () => {
     await driver.runtime.dispose();
     await driver.runtime.dispose();
     expect(cuda.leaks).toEqual([]);
+  });
+
+  it("copies keys and values of every layer of a group, each within its own region", async () => {
+    const cuda = new FakeCuda();
+    const driver = await Driver.load(backendOn(cuda), fixture("tiny/llama-gqa-tied"), options);
+    const { plan } = driver.runtime;
+    const [{ layers, pages }] = plan.cacheGroups as [{ layers: number[]; pages: number }];
+    cuda.made.length = 0;
+    cuda.copied.length = 0;
+    await driver.runtime.copyPages([{ group: 0, from: pages - 1, to: 0 }]);
+    const regions = plan.devices[0]!.stage!.regions.filter(({ area }) => area === "kvCache");
+    expect(regions).toHaveLength(2 * layers.length);
+    const places = cuda.copied.map(({ to, from, bytes }) => ({
+      to: Number(to - cuda.copied[0]!.to),
+      apart: Number(from - to),
+      bytes,
+    }));
+    expect(places).toEqual(
+      regions.map(({ offset, bytes }) => ({
+        to: offset - regions[0]!.offset,
+        apart: bytes - bytes / pages,
+        bytes: bytes / pages,
+      })),
+    );
+    expect(cuda.made.filter((name) => /Synchronize|EventQuery/.test(name))).toEqual([]);
+    await driver.runtime.dispose();
+    await expect(driver.runtime.copyPages([])).rejects.toMatchObject({ code: "CUDA_RUNTIME_ENDED" });
   });
 
   it.each([

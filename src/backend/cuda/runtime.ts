@@ -4,9 +4,10 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Plan } from "../../memory/plan.js";
 import type { ModelSpec } from "../../model/spec.js";
-import type { BatchEntry, Output, Runtime } from "../backend.js";
+import type { BatchEntry, Output, PageCopy, Runtime } from "../backend.js";
 import { checkBatch } from "../batch-check.js";
 import { InvalidBatchError } from "../errors.js";
+import { checkCopies, PageRanges } from "../page-copies.js";
 import type { DeviceContext, PinnedMemory } from "./device-context.js";
 import { CudaError } from "./driver/errors.js";
 import { CudaRuntimeEndedError } from "./errors.js";
@@ -40,6 +41,8 @@ export class CudaRuntime implements Runtime {
   readonly #parts: RuntimeParts;
   readonly #links: readonly StageLink[];
   readonly #queues: readonly KernelQueue[];
+  /** Per stage. */
+  readonly #pages: readonly PageRanges[];
   readonly #buckets: readonly number[];
   /** Per bucket one graph per stage. */
   readonly #graphs = new Map<number, readonly bigint[]>();
@@ -61,6 +64,7 @@ export class CudaRuntime implements Runtime {
     this.spec = spec;
     this.#parts = parts;
     this.#queues = stages.map(({ context }) => new KernelQueue(context, true));
+    this.#pages = stages.map(({ layout }) => new PageRanges(layout, plan.cacheGroups));
     this.#buckets = decodeBuckets(run);
     const rowBytes = spec.hiddenSize * 4;
     this.#links = stages.slice(1).map((stage, i) => linkStages(stages[i]!, stage, parts.peers, stepTokens(run) * rowBytes));
@@ -114,11 +118,27 @@ export class CudaRuntime implements Runtime {
     try {
       return await run;
     } catch (error) {
-      // Whoever asks next hears the same: the engine's process has to end.
-      if (error instanceof CudaError && error.code === "CUDA_POISONED") this.#ended = error;
+      this.#note(error);
       throw error;
     } finally {
       this.#running = null;
+    }
+  }
+
+  /** The copies are queued behind the last step and before the next, on every card's own stream. */
+  async copyPages(copies: readonly PageCopy[]): Promise<void> {
+    if (this.#ended) throw this.#ended;
+    if (this.#running) throw new InvalidBatchError("a step is running already");
+    checkCopies(copies, this.plan);
+    try {
+      for (const [i, { context, arena }] of this.#stages.entries()) {
+        context.use();
+        for (const { from, to, bytes } of copies.flatMap((copy) => this.#pages[i]!.of(copy)))
+          context.copyInside(arena + BigInt(to), arena + BigInt(from), bytes);
+      }
+    } catch (error) {
+      this.#note(error);
+      throw error;
     }
   }
 
@@ -126,6 +146,11 @@ export class CudaRuntime implements Runtime {
     await this.#running?.catch(() => {});
     this.#ended ??= new CudaRuntimeEndedError("the model has been given back");
     for (const context of this.#parts.contexts) context.close();
+  }
+
+  /** After such an error whoever asks next hears the same: the engine's process has to end. */
+  #note(error: unknown): void {
+    if (error instanceof CudaError && error.code === "CUDA_POISONED") this.#ended = error;
   }
 
   async #run(batch: readonly BatchEntry[]): Promise<Output[][]> {
