@@ -79,7 +79,7 @@ describe("the CUDA backend's host side", () => {
     const cuda = new FakeCuda();
     const driver = await Driver.load(backendOn(cuda), fixture("tiny/llama-gqa-tied"), options);
     const { plan } = driver.runtime;
-    const [{ layers, pages }] = plan.cacheGroups as [{ layers: number[]; pages: number }];
+    const { layers, pages } = plan.cacheGroups[0]!;
     cuda.made.length = 0;
     cuda.copied.length = 0;
     await driver.runtime.copyPages([{ group: 0, from: pages - 1, to: 0 }]);
