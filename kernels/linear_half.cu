@@ -10,25 +10,11 @@
 //   Reference  linear_half_ref
 // linear_half_gemm_wgmma_n256, _n128, _n64
 //   The same on Hopper (sm_90a; empty elsewhere), see linear_half_wgmma.cuh.
-// linear_half_gemv
-//   Strategy   one warp per output, up to 8 tokens; 16-byte loads of the weight row, fp32 sums,
-//              a butterfly at the end.
+#include "linear_half.cuh"
 #include "linear_half_wgmma.cuh"
 #include "quantized.cuh"
 
 namespace exllama {
-
-struct HalfLinearParams {
-  const __half* weights;       // [n, k]
-  const __half* x;             // [m, ldx]
-  const __half* bias;          // [n] or null
-  const float* residual;       // [m, ldy] f32 or null
-  void* y;                     // [m, ldy] f16, or f32 where y_is_f32
-  int32_t m, n, k;
-  int32_t ldx, ldy;
-  int32_t y_is_f32;
-};
-static_assert(sizeof(HalfLinearParams) == 64);
 
 /// What cuTensorMapEncodeTiled makes.
 struct alignas(64) TensorMap {
@@ -158,44 +144,6 @@ extern "C" __global__ void __launch_bounds__(256, 2) linear_half_gemm(const __gr
 EXLLAMA_WGMMA_GEMM(256)
 EXLLAMA_WGMMA_GEMM(128)
 EXLLAMA_WGMMA_GEMM(64)
-
-/// grid (n / 8, ceil(m / 8)), block 256: a warp per output, eight tokens.
-extern "C" __global__ void __launch_bounds__(256) linear_half_gemv(const __grid_constant__ exllama::HalfLinearParams p) {
-  using namespace exllama;
-  const int lane = threadIdx.x % kWarp, n = blockIdx.x * 8 + threadIdx.x / kWarp, m0 = blockIdx.y * 8;
-  allow_next();
-  wait_previous();
-  if (n >= p.n) return;
-  const int tokens = min(8, p.m - m0);
-  float sum[8] = {};
-  const __half* row = p.weights + size_t(n) * p.k;
-  for (int k = lane * 8; k < p.k; k += kWarp * 8) {
-    const uint4 w = load_stream(reinterpret_cast<const uint4*>(row + k));
-    const __half2* wh = reinterpret_cast<const __half2*>(&w);
-#pragma unroll
-    for (int m = 0; m < 8; ++m) {
-      if (m >= tokens) break;
-      const uint4 x = *reinterpret_cast<const uint4*>(p.x + size_t(m0 + m) * p.ldx + k);
-      const __half2* xh = reinterpret_cast<const __half2*>(&x);
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const float2 a = __half22float2(wh[i]), b = __half22float2(xh[i]);
-        sum[m] += a.x * b.x + a.y * b.y;
-      }
-    }
-  }
-#pragma unroll
-  for (int m = 0; m < 8; ++m) {
-    if (m >= tokens) break;
-    float y = warp_sum(sum[m]);
-    if (lane != 0) continue;
-    if (p.bias != nullptr) y += __half2float(p.bias[n]);
-    const size_t at = size_t(m0 + m) * p.ldy + n;
-    if (p.residual != nullptr) y += p.residual[at];
-    if (p.y_is_f32) static_cast<float*>(p.y)[at] = y;
-    else static_cast<__half*>(p.y)[at] = __float2half_rn(y);
-  }
-}
 
 /// grid (n / 256, m), block 256.
 extern "C" __global__ void linear_half_ref(const __grid_constant__ exllama::HalfLinearParams p) {

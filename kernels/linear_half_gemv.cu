@@ -11,22 +11,9 @@
 //            Warps' sums are added in their order.
 // Limits     k % 8 == 0 and 16-byte aligned rows
 // Reference  linear_half_ref
-#include "common.cuh"
+#include "linear_half.cuh"
 
 namespace exllama {
-
-/// The same as in linear_half.cu.
-struct HalfLinearParams {
-  const __half* weights;       // [n, k]
-  const __half* x;             // [m, ldx]
-  const __half* bias;          // [n] or null
-  const float* residual;       // [m, ldy] f32 or null
-  void* y;                     // [m, ldy] f16, or f32 where y_is_f32
-  int32_t m, n, k;
-  int32_t ldx, ldy;
-  int32_t y_is_f32;
-};
-static_assert(sizeof(HalfLinearParams) == 64);
 
 constexpr int kGemvWarps = 8, kGemvRows = 16, kGemvStep = 64;
 

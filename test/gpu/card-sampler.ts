@@ -58,8 +58,12 @@ export class CardSampler implements Disposable {
 
   #ask(what: string): Promise<CardUse> {
     return new Promise((resolve, reject) => {
-      this.#child.once("message", (message) => resolve(message as CardUse));
-      this.#child.once("exit", (code) => reject(new Error(`the sampler ended with ${code}`)));
+      const ended = (code: number | null) => reject(new Error(`the sampler ended with ${code}`));
+      this.#child.once("exit", ended);
+      this.#child.once("message", (message) => {
+        this.#child.off("exit", ended);
+        resolve(message as CardUse);
+      });
       this.#child.send(what);
     });
   }

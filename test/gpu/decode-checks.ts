@@ -7,8 +7,7 @@ import { randomFillSync } from "node:crypto";
 import { DeviceContext } from "../../src/backend/cuda/device-context.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { loadCuda } from "../../src/backend/cuda/driver/load.js";
-import type { KernelFamily } from "../../src/backend/cuda/kernel-modules.js";
-import { FILL, HALF_LINEAR, LINEAR, STREAM, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
+import { HALF_LINEAR, LINEAR, STREAM, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
 import { type StreamChoices, type StreamingCard, type StreamShape, streamLaunch } from "../../src/backend/cuda/linear-launch.js";
 import {
   type KernelGroup,
@@ -18,6 +17,8 @@ import {
   TILE_ROWS,
   tileBytes,
 } from "../../src/backend/cuda/quantized-layout.js";
+import { toHalfBits } from "../support/element-types.js";
+import { KernelBench } from "./kernel-bench.js";
 
 type Bits = 2 | 3 | 4 | 8;
 
@@ -39,15 +40,20 @@ interface Call {
 }
 
 class DecodeChecks {
-  failures = 0;
+  readonly #bench: KernelBench;
   readonly #gpu: DeviceContext;
   readonly #card: StreamingCard;
 
   constructor(gpu: DeviceContext) {
+    this.#bench = new KernelBench(gpu);
     this.#gpu = gpu;
     const attribute = (id: number) => gpu.driver.i32("cuDeviceGetAttribute", [id, gpu.ordinal]);
     this.#card = { multiprocessors: attribute(16), major: attribute(75), sharedPerBlock: attribute(97) };
     console.log(JSON.stringify(this.#card));
+  }
+
+  get failures(): number {
+    return this.#bench.failures;
   }
 
   check(): void {
@@ -84,17 +90,17 @@ class DecodeChecks {
     const gpu = this.#gpu;
     const what = `q${bits} g${group} ${m} x ${inputs} -> ${outputs}${permuted ? " permuted" : ""}`;
     const weights = outputs.map((n) => this.#weights(bits, group, inputs, n, 0.01));
-    const x = this.#half(m * inputs, 1);
-    const permutation = permuted ? this.#upload(shuffled(inputs)) : 0n;
-    const biases = outputs.map((n) => this.#half(n, 1));
-    const residual = this.#upload(Float32Array.from({ length: m * (outputs[0] as number) }, () => Math.random() - 0.5));
+    const x = this.#bench.halves(m * inputs, 1);
+    const permutation = permuted ? this.#bench.upload(shuffled(inputs)) : 0n;
+    const biases = outputs.map((n) => this.#bench.halves(n, 1));
+    const residual = this.#bench.upload(Float32Array.from({ length: m * (outputs[0] as number) }, () => Math.random() - 0.5));
     const y = outputs.map((n) => gpu.allocate(m * n * 4));
     const poison = () => {
       outputs.forEach((n, i) => {
         gpu.fill(y[i] as bigint, 0xff, m * n * 4);
       });
     };
-    const read = () => outputs.map((n, i) => this.#download(y[i] as bigint, m * n));
+    const read = () => outputs.map((n, i) => this.#bench.download(y[i] as bigint, m * n));
     poison();
     outputs.forEach((n, i) => {
       const parameters = writeParameters(LINEAR, {
@@ -113,7 +119,8 @@ class DecodeChecks {
         zeroOffset: 0,
         yIsF32: 1,
       });
-      this.#launch("linear_quantized", `linear_q${bits}_g${group}_ref`, [Math.ceil(n / 256), m], 256, parameters);
+      const name = `linear_q${bits}_g${group}_ref`;
+      this.#bench.launch({ family: "linear_quantized", name, grid: [Math.ceil(n / 256), m], block: 256, parameters });
     });
     const truth = read();
     // |w| |x| for codes spread evenly around a zero spread evenly, x in [-1, 1].
@@ -137,7 +144,8 @@ class DecodeChecks {
       this.#compare(`${what} ${JSON.stringify(choice)}`, first, truth, 5e-6 * norm);
       poison();
       this.#stream(call, choice, true);
-      if (read().some((values, s) => values.some((v, i) => !Object.is(v, first[s]?.[i])))) this.#fail(`${what}: other bits`);
+      if (read().some((values, s) => values.some((v, i) => !Object.is(v, first[s]?.[i]))))
+        this.#bench.fail(`${what}: other bits`);
     }
     for (const pointer of [...weights.map(({ at }) => at), x, ...(permuted ? [permutation] : []), ...biases, residual, ...y])
       gpu.free(pointer);
@@ -148,12 +156,12 @@ class DecodeChecks {
     const gpu = this.#gpu;
     const [inputs, n] = [4096, 4320];
     const weights = [0, 1].map(() => this.#weights(4, 128, inputs, n, 1 / 300));
-    const x = this.#half(m * inputs, 1);
+    const x = this.#bench.halves(m * inputs, 1);
     const y = [0, 1].map(() => gpu.allocate(m * n * 4));
     const shape = { bits: 4, group: 128, rows: m, inputs, outputs: [n, n] } as const;
     const call: Call = { shape, weights: weights.map(({ at }) => at), y, x, f32: true };
     this.#stream(call);
-    const [gate, up] = y.map((at) => this.#download(at, m * n)) as [Float32Array, Float32Array];
+    const [gate, up] = y.map((at) => this.#bench.download(at, m * n)) as [Float32Array, Float32Array];
     const truth = gate.map((g, i) => (g / (1 + Math.exp(-g))) * (up[i] as number));
     for (const choice of [
       {},
@@ -162,20 +170,26 @@ class DecodeChecks {
     ]) {
       gpu.fill(y[0] as bigint, 0xff, m * n * 4);
       this.#stream({ ...call, shape: { ...shape, silu: true } }, choice);
-      this.#compare(`silu m ${m} ${JSON.stringify(choice)}`, [this.#download(y[0] as bigint, m * n)], [truth], 1e-4);
+      this.#compare(`silu m ${m} ${JSON.stringify(choice)}`, [this.#bench.download(y[0] as bigint, m * n)], [truth], 1e-4);
     }
     for (const pointer of [...weights.map(({ at }) => at), x, ...y]) gpu.free(pointer);
   }
 
   #compareHalf(m: number, n: number, k: number): void {
     const gpu = this.#gpu;
-    const [x, w, bias, y] = [this.#half(m * k, 1), this.#half(n * k, 1), this.#half(n, 1), gpu.allocate(m * n * 4)];
+    const [x, w, bias, y] = [
+      this.#bench.halves(m * k, 1),
+      this.#bench.halves(n * k, 1),
+      this.#bench.halves(n, 1),
+      gpu.allocate(m * n * 4),
+    ];
     const parameters = this.#halfParameters(w, x, y, m, n, k, bias);
-    this.#launch("linear_half", "linear_half_ref", [Math.ceil(n / 256), m], 256, parameters);
-    const truth = this.#download(y, m * n);
+    const grid = [Math.ceil(n / 256), m] as const;
+    this.#bench.launch({ family: "linear_half", name: "linear_half_ref", grid, block: 256, parameters });
+    const truth = this.#bench.download(y, m * n);
     gpu.fill(y, 0xff, m * n * 4);
     this.#gemv(parameters, m, n);
-    this.#compare(`half gemv ${m} x ${n} x ${k}`, [this.#download(y, m * n)], [truth], 2e-6 * k);
+    this.#compare(`half gemv ${m} x ${n} x ${k}`, [this.#bench.download(y, m * n)], [truth], 2e-6 * k);
     for (const pointer of [x, w, bias, y]) gpu.free(pointer);
   }
 
@@ -210,37 +224,8 @@ class DecodeChecks {
     });
     type Kind = (typeof all)[number];
     const total = all.reduce((sum, { bytes }) => sum + bytes, 0);
-    const activations = gpu.allocate(32 * 65536 * 2);
-    const [a, b] = [this.#half(32 * 32768, 1), gpu.allocate(32 * 32768 * 4)];
-    gpu.copyInside(activations, a, 32 * 32768 * 2);
+    const [a, b] = [this.#bench.halves(32 * 32768, 1), gpu.allocate(32 * 32768 * 4)];
 
-    const old = (kind: Kind, layer: number, m: number, overlap: boolean) => {
-      const n = kind.outputs.reduce((sum, n) => sum + n, 0);
-      this.#launch(
-        "linear_quantized",
-        `linear_q4_g128_m${m <= 8 ? 8 : 32}`,
-        [n / TILE_ROWS],
-        256,
-        writeParameters(LINEAR, {
-          weights: kind.weights(layer)[0] as bigint,
-          x: a,
-          permutation: 0n,
-          bias: 0n,
-          residual: 0n,
-          y: b,
-          m,
-          n,
-          k: kind.inputs,
-          kValid: kind.inputs,
-          ldx: kind.inputs,
-          ldy: n,
-          zeroOffset: 0,
-          yIsF32: 0,
-        }),
-        0,
-        overlap,
-      );
-    };
     const stream = (kind: Kind, layer: number, m: number, overlap: boolean, choices: StreamChoices) => {
       const silu = kind.name === "gate-up";
       const shape: StreamShape = { bits: 4, group: 128, rows: m, inputs: kind.inputs, outputs: kind.outputs, silu };
@@ -254,7 +239,7 @@ class DecodeChecks {
           const graph = gpu.capture(() => {
             for (let layer = 0; layer < layers; layer++) for (const each of kind ? [kind] : all) run(each, layer, overlap);
           });
-          const us = (this.#timed(kind ? 4 : 2, () => gpu.launchGraph(graph)) * 1e3) / layers;
+          const us = (this.#bench.timed(kind ? 4 : 2, () => gpu.launchGraph(graph)) * 1e3) / layers;
           cells.push(
             kind
               ? `${us.toFixed(1)}`
@@ -267,7 +252,6 @@ class DecodeChecks {
     console.log(
       `us per launch of ${kinds.map(([name]) => name).join(", ")}; then all four per layer (read at 3.09 TB/s: ${(total / 3.09e6).toFixed(1)} us)`,
     );
-    for (const m of [1, 8, 32]) row("before", m, (kind, layer, overlap) => old(kind, layer, m, overlap));
     const variants: [string, number, StreamChoices][] = [
       ["stream", 1, {}],
       ["stream, 6 stages", 1, { stages: 6 }],
@@ -281,12 +265,12 @@ class DecodeChecks {
     ];
     for (const [label, m, choices] of variants) row(label, m, (kind, layer, overlap) => stream(kind, layer, m, overlap, choices));
 
-    const quiet = this.#half(32 * 4096, 0.25);
+    const quiet = this.#bench.halves(32 * 4096, 0.25);
     this.#repeats(all, quiet);
     gpu.free(quiet);
     for (const { at } of all) gpu.free(at);
     this.#timeHead();
-    for (const pointer of [activations, a, b]) gpu.free(pointer);
+    for (const pointer of [a, b]) gpu.free(pointer);
   }
 
   /** Two layers, each linear reading what the one before wrote: the same bits with and without overlap, 200 times. */
@@ -316,7 +300,7 @@ class DecodeChecks {
       let different = 0;
       for (let repeat = 0; repeat < 200; repeat++) {
         gpu.launchGraph(graphs[repeat % 2] as bigint);
-        const y = this.#download(buffers[0] as bigint, m * 2048);
+        const y = this.#bench.download(buffers[0] as bigint, m * 2048);
         truth ??= y;
         const bits = new Uint32Array(y.buffer);
         const expected = new Uint32Array(truth.buffer as ArrayBuffer);
@@ -325,7 +309,7 @@ class DecodeChecks {
       const halves = [...new Uint16Array(truth?.buffer ?? new ArrayBuffer(0))];
       const finite = halves.every((v) => (v & 0x7c00) !== 0x7c00) && halves.some((v) => (v & 0x7fff) !== 0);
       if (different > 0 || !finite)
-        this.#fail(`chain m ${m}: ${different} of 200 repeats differ, ${finite ? "finite" : "not finite or all zero"}`);
+        this.#bench.fail(`chain m ${m}: ${different} of 200 repeats differ, ${finite ? "finite" : "not finite or all zero"}`);
       for (const pointer of buffers) gpu.free(pointer);
     }
   }
@@ -333,36 +317,24 @@ class DecodeChecks {
   #timeHead(): void {
     const gpu = this.#gpu;
     const [n, k] = [32000, 4096];
-    const [w, x, y] = [gpu.allocate(n * k * 2 * 2), this.#half(32 * k, 1), gpu.allocate(32 * n * 4)];
-    this.#fillHalf(w, n * k * 2);
-    for (const m of [1, 8, 32])
-      for (const before of m === 32 ? [false] : [true, false]) {
-        const graph = gpu.capture(() => {
-          for (let i = 0; i < 8; i++) {
-            const parameters = this.#halfParameters(w + BigInt((i % 2) * n * k * 2), x, y, m, n, k, 0n);
-            if (before) this.#launch("linear_half", "linear_half_gemv", [n / 8, 1], 256, parameters);
-            else this.#gemv(parameters, m, n, true);
-          }
-        });
-        const us = (this.#timed(2, () => gpu.launchGraph(graph)) * 1e3) / 8;
-        console.log(
-          `head ${before ? "before" : "gemv"} m ${m}: ${us.toFixed(1)} us, ${((n * k * 2) / us / 1e3).toFixed(0)} GB/s`,
-        );
-      }
+    const [w, x, y] = [gpu.allocate(n * k * 2 * 2), this.#bench.halves(32 * k, 1), gpu.allocate(32 * n * 4)];
+    this.#bench.fillHalves(w, n * k * 2);
+    for (const m of [1, 8, 32]) {
+      const graph = gpu.capture(() => {
+        for (let i = 0; i < 8; i++)
+          this.#gemv(this.#halfParameters(w + BigInt((i % 2) * n * k * 2), x, y, m, n, k, 0n), m, n, true);
+      });
+      const us = (this.#bench.timed(2, () => gpu.launchGraph(graph)) * 1e3) / 8;
+      console.log(`head m ${m}: ${us.toFixed(1)} us, ${((n * k * 2) / us / 1e3).toFixed(0)} GB/s`);
+    }
     for (const pointer of [w, x, y]) gpu.free(pointer);
   }
 
   #gemv(parameters: Uint8Array, m: number, n: number, overlap = false): void {
     const columns = m <= 8 ? 8 : 32;
-    this.#launch(
-      "linear_half_gemv",
-      `linear_half_gemv_m${columns}`,
-      [Math.ceil(n / 16), Math.ceil(m / columns)],
-      256,
-      parameters,
-      0,
-      overlap,
-    );
+    const grid = [Math.ceil(n / 16), Math.ceil(m / columns)] as const;
+    const name = `linear_half_gemv_m${columns}`;
+    this.#bench.launch({ family: "linear_half_gemv", name, grid, block: 256, parameters, overlap });
   }
 
   #halfParameters(weights: bigint, x: bigint, y: bigint, m: number, n: number, k: number, bias: bigint): Uint8Array {
@@ -401,7 +373,7 @@ class DecodeChecks {
       slab,
       stages,
     });
-    this.#launch("linear_stream", name, [grid], block, parameters, shared, overlap);
+    this.#bench.launch({ family: "linear_stream", name, grid: [grid], block, parameters, shared, overlap });
   }
 
   #weights(bits: Bits, group: KernelGroup, inputs: number, outputs: number, scale: number): Weights {
@@ -415,82 +387,16 @@ class DecodeChecks {
         const size = Math.min(SUPERBLOCK, k - sb);
         const scales = at + (size * TILE_ROWS * bits) / 8;
         for (let i = 0; i < Math.ceil(size / group) * TILE_ROWS; i++)
-          view.setUint16(scales + 2 * i, toHalf(scale * (0.5 + ((i * 7) % 16) / 16)), true);
+          view.setUint16(scales + 2 * i, toHalfBits(scale * (0.5 + ((i * 7) % 16) / 16)), true);
         at += superblockBytes(bits, group, size);
       }
-    return { at: this.#upload(data), bytes: data.length };
-  }
-
-  #half(count: number, scale: number): bigint {
-    const pointer = this.#gpu.allocate(count * 2);
-    this.#fillHalf(pointer, count, scale);
-    return pointer;
-  }
-
-  #fillHalf(to: bigint, count: number, scale = 1): void {
-    const parameters = writeParameters(FILL, { to, words: BigInt(Math.floor(count / 2)), seed: to, asHalf: 1, scale });
-    this.#launch("pointwise", "fill_random", [1024], 256, parameters);
-  }
-
-  #upload(data: NodeJS.ArrayBufferView): bigint {
-    const pointer = this.#gpu.allocate(data.byteLength);
-    this.#gpu.copyIn(pointer, data);
-    this.#gpu.synchronize();
-    return pointer;
-  }
-
-  #download(from: bigint, count: number): Float32Array<ArrayBuffer> {
-    const data = new Float32Array(count);
-    this.#gpu.copyOut(data, from);
-    this.#gpu.synchronize();
-    return data;
-  }
-
-  #launch(
-    family: KernelFamily,
-    name: string,
-    grid: [number, number?, number?],
-    block: number,
-    parameters: Uint8Array,
-    shared = 0,
-    overlap = false,
-  ): void {
-    const kernel = this.#gpu.kernels.get(family, name, shared);
-    this.#gpu.launcher.launch(this.#gpu.stream, { kernel, name, grid, block, parameters, shared, overlap });
-  }
-
-  /** Milliseconds per call, median of five rounds, by events. */
-  #timed(calls: number, run: () => void): number {
-    const { driver, stream } = this.#gpu;
-    const [begin, end] = [driver.u64("cuEventCreate", [0]), driver.u64("cuEventCreate", [0])];
-    const rounds: number[] = [];
-    for (let round = 0; round < 6; round++) {
-      driver.call("cuEventRecord", [begin, stream]);
-      for (let call = 0; call < calls; call++) run();
-      driver.call("cuEventRecord", [end, stream]);
-      this.#gpu.synchronize();
-      const ms = new Float32Array(1);
-      driver.call("cuEventElapsedTime_v2", [ms, begin, end]);
-      if (round > 0) rounds.push((ms[0] as number) / calls);
-    }
-    driver.call("cuEventDestroy_v2", [begin]);
-    driver.call("cuEventDestroy_v2", [end]);
-    return rounds.sort((a, b) => a - b)[2] as number;
+    return { at: this.#bench.upload(data), bytes: data.length };
   }
 
   #compare(what: string, got: readonly Float32Array[], truth: readonly Float32Array[], tolerance: number): void {
     got.forEach((values, segment) => {
-      let worst = 0;
-      values.forEach((value, i) => {
-        const error = Math.abs(value - (truth[segment]?.[i] as number));
-        if (!(error <= worst)) worst = error; // so that NaN ends up in it
-      });
-      if (!(worst <= tolerance)) this.#fail(`${what} [${segment}]: off by ${worst}, allowed ${tolerance}`);
+      this.#bench.compare(`${what} [${segment}]`, values, truth[segment]!, tolerance);
     });
-  }
-
-  #fail(message: string): void {
-    if (++this.failures < 30) console.log(`FAILED ${message}`);
   }
 }
 
@@ -501,15 +407,6 @@ function shuffled(count: number): Int32Array<ArrayBuffer> {
     [order[i], order[j]] = [order[j] as number, order[i] as number];
   }
   return order;
-}
-
-const bitsView = new DataView(new ArrayBuffer(4));
-
-/** Positive, normal. */
-function toHalf(value: number): number {
-  bitsView.setFloat32(0, value);
-  const bits = bitsView.getUint32(0);
-  return (((bits >>> 23) - 112) << 10) | ((bits >>> 13) & 0x3ff);
 }
 
 const driver = new CudaDriver(loadCuda());

@@ -6,12 +6,14 @@ import { writeFileSync } from "node:fs";
 import { listCards } from "../../src/backend/cuda/cards.js";
 import { DeviceContext } from "../../src/backend/cuda/device-context.js";
 import { createCudaBackend, openDriver } from "../../src/backend/cuda/index.js";
+import { checkAttention, timeAttention } from "./attention-checks.js";
 import { checkBatches } from "./batches.js";
 import { runSampler } from "./card-sampler.js";
 import { checkGolden, checkPerplexity } from "./conformance.js";
 import { checkDeterminism } from "./determinism.js";
 import { checkFaults } from "./faults.js";
-import { checkKernels, timeKernels } from "./kernel-checks.js";
+import { KernelBench } from "./kernel-bench.js";
+import { checkKernels } from "./kernel-checks.js";
 import { checkMemory } from "./memory.js";
 import { Report } from "./report.js";
 import { checkSampledSteps, checkSampling, timeSampling } from "./sampling-checks.js";
@@ -47,8 +49,10 @@ async function main(): Promise<void> {
     kernels: () =>
       report.check("kernels agree with their references", () =>
         onCard((gpu) => {
-          const failures = checkKernels(gpu);
-          if (failures > 0) throw new Error(`${failures} comparisons failed`);
+          const bench = new KernelBench(gpu);
+          checkKernels(bench);
+          checkAttention(bench);
+          if (bench.failures > 0) throw new Error(`${bench.failures} comparisons failed`);
           return "all";
         }),
       ),
@@ -69,7 +73,13 @@ async function main(): Promise<void> {
         process.argv.includes("--long") ? "long" : process.argv.includes("--largest") ? "largest" : "short",
       ),
     soak: () => checkSoak(cards, report),
-    speed: () => report.check("speed of kernels", () => onCard(timeKernels)),
+    attentionSpeed: () =>
+      report.check("speed of attention", () =>
+        onCard((gpu) => {
+          timeAttention(new KernelBench(gpu));
+          return "see above";
+        }),
+      ),
     samplingSpeed: () => report.check("speed of sampling", () => onCard(timeSampling)),
   };
 

@@ -6,7 +6,7 @@ import { ALL_PARAMETERS, COPY_ROWS, EMBED, writeParameters } from "./kernel-para
 
 const folder = join(packageRoot, "kernels");
 const sources = readdirSync(folder)
-  .filter((file) => file.endsWith(".cu"))
+  .filter((file) => /\.cuh?$/.test(file))
   .map((file) => readFileSync(join(folder, file), "utf8"))
   .join("\n");
 
@@ -20,7 +20,7 @@ describe("kernel parameters", () => {
       const body = new RegExp(`struct ${struct} \\{([^]*?)\\};\\s*static_assert\\(sizeof\\(${struct}\\) == (\\d+)\\)`).exec(
         sources,
       );
-      expect(body, `${struct} in kernels/*.cu`).not.toBeNull();
+      expect(body, `${struct} in kernels/`).not.toBeNull();
       expect(Number(body?.[2])).toBe(bytes);
       const declared = (body?.[1] ?? "")
         .replace(/\/\/.*$/gm, "")
