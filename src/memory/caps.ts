@@ -1,7 +1,7 @@
 // From devices and a split to the caps that placement works with. Automatic caps come from free
 // memory; given ones are taken at their word, and refused where the memory is not free.
 
-import type { PlacementEntry } from "./placement.js";
+import type { PlacementEntry } from "./placement-problem.js";
 import type { PlanDevice } from "./plan.js";
 
 /** Bytes that this process could take on a device now. */

@@ -2,7 +2,7 @@
 // plain numbers. It answers whether anything fits at all (asked dozens of times per plan),
 // and tells place() which beginnings cannot become the best, nearly all of them.
 
-import type { PlacementProblem, PlacementRule } from "./placement.js";
+import type { PlacementProblem, PlacementRule } from "./placement-problem.js";
 import { type CardBits, DRAFT_PLACED, isDraftPlaced, sharedCardBits } from "./shared-cards.js";
 
 /** Per number of layers already placed. */

@@ -4,7 +4,8 @@
 import type { ModelSpec } from "../model/spec.js";
 import { type LayerRange, layout } from "./layout.js";
 import type { RunShape } from "./packing.js";
-import type { Placement, PlacementEntry } from "./placement.js";
+import type { Placement } from "./placement.js";
+import type { PlacementEntry } from "./placement-problem.js";
 import type { DevicePlan, StageLayout } from "./plan.js";
 import type { PlanRequest, PlanSettings } from "./plan-request.js";
 import type { CostTable } from "./run-costs.js";

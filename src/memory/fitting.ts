@@ -4,7 +4,8 @@
 import type { ModelSpec } from "../model/spec.js";
 import { Completions } from "./completions.js";
 import type { CacheType, Packing, RunShape } from "./packing.js";
-import { type Placement, type PlacementEntry, type PlacementProblem, type PlacementRule, place } from "./placement.js";
+import { type Placement, place } from "./placement.js";
+import type { PlacementEntry, PlacementProblem, PlacementRule } from "./placement-problem.js";
 import { CONTEXT_STEP, MOST_CONTEXT, type PlanSettings, runShape } from "./plan-request.js";
 import { StageCosts } from "./stage-costs.js";
 

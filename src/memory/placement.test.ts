@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type BruteRule, bruteForce } from "../../test/support/brute-force.js";
-import { type PlacementEntry, type PlacementProblem, place } from "./placement.js";
+import { place } from "./placement.js";
+import type { PlacementEntry, PlacementProblem } from "./placement-problem.js";
 
 const RULES: readonly BruteRule[] = ["even", "fewest", "fill", "closest"];
 

@@ -11,7 +11,8 @@
 
 import type { Fitting } from "./fitting.js";
 import type { Packing, RunShape } from "./packing.js";
-import { type PlacementEntry, place } from "./placement.js";
+import { place } from "./placement.js";
+import type { PlacementEntry } from "./placement-problem.js";
 import type { PlanDevice, PlanRefusal, PlanSuggestion } from "./plan.js";
 import { formatBytes, MiB, roundUp } from "./size.js";
 

@@ -1,7 +1,8 @@
 // Every placement there is, one after the other, and the best by the rule as it is written
 // down: slow, obvious, and sharing nothing with the planner's search.
 
-import type { Placement, PlacementProblem } from "../../src/memory/placement.js";
+import type { Placement } from "../../src/memory/placement.js";
+import type { PlacementProblem } from "../../src/memory/placement-problem.js";
 
 export type BruteRule = "even" | "fewest" | "fill" | "closest";
 
