@@ -26,15 +26,23 @@ export { demoModel, loadModel, plan } from "./engine/client.js";
 export { BackendUnavailableError, EngineDiedError, GenerationCancelledError, ModelDisposedError } from "./engine/errors.js";
 export type {
   ChatMessage,
+  DeviceMemory,
+  EngineStatus,
   FinishReason,
   GenerateOptions,
   Generation,
+  GenerationEvent,
   GenerationResult,
+  LikelyToken,
   LoadOptions,
   Model,
   ModelInfo,
   PlanOptions,
+  PromptTokenInfo,
+  SchedulerCounters,
+  SchedulerLoad,
   Timings,
+  TokenInfo,
 } from "./engine/model.js";
 export { ExllamaError, UsageError } from "./errors.js";
 export {

@@ -3,7 +3,7 @@ import { type FakeLink, fakeLink } from "../../test/support/fake-engine.js";
 import { UsageError } from "../errors.js";
 import { loadOver } from "./client.js";
 import { EngineDiedError, GenerationCancelledError, ModelDisposedError } from "./errors.js";
-import type { Generation, Model } from "./model.js";
+import type { Generation, GenerationEvent, Model } from "./model.js";
 
 describe("a model over a link", () => {
   it("has the engine's plan and info", async () => {
@@ -17,6 +17,17 @@ describe("a model over a link", () => {
     const generation = model.generate("go", { maxTokens: 5 });
     expect(await read(generation)).toBe("tick ".repeat(5));
     expect(await generation.result).toMatchObject({ text: "tick ".repeat(5), finishReason: "length" });
+  });
+
+  it("tells the ids, and the log-probabilities where they are asked", async () => {
+    const { model } = await load();
+    const plain: GenerationEvent[] = [];
+    for await (const event of model.generate("go", { maxTokens: 3 }).events()) plain.push(event);
+    expect(plain.flatMap(({ ids }) => ids)).toEqual([1, 1, 1]);
+    expect(plain.every(({ tokens }) => tokens === undefined)).toBe(true);
+    const told: GenerationEvent[] = [];
+    for await (const event of model.generate("go", { maxTokens: 3, logprobs: 0 }).events()) told.push(event);
+    expect(told.flatMap(({ tokens }) => tokens ?? []).map(({ logprob }) => logprob)).toEqual([-0.5, -0.5, -0.5]);
   });
 
   it("completes an answer that nobody reads", async () => {
@@ -98,12 +109,14 @@ describe("a model over a link", () => {
   });
 
   it("answers the smaller questions", async () => {
-    const { model } = await load();
+    const { model, link } = await load();
     expect(await model.tokenize("ab")).toEqual([97, 98]);
     expect(await model.detokenize([97, 98])).toBe("ab");
     expect(await model.tokenizeChat([{ role: "user", content: "hi" }])).toEqual([1, 2]);
     expect(await model.logits([1], { last: 3 })).toEqual([0, 1, 2].map((row) => Float32Array.of(row, 0, 0, 0)));
     expect(await model.logprobs([1, 2, 3])).toEqual(new Float32Array(2));
+    expect(await model.embed(["abc", [1, 2]])).toEqual([Float32Array.of(3), Float32Array.of(2)]);
+    expect(await model.status()).toEqual(link.engine.status());
   });
 
   it("keeps the event loop alive exactly while something is asked of it", async () => {

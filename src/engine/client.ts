@@ -13,8 +13,17 @@ import { Answer } from "./answer.js";
 import { Connection } from "./connection.js";
 import { ModelDisposedError } from "./errors.js";
 import type { EngineLink } from "./link.js";
-import type { ChatMessage, GenerateOptions, Generation, LoadOptions, Model, ModelInfo, PlanOptions } from "./model.js";
-import { checkAnswerOptions, checkLoadOptions, checkPlanOptions, idsOf, known, messagesOf } from "./options.js";
+import type {
+  ChatMessage,
+  EngineStatus,
+  GenerateOptions,
+  Generation,
+  LoadOptions,
+  Model,
+  ModelInfo,
+  PlanOptions,
+} from "./model.js";
+import { checkAnswerOptions, checkLoadOptions, checkPlanOptions, idsOf, inputsOf, known, messagesOf } from "./options.js";
 import { startProcess } from "./process-link.js";
 import type { ChatCall, EngineOptions, GenerateCall } from "./protocol.js";
 import { startThread } from "./thread-link.js";
@@ -133,6 +142,20 @@ class LoadedModel implements Model {
     return this.#connection.call({ op: "logprobs", ids: idsOf(ids, "ids") }, { signal }).reply;
   }
 
+  async embed(
+    inputs: ReadonlyArray<string | readonly number[]>,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<Float32Array[]> {
+    this.#assertUsable();
+    const { signal } = known("embed", options, { signal: true });
+    return this.#connection.call({ op: "embed", inputs: inputsOf(inputs) }, { signal }).reply;
+  }
+
+  async status(): Promise<EngineStatus> {
+    this.#assertUsable();
+    return this.#connection.call({ op: "status" }).reply;
+  }
+
   dispose(): Promise<void> {
     this.#disposed ??= this.#dispose();
     return this.#disposed;
@@ -152,7 +175,7 @@ class LoadedModel implements Model {
 
   #answer(call: GenerateCall | ChatCall, signal?: AbortSignal): Generation {
     this.#assertUsable();
-    return new Answer((onText) => this.#connection.call(call, { signal, onText }), signal);
+    return new Answer((onPiece) => this.#connection.call(call, { signal, onPiece }), signal);
   }
 
   #assertUsable(): void {

@@ -5,6 +5,7 @@
 import { UsageError } from "../errors.js";
 import { EngineDiedError, type EngineEnd } from "./errors.js";
 import type { EngineLink } from "./link.js";
+import type { GenerationEvent } from "./model.js";
 import type { Call, FromEngine, Replies } from "./protocol.js";
 import { reviveError } from "./wire-errors.js";
 
@@ -13,7 +14,7 @@ const ACK_EVERY = 16;
 
 export interface CallEvents {
   readonly signal?: AbortSignal;
-  readonly onText?: (text: string) => void;
+  readonly onPiece?: (piece: GenerationEvent) => void;
   readonly onRow?: (row: Float32Array) => void;
   readonly onProgress?: (progress: { loadedBytes: number; totalBytes: number }) => void;
 }
@@ -124,7 +125,7 @@ export class Connection {
 
   #receive(message: FromEngine): void {
     if (message.type === "step") {
-      for (const [id, text] of message.texts) this.#waiting(id)?.events.onText?.(text);
+      for (const [id, piece] of message.pieces) this.#waiting(id)?.events.onPiece?.(piece);
       this.#acknowledge();
       return;
     }

@@ -5,7 +5,7 @@
 import { ExllamaError } from "../errors.js";
 import type { Plan } from "../memory/plan.js";
 import { ModelDisposedError } from "./errors.js";
-import type { ChatMessage, GenerationResult, ModelInfo, PlanOptions } from "./model.js";
+import type { ChatMessage, EngineStatus, GenerationEvent, GenerationResult, ModelInfo, PlanOptions } from "./model.js";
 import { Outbox } from "./outbox.js";
 import type { AnswerOptions, Call, EngineOptions, FromEngine, ModelCall, Replies, ToEngine } from "./protocol.js";
 import { writeError } from "./wire-errors.js";
@@ -15,7 +15,7 @@ const PROGRESS_PARTS = 200;
 
 export interface AnswerHooks {
   readonly signal: AbortSignal;
-  readonly onText: (text: string) => void;
+  readonly onPiece: (piece: GenerationEvent) => void;
 }
 
 /** A loaded model as the host drives it. Calls may overlap; each ends early when its signal is aborted. */
@@ -34,6 +34,9 @@ export interface Engine {
     hooks: { signal: AbortSignal; onRow: (row: Float32Array) => Promise<void> },
   ): Promise<void>;
   logprobs(ids: Int32Array, hooks: { signal: AbortSignal }): Promise<Float32Array>;
+  /** Mean of the final hidden states of each input, of length 1. */
+  embed(inputs: ReadonlyArray<string | Int32Array>, hooks: { signal: AbortSignal }): Promise<Float32Array[]>;
+  status(): EngineStatus;
   /** Gives everything back. Idempotent. */
   dispose(): Promise<void>;
 }
@@ -119,12 +122,12 @@ export class Host {
   }
 
   async #runOnModel(engine: Engine, id: number, call: ModelCall, signal: AbortSignal): Promise<Replies[keyof Replies]> {
-    const onText = (text: string) => this.#outbox.add(id, text);
+    const onPiece = (piece: GenerationEvent) => this.#outbox.add(id, piece);
     switch (call.op) {
       case "generate":
-        return engine.generate(call.prompt, call.options, { signal, onText });
+        return engine.generate(call.prompt, call.options, { signal, onPiece });
       case "chat":
-        return engine.chat(call.messages, call.options, { signal, onText });
+        return engine.chat(call.messages, call.options, { signal, onPiece });
       case "tokenize":
         return engine.tokenize(call.text, call);
       case "detokenize":
@@ -138,6 +141,10 @@ export class Host {
       }
       case "logprobs":
         return engine.logprobs(call.ids, { signal });
+      case "embed":
+        return engine.embed(call.inputs, { signal });
+      case "status":
+        return engine.status();
     }
   }
 

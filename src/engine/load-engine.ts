@@ -19,6 +19,7 @@ import { UnsupportedModelError } from "../model/errors.js";
 import { readModel } from "../model/read.js";
 import type { ModelSpec } from "../model/spec.js";
 import { measureCpuDevice } from "./cpu-device.js";
+import { measureDeviceMemory } from "./device-memory.js";
 import { findGpus, type Gpus } from "./gpus.js";
 import { readHeaders } from "./headers.js";
 import type { Engine, LoadHooks } from "./host.js";
@@ -92,7 +93,8 @@ async function loadCheckpoint(
     hasChatTemplate: text.hasChatTemplate,
     backend: backend.name,
   };
-  return new LoadedEngine(info, runtime, text, checkpoint.configs.generation);
+  const measureDevices = () => measureDeviceMemory(plan, gpus);
+  return new LoadedEngine({ info, runtime, text, generationConfig: checkpoint.configs.generation, measureDevices });
 }
 
 /** The backend that the plan is for. */

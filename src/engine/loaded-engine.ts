@@ -3,15 +3,26 @@
 import type { Runtime } from "../backend/backend.js";
 import { UsageError } from "../errors.js";
 import { samplingDefaults } from "../generate/defaults.js";
+import { embed } from "../generate/embed.js";
 import { EmptyPromptError, TokenIdError } from "../generate/errors.js";
 import { type AnswerTokenizer, type GenerationContext, generate, readToEnd } from "../generate/generate.js";
 import { Scheduler } from "../generate/scheduler.js";
 import { logitRows, logprobs } from "../generate/score.js";
 import type { Plan } from "../memory/plan.js";
 import type { AnswerHooks, Engine } from "./host.js";
-import type { ChatMessage, GenerationResult, ModelInfo } from "./model.js";
+import type { ChatMessage, DeviceMemory, EngineStatus, GenerationResult, ModelInfo } from "./model.js";
 import type { ModelText } from "./model-text.js";
 import type { AnswerOptions } from "./protocol.js";
+
+export interface EngineParts {
+  readonly info: ModelInfo;
+  readonly runtime: Runtime;
+  readonly text: ModelText;
+  /** Parsed generation_config.json or `null`; not believed. */
+  readonly generationConfig: unknown;
+  /** What the devices' memory is used for now. */
+  readonly measureDevices: () => DeviceMemory[];
+}
 
 export class LoadedEngine implements Engine {
   readonly info: ModelInfo;
@@ -19,10 +30,11 @@ export class LoadedEngine implements Engine {
   readonly #runtime: Runtime;
   readonly #text: ModelText;
   readonly #context: GenerationContext;
+  readonly #measureDevices: () => DeviceMemory[];
 
-  /** @param generationConfig parsed generation_config.json or `null`; not believed */
-  constructor(info: ModelInfo, runtime: Runtime, text: ModelText, generationConfig: unknown) {
+  constructor({ info, runtime, text, generationConfig, measureDevices }: EngineParts) {
     this.info = info;
+    this.#measureDevices = measureDevices;
     this.plan = runtime.plan;
     this.#runtime = runtime;
     this.#text = text;
@@ -75,6 +87,19 @@ export class LoadedEngine implements Engine {
     return logprobs(this.#context.scheduler, ids, { signal });
   }
 
+  async embed(inputs: ReadonlyArray<string | Int32Array>, { signal }: { signal: AbortSignal }): Promise<Float32Array[]> {
+    const prompts = inputs.map((input) => {
+      if (input === "") throw new EmptyPromptError();
+      return typeof input === "string" ? this.#encode(input, {}) : input;
+    });
+    return embed(this.#context.scheduler, prompts, { signal });
+  }
+
+  status(): EngineStatus {
+    const { load, counters } = this.#context.scheduler;
+    return { scheduler: load, counters, devices: this.#measureDevices() };
+  }
+
   async dispose(): Promise<void> {
     await this.#context.scheduler.close();
     await this.#runtime.dispose();
@@ -87,15 +112,19 @@ export class LoadedEngine implements Engine {
     return tokenizer.encode(text, { addBos: addBos ?? tokenizer.addsBos, parseSpecial: parseSpecial ?? false });
   }
 
-  async #answer(request: Parameters<typeof generate>[1], { signal, onText }: AnswerHooks): Promise<GenerationResult> {
+  async #answer(request: Parameters<typeof generate>[1], { signal, onPiece }: AnswerHooks): Promise<GenerationResult> {
     // Without a tokenizer there is no text in which a stop string could be found: this throws then.
     if (request.options?.stop !== undefined) void this.#text.tokenizer;
-    return readToEnd(generate(this.#context, request, signal), ({ text }) => onText(text));
+    return readToEnd(generate(this.#context, request, signal), onPiece);
   }
 }
 
 /** Stands in for a tokenizer that is not there: answers are ids only, their text is empty. */
-const WORDLESS: AnswerTokenizer = { eosIds: [], stream: () => ({ push: () => "", end: () => "" }) };
+const WORDLESS: AnswerTokenizer = {
+  eosIds: [],
+  stream: () => ({ push: () => "", end: () => "" }),
+  bytes: () => new Uint8Array(),
+};
 
 /** @throws {UsageError} for options that only mean something where text becomes ids */
 function refuseTextOptions({ addBos, parseSpecial }: AnswerOptions, where: string): void {

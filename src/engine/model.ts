@@ -2,7 +2,17 @@
 // is either plain data that crosses to the engine's process, or an interface that
 // `client.ts` implements over that border.
 
-import type { FinishReason, GenerationOptions, GenerationResult, Timings } from "../generate/request.js";
+import type {
+  FinishReason,
+  GenerationEvent,
+  GenerationOptions,
+  GenerationResult,
+  LikelyToken,
+  PromptTokenInfo,
+  Timings,
+  TokenInfo,
+} from "../generate/request.js";
+import type { SchedulerCounters, SchedulerLoad } from "../generate/scheduler.js";
 import type { Plan } from "../memory/plan.js";
 
 /** What to plan: every field is also an option of the command line, under its usual spelling. */
@@ -69,7 +79,17 @@ export interface GenerateOptions extends GenerationOptions {
   readonly signal?: AbortSignal;
 }
 
-export type { FinishReason, GenerationResult, Timings };
+export type {
+  FinishReason,
+  GenerationEvent,
+  GenerationResult,
+  LikelyToken,
+  PromptTokenInfo,
+  SchedulerCounters,
+  SchedulerLoad,
+  Timings,
+  TokenInfo,
+};
 
 /**
  * Pieces of text as they come, for one reader; breaking out of the loop ends the request and
@@ -77,6 +97,8 @@ export type { FinishReason, GenerationResult, Timings };
  * nobody reads still runs to its end.
  */
 export interface Generation extends AsyncIterable<string> {
+  /** The same with ids and, where `logprobs` was asked, log-probabilities; instead of the iteration over text. */
+  events(): AsyncIterable<GenerationEvent>;
   /** Settles when the answer is complete; rejects as the iteration does. */
   readonly result: Promise<GenerationResult>;
 }
@@ -95,6 +117,27 @@ export interface ModelInfo {
   readonly contextLimit: number | null;
   readonly hasChatTemplate: boolean;
   readonly backend: "cpu" | "cuda";
+}
+
+/** What a device's memory is used for now. */
+export interface DeviceMemory {
+  /** As the plan names it; plan entries that share a card are one. */
+  readonly id: string;
+  /** Most that this process takes there, by the plan, bytes. */
+  readonly planned: number;
+  /**
+   * What it takes now, bytes: the engine's resident memory on the CPU; on a card what is used beyond
+   * what was used before loading, others' allocations since then included. `null`: it cannot be told.
+   */
+  readonly measured: number | null;
+}
+
+/** What a loaded model is doing. */
+export interface EngineStatus {
+  readonly scheduler: SchedulerLoad;
+  /** Since loading. */
+  readonly counters: SchedulerCounters;
+  readonly devices: readonly DeviceMemory[];
 }
 
 /**
@@ -118,6 +161,10 @@ export interface Model extends AsyncDisposable {
   logits(ids: readonly number[], options?: { last?: number; signal?: AbortSignal }): Promise<Float32Array[]>;
   /** Log-probability of each of ids[1…] given those before it. */
   logprobs(ids: readonly number[], options?: { signal?: AbortSignal }): Promise<Float32Array>;
+  /** One vector `[hidden]` of length 1 for each input: the mean of its final hidden states. */
+  embed(inputs: ReadonlyArray<string | readonly number[]>, options?: { signal?: AbortSignal }): Promise<Float32Array[]>;
+  /** What runs, what waits, and the memory that is used. */
+  status(): Promise<EngineStatus>;
   /** Ends the engine and gives all memory back; requests in flight reject. Idempotent. */
   dispose(): Promise<void>;
 }

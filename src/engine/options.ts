@@ -47,6 +47,8 @@ const ANSWER_OPTIONS: Names<AnswerOptions> = {
   stop: true,
   stopIds: true,
   ignoreEos: true,
+  logprobs: true,
+  promptLogprobs: true,
   parseSpecial: true,
   addBos: true,
 };
@@ -86,6 +88,15 @@ export function idsOf(ids: readonly number[], name: string): Int32Array {
   if (wrong >= 0)
     throw new UsageError(`${name}[${wrong}] is ${String(ids[wrong])}`, { expected: "a token id: a whole number from 0" });
   return Int32Array.from(ids);
+}
+
+/** What is to be embedded, as it crosses. */
+export function inputsOf(inputs: ReadonlyArray<string | readonly number[]>): (string | Int32Array)[] {
+  if (!Array.isArray(inputs))
+    throw new UsageError(`inputs is ${inputs === null ? "null" : typeof inputs}`, {
+      expected: "an array of texts or of lists of ids",
+    });
+  return inputs.map((input, i) => (typeof input === "string" ? input : idsOf(input, `inputs[${i}]`)));
 }
 
 /** Messages as they cross: role and content, nothing else, as no template would get more. */

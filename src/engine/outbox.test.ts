@@ -1,21 +1,22 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
+import type { GenerationEvent } from "./model.js";
 import { Outbox } from "./outbox.js";
 import type { FromEngine } from "./protocol.js";
 
 describe("Outbox", () => {
   it("sends what all sequences say in one step as one message", async () => {
     const { sent, outbox } = collecting();
-    outbox.add(1, "a");
-    outbox.add(2, "b");
-    outbox.add(1, "c");
+    outbox.add(1, say("a"));
+    outbox.add(2, say("b"));
+    outbox.add(1, say("c"));
     await nextTurn();
     expect(sent).toEqual([
       {
         type: "step",
-        texts: [
-          [1, "ac"],
-          [2, "b"],
+        pieces: [
+          [1, say("ac")],
+          [2, say("b")],
         ],
       },
     ]);
@@ -42,13 +43,19 @@ describe("Outbox", () => {
 
   it("forgets a dropped sequence and leaves the others", async () => {
     const { sent, outbox } = collecting();
-    outbox.add(1, "a");
-    outbox.add(2, "b");
+    outbox.add(1, say("a"));
+    outbox.add(2, say("b"));
     outbox.drop(1);
     await nextTurn();
-    expect(sent).toEqual([{ type: "step", texts: [[2, "b"]] }]);
+    expect(sent).toEqual([{ type: "step", pieces: [[2, say("b")]] }]);
   });
 });
+
+/** A token for each letter. */
+function say(text: string): GenerationEvent {
+  const tokens = Array.from(text, (letter) => ({ id: letter.charCodeAt(0), text: letter, bytes: [], logprob: -1, top: [] }));
+  return { text, ids: tokens.map(({ id }) => id), tokens };
+}
 
 function collecting() {
   const sent: FromEngine[] = [];
@@ -57,15 +64,15 @@ function collecting() {
 
 async function steps(outbox: Outbox, count: number): Promise<void> {
   for (let step = 0; step < count; step++) {
-    outbox.add(1, "x");
+    outbox.add(1, say("x"));
     await nextTurn();
   }
 }
 
 function textOf(sent: readonly FromEngine[], id: number): string {
   return sent
-    .flatMap((message) => (message.type === "step" ? message.texts : []))
+    .flatMap((message) => (message.type === "step" ? message.pieces : []))
     .filter(([of]) => of === id)
-    .map(([, text]) => text)
+    .map(([, { text }]) => text)
     .join("");
 }

@@ -5,7 +5,16 @@
 // reader bounds what is under way (`outbox.ts`).
 
 import type { Plan } from "../memory/plan.js";
-import type { ChatMessage, GenerateOptions, GenerationResult, LoadOptions, ModelInfo, PlanOptions } from "./model.js";
+import type {
+  ChatMessage,
+  EngineStatus,
+  GenerateOptions,
+  GenerationEvent,
+  GenerationResult,
+  LoadOptions,
+  ModelInfo,
+  PlanOptions,
+} from "./model.js";
 
 /** LoadOptions without what cannot cross: functions, signals, and the choice of the engine itself. */
 export type EngineOptions = Omit<LoadOptions, "signal" | "onProgress" | "engine">;
@@ -66,6 +75,15 @@ export interface LogprobsCall {
   readonly ids: Int32Array;
 }
 
+export interface EmbedCall {
+  readonly op: "embed";
+  readonly inputs: ReadonlyArray<string | Int32Array>;
+}
+
+export interface StatusCall {
+  readonly op: "status";
+}
+
 /** What the value of `done` is, for each kind of request. */
 export interface Replies {
   readonly load: { readonly info: ModelInfo; readonly plan: Plan };
@@ -77,10 +95,21 @@ export interface Replies {
   readonly tokenizeChat: Int32Array;
   readonly logits: null;
   readonly logprobs: Float32Array;
+  readonly embed: Float32Array[];
+  readonly status: EngineStatus;
 }
 
 /** Requests to a loaded model. */
-export type ModelCall = GenerateCall | ChatCall | TokenizeCall | DetokenizeCall | TokenizeChatCall | LogitsCall | LogprobsCall;
+export type ModelCall =
+  | GenerateCall
+  | ChatCall
+  | TokenizeCall
+  | DetokenizeCall
+  | TokenizeChatCall
+  | LogitsCall
+  | LogprobsCall
+  | EmbedCall
+  | StatusCall;
 
 export type Call = LoadCall | PlanCall | ModelCall;
 
@@ -110,8 +139,8 @@ export interface WireError {
 
 export type FromEngine =
   | { readonly type: "progress"; readonly id: number; readonly loadedBytes: number; readonly totalBytes: number }
-  /** New text of each sequence that has some. */
-  | { readonly type: "step"; readonly texts: ReadonlyArray<readonly [id: number, text: string]> }
+  /** What each sequence says that says something. */
+  | { readonly type: "step"; readonly pieces: ReadonlyArray<readonly [id: number, piece: GenerationEvent]> }
   | { readonly type: "row"; readonly id: number; readonly row: Float32Array }
   | { readonly type: "done"; readonly id: number; readonly value: Replies[keyof Replies] }
   | { readonly type: "failed"; readonly id: number; readonly error: WireError };

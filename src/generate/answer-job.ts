@@ -4,9 +4,10 @@
 import { performance } from "node:perf_hooks";
 import type { Output, OutputRequest } from "../backend/backend.js";
 import type { ResolvedOptions } from "./options.js";
-import type { FinishReason, GenerationEvent, GenerationResult } from "./request.js";
+import type { FinishReason, GenerationEvent, GenerationResult, PromptTokenInfo, TokenInfo } from "./request.js";
 import type { SequenceJob } from "./sequence.js";
 import { StopStrings } from "./stopping.js";
+import { type BytesOf, showLikely, showToken } from "./token-info.js";
 
 /** Ids to text as they come; `text/` has it. */
 export interface AnswerText {
@@ -16,6 +17,8 @@ export interface AnswerText {
 
 /** A reader that is so many tokens behind makes its sequence wait. */
 const MOST_UNREAD_TOKENS = 64;
+
+const NOTHING = { sample: null, target: null, topLogprobs: 0, logits: false, hidden: false } as const;
 
 export class AnswerJob implements SequenceJob {
   readonly prompt: Int32Array;
@@ -28,8 +31,11 @@ export class AnswerJob implements SequenceJob {
   readonly #options: ResolvedOptions;
   readonly #limit: number;
   readonly #text: AnswerText;
+  readonly #bytesOf: BytesOf;
   readonly #stopStrings: StopStrings;
   readonly #ids: number[] = [];
+  readonly #tokens: TokenInfo[] = [];
+  readonly #promptTokens: PromptTokenInfo[] = [];
   readonly #pieces: string[] = [];
   #unreadText = "";
   #unreadIds: number[] = [];
@@ -41,14 +47,16 @@ export class AnswerJob implements SequenceJob {
   #endedAt = 0;
   #reused = 0;
 
-  /** @param limit most tokens to generate, at least 1 */
-  constructor(prompt: Int32Array, limit: number, options: ResolvedOptions, text: AnswerText) {
+  /** @param limit most tokens to generate; 0 only where log-probabilities of the prompt are wanted */
+  constructor(prompt: Int32Array, limit: number, options: ResolvedOptions, text: AnswerText, bytesOf: BytesOf) {
     this.prompt = prompt;
-    this.positions = prompt.length + limit - 1; // the last token is never fed
-    this.reusable = prompt.length - 1; // the last prompt token's logits are wanted
+    this.positions = Math.max(prompt.length, prompt.length + limit - 1); // the last token is never fed
+    // The last prompt token's logits are wanted, or those of all of them.
+    this.reusable = options.promptLogprobs === null ? prompt.length - 1 : 0;
     this.#limit = limit;
     this.#options = options;
     this.#text = text;
+    this.#bytesOf = bytesOf;
     this.#stopStrings = new StopStrings(options.stopStrings);
   }
 
@@ -59,10 +67,13 @@ export class AnswerJob implements SequenceJob {
   begin(reused: number): void {
     this.#begunAt = performance.now();
     this.#reused = reused;
+    if (this.#options.promptLogprobs !== null)
+      this.#promptTokens.push({ ...showToken(this.prompt[0]!, this.#bytesOf), logprob: null, top: [] });
   }
 
   outputs(start: number, end: number, ids: Int32Array): OutputRequest[] {
-    if (end < this.prompt.length) return [];
+    const requests = this.#promptOutputs(start, end);
+    if (end < this.prompt.length || this.#limit === 0) return requests;
     const sample = {
       parameters: this.#options.sampling,
       history: ids,
@@ -71,15 +82,17 @@ export class AnswerJob implements SequenceJob {
       position: end,
       mask: null,
     };
-    return [{ index: end - 1 - start, sample, target: null, topLogprobs: 0, logits: false, hidden: false }];
+    requests.push({ ...NOTHING, index: end - 1 - start, sample, topLogprobs: this.#options.logprobs ?? 0 });
+    return requests;
   }
 
   accept(outputs: readonly Output[]): number | null {
-    const output = outputs[0];
-    if (!output) return null; // a part of the prompt
-    if (this.#ids.length === 0) this.#firstTokenAt = performance.now();
-    const next = this.#take(output.id!);
-    this.onReadable();
+    let next: number | null = null;
+    for (const output of outputs) {
+      if (output.targetLogprob !== null) this.#takePromptToken(output, output.targetLogprob);
+      if (output.id !== null) next = this.#takeSample(output, output.id);
+    }
+    if (this.#limit === 0 && this.#promptTokens.length === this.prompt.length) this.#finish("length");
     return next;
   }
 
@@ -89,7 +102,8 @@ export class AnswerJob implements SequenceJob {
     const event = { text: this.#unreadText, ids: this.#unreadIds };
     this.#unreadText = "";
     this.#unreadIds = [];
-    return event;
+    if (this.#options.logprobs === null) return event;
+    return { ...event, tokens: this.#tokens.slice(this.#tokens.length - event.ids.length) };
   }
 
   /** The whole answer, once it is complete. */
@@ -109,10 +123,36 @@ export class AnswerJob implements SequenceJob {
         tokensPerSecond: perSecond(this.#ids.length - 1, generationMs),
         reusedTokens: this.#reused,
       },
+      ...(this.#options.logprobs === null ? {} : { tokens: this.#tokens }),
+      ...(this.#options.promptLogprobs === null ? {} : { promptLogprobs: this.#promptTokens }),
     };
   }
 
+  /** Each prompt token after the first, as what follows the one before it. */
+  #promptOutputs(start: number, end: number): OutputRequest[] {
+    const { promptLogprobs } = this.#options;
+    const requests: OutputRequest[] = [];
+    if (promptLogprobs === null) return requests;
+    for (let at = start; at < Math.min(end, this.prompt.length - 1); at++)
+      requests.push({ ...NOTHING, index: at - start, target: this.prompt[at + 1]!, topLogprobs: promptLogprobs });
+    return requests;
+  }
+
+  #takePromptToken({ top }: Output, logprob: number): void {
+    const token = showToken(this.prompt[this.#promptTokens.length]!, this.#bytesOf);
+    this.#promptTokens.push({ ...token, logprob, top: showLikely(top, this.#bytesOf) });
+  }
+
   /** The id to feed next, or `null` when the answer is over. */
+  #takeSample({ logprob, top }: Output, id: number): number | null {
+    if (this.#ids.length === 0) this.#firstTokenAt = performance.now();
+    const next = this.#take(id);
+    if (this.#options.logprobs !== null && this.#tokens.length < this.#ids.length)
+      this.#tokens.push({ ...showToken(id, this.#bytesOf), logprob: logprob!, top: showLikely(top, this.#bytesOf) });
+    this.onReadable();
+    return next;
+  }
+
   #take(id: number): number | null {
     if (this.#options.stopIds.has(id)) return this.#finish("stop");
     this.#ids.push(id);
@@ -129,6 +169,7 @@ export class AnswerJob implements SequenceJob {
     this.#finishReason = this.#stopStrings.stopped ? "stop" : reason;
     this.#say(this.#stopStrings.end());
     this.#endedAt = performance.now();
+    if (this.#firstTokenAt === 0) this.#firstTokenAt = this.#endedAt;
     return null;
   }
 

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { expectedIds, force, lettersOf, promptOf } from "../../test/support/fake-answers.js";
+import { expectedIds, force, letters, lettersOf, promptOf } from "../../test/support/fake-answers.js";
 import { expectAllFree, setUp } from "../../test/support/fake-generation.js";
 import { SamplingParameterError } from "../sampling/errors.js";
+import { logSoftmaxAt, topLogprobs } from "../sampling/logprobs.js";
 import { GREEDY } from "../sampling/parameters.js";
 import { CacheTooSmallError, EmptyPromptError, GenerationOptionError, PromptTooLongError, TokenIdError } from "./errors.js";
 import { generate, readToEnd } from "./generate.js";
@@ -44,6 +45,60 @@ describe("generate", () => {
     expect(busy.ids).toEqual(alone.ids);
     const other = await setUp().ask({ ids: prompt, options: { ...options, seed: 8 } });
     expect(other.ids).not.toEqual(alone.ids);
+  });
+
+  it("tells every token's own bytes and log-probability, and the likeliest beside it", async () => {
+    const { runtime, context } = setUp();
+    const prompt = promptOf(70);
+    const events: GenerationEvent[] = [];
+    const stream = generate(context, { ids: prompt, options: { maxTokens: 6, logprobs: 2 } });
+    const result = await readToEnd(stream, (event) => events.push(event));
+    expect(events.flatMap(({ tokens }) => tokens)).toEqual(result.tokens);
+    for (const [i, id] of result.ids.entries()) {
+      const logits = runtime.expectedLogits([...prompt, ...result.ids.slice(0, i)], prompt.length);
+      const shown = (likely: { id: number; logprob: number }) => {
+        const bytes = Array.from(letters.bytes(likely.id));
+        return { ...likely, bytes, text: String.fromCharCode(...bytes) };
+      };
+      const top = topLogprobs(logits, 2).map(shown);
+      expect(result.tokens?.[i]).toEqual({ ...shown({ id, logprob: logSoftmaxAt(logits, id) }), top });
+    }
+  });
+
+  it("tells a stop string's tokens too, and no log-probabilities unless asked", async () => {
+    const { runtime, ask } = setUp({ eosIds: [9] });
+    force(runtime, (position) => position - 5);
+    const result = await ask({ ids: promptOf(5), options: { stop: "CD", logprobs: 0 } });
+    expect(result.tokens?.map(({ text, top }) => [text, top])).toEqual(["A", "B", "C", "D"].map((text) => [text, []]));
+    expect("tokens" in (await ask({ ids: promptOf(5), options: { maxTokens: 2 } }))).toBe(false);
+  });
+
+  it.each([0, 4])(
+    "tells the prompt's log-probabilities, whatever was reused before, with %i tokens generated",
+    async (maxTokens) => {
+      const { runtime, ask, scheduler } = setUp();
+      const prompt = promptOf(150);
+      await ask({ ids: prompt, options: { maxTokens: 3 } });
+      const result = await ask({ ids: prompt, options: { maxTokens, promptLogprobs: 1 } });
+      expect(result).toMatchObject({ finishReason: "length", timings: { reusedTokens: 0 } });
+      expect(result.ids).toEqual(expectedIds(runtime, prompt, maxTokens));
+      expect(result.promptLogprobs?.map(({ id }) => id)).toEqual(prompt);
+      expect(result.promptLogprobs?.[0]).toMatchObject({ logprob: null, top: [] });
+      for (let i = 1; i < prompt.length; i += 29) {
+        const logits = runtime.expectedLogits(prompt.slice(0, i), prompt.length);
+        expect(result.promptLogprobs?.[i]?.logprob).toBe(logSoftmaxAt(logits, prompt[i]!));
+        expect(result.promptLogprobs?.[i]?.top).toMatchObject(topLogprobs(logits, 1));
+      }
+      expectAllFree(scheduler);
+    },
+  );
+
+  it.each([
+    [{ logprobs: -1 }, /0 to 100/],
+    [{ promptLogprobs: 101 }, /0 to 100/],
+    [{ maxTokens: 0 }, /at least 1/],
+  ])("refuses %j", async (options, message) => {
+    expect(() => generate(setUp().context, { ids: [1], options })).toThrow(message);
   });
 
   it("takes a random seed when none is given", async () => {

@@ -14,6 +14,8 @@ import type { Scheduler, Ticket } from "./scheduler.js";
 export interface AnswerTokenizer {
   readonly eosIds: readonly number[];
   stream(options?: { continuation?: boolean }): AnswerText;
+  /** UTF-8 bytes of one token by itself; a special token's are its spelling. */
+  bytes(id: number): Uint8Array;
 }
 
 /** A loaded model, as generations use it. */
@@ -61,7 +63,8 @@ function makeJob({ scheduler, tokenizer, defaults }: GenerationContext, request:
     options.maxTokens === null
       ? Math.max(1, Math.min(room, scheduler.longestSequence - prompt.length))
       : Math.min(room, options.maxTokens);
-  return new AnswerJob(prompt, limit, options, tokenizer.stream({ continuation: request.continuation ?? false }));
+  const text = tokenizer.stream({ continuation: request.continuation ?? false });
+  return new AnswerJob(prompt, limit, options, text, (id) => tokenizer.bytes(id));
 }
 
 /** Reads a stream to its end. */

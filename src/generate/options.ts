@@ -16,21 +16,35 @@ export interface ResolvedOptions {
   readonly seed: number;
   readonly stopStrings: readonly string[];
   readonly stopIds: ReadonlySet<number>;
+  /** Likeliest ids to tell beside each generated token; `null`: no log-probabilities at all. */
+  readonly logprobs: number | null;
+  /** The same for the prompt's tokens. */
+  readonly promptLogprobs: number | null;
 }
+
+/** Most likeliest ids that are told beside a token. */
+const MOST_LOGPROBS = 100;
 
 type OwnOption = Exclude<keyof GenerationOptions, keyof SamplingParameters>;
 
 interface Rule {
   readonly expected: string;
-  readonly accepts: (value: unknown) => boolean;
+  readonly accepts: (value: unknown, options: GenerationOptions) => boolean;
 }
 
 const isWhole = (value: unknown, least: number): boolean => Number.isSafeInteger(value) && (value as number) >= least;
+const LOGPROBS_RULE: Rule = {
+  expected: `a whole number from 0 to ${MOST_LOGPROBS}`,
+  accepts: (value) => isWhole(value, 0) && (value as number) <= MOST_LOGPROBS,
+};
 // Half of a surrogate pair could only match by cutting a character in two.
 const isStop = (value: unknown): boolean => typeof value === "string" && value !== "" && !/\p{Surrogate}/u.test(value);
 
 const OWN_RULES: Readonly<Record<OwnOption, Rule>> = {
-  maxTokens: { expected: "a whole number of at least 1", accepts: (value) => isWhole(value, 1) },
+  maxTokens: {
+    expected: "a whole number of at least 1, or 0 when only promptLogprobs are wanted",
+    accepts: (value, { promptLogprobs }) => isWhole(value, promptLogprobs === undefined ? 1 : 0),
+  },
   seed: { expected: "a whole number from 0 to 2^53 - 1", accepts: (value) => isWhole(value, 0) },
   stop: {
     expected: "a string or a list of strings, none empty, each whole characters",
@@ -38,6 +52,8 @@ const OWN_RULES: Readonly<Record<OwnOption, Rule>> = {
   },
   stopIds: { expected: "a list of token ids", accepts: (value) => Array.isArray(value) && value.every((id) => isWhole(id, 0)) },
   ignoreEos: { expected: "true or false", accepts: (value) => typeof value === "boolean" },
+  logprobs: LOGPROBS_RULE,
+  promptLogprobs: LOGPROBS_RULE,
 };
 
 const ALL_OPTIONS: readonly string[] = [...Object.keys(OWN_RULES), ...SAMPLING_PARAMETERS];
@@ -55,7 +71,7 @@ export function resolveOptions(
   spec: Pick<ModelSpec, "vocabSize" | "bosId">,
   eosIds: readonly number[],
 ): ResolvedOptions {
-  const { maxTokens, seed, stop, stopIds, ignoreEos, ...sampling } = checkOwnOptions(options);
+  const { maxTokens, seed, stop, stopIds, ignoreEos, logprobs, promptLogprobs, ...sampling } = checkOwnOptions(options);
   const greedy = (sampling.temperature ?? defaults.temperature) === 0;
   const parameters = validateSampling(sampling, greedy ? GREEDY : defaults);
   checkIdList("stopIds", stopIds ?? [], spec.vocabSize);
@@ -71,6 +87,8 @@ export function resolveOptions(
     seed: seed ?? randomInt(2 ** 48 - 1),
     stopStrings: stop === undefined ? [] : typeof stop === "string" ? [stop] : stop,
     stopIds: new Set([...(ignoreEos ? [] : eosIds), ...(stopIds ?? [])]),
+    logprobs: logprobs ?? null,
+    promptLogprobs: promptLogprobs ?? null,
   };
 }
 
@@ -88,7 +106,7 @@ function checkOwnOptions(options: GenerationOptions): GenerationOptions {
     if (!ALL_OPTIONS.includes(name)) throw unknownOption(name);
     if (value === undefined || !Object.hasOwn(OWN_RULES, name)) continue;
     const rule = OWN_RULES[name as OwnOption];
-    if (rule.accepts(value)) continue;
+    if (rule.accepts(value, options)) continue;
     const shown = typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
     throw new GenerationOptionError(`${name} cannot be ${shown}`, { expected: rule.expected, details: { option: name } });
   }

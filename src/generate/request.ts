@@ -15,6 +15,13 @@ export interface GenerationOptions extends Partial<SamplingParameters> {
   readonly stopIds?: readonly number[];
   /** Go on past the model's end-of-sequence ids; default false. */
   readonly ignoreEos?: boolean;
+  /** Log-probabilities with every generated token, and so many likeliest ids beside it: 0 to 100. Default: none. */
+  readonly logprobs?: number;
+  /**
+   * The same for the prompt's tokens: the whole prompt is computed then, nothing of it reused.
+   * With this `maxTokens` may be 0. Default: none.
+   */
+  readonly promptLogprobs?: number;
 }
 
 export interface GenerationRequest {
@@ -25,10 +32,38 @@ export interface GenerationRequest {
   readonly options?: GenerationOptions;
 }
 
+/** A token as it is shown beside a log-probability. */
+export interface ShownToken {
+  readonly id: number;
+  /** Its own bytes as text: U+FFFD where they are a part of a character; a special token's spelling. */
+  readonly text: string;
+  /** Its own bytes, UTF-8. */
+  readonly bytes: readonly number[];
+}
+
+export interface LikelyToken extends ShownToken {
+  /** Under the plain logits: temperature 1, no penalty, nothing dropped. */
+  readonly logprob: number;
+}
+
+/** A token and what else could have stood in its place. */
+export interface TokenInfo extends LikelyToken {
+  /** The likeliest ids there, best first; as many as were asked for. */
+  readonly top: readonly LikelyToken[];
+}
+
+/** A prompt's token; nothing comes before the first one, so that has no log-probability. */
+export interface PromptTokenInfo extends ShownToken {
+  readonly logprob: number | null;
+  readonly top: readonly LikelyToken[];
+}
+
 /** A piece of the answer. Text may lag behind ids: half characters and possible stop strings are held back. */
 export interface GenerationEvent {
   readonly text: string;
   readonly ids: readonly number[];
+  /** One for each of `ids`, where `logprobs` was asked. */
+  readonly tokens?: readonly TokenInfo[];
 }
 
 /** `stop`: an end id or a stop string; `length`: maxTokens or the end of the context. */
@@ -56,4 +91,8 @@ export interface GenerationResult {
   readonly promptTokens: number;
   readonly finishReason: FinishReason;
   readonly timings: Timings;
+  /** One for each of `ids`, where `logprobs` was asked. */
+  readonly tokens?: readonly TokenInfo[];
+  /** One for each token of the prompt, where `promptLogprobs` was asked. */
+  readonly promptLogprobs?: readonly PromptTokenInfo[];
 }

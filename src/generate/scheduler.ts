@@ -31,6 +31,20 @@ export interface SchedulerLoad {
   /** Per cache group: pages that nobody holds, and pages reserved by running sequences. */
   readonly freePages: readonly number[];
   readonly reservedPages: readonly number[];
+  /** Per cache group: pages of the plan. */
+  readonly totalPages: readonly number[];
+}
+
+/** What the scheduler has done since it began. */
+export interface SchedulerCounters {
+  readonly steps: number;
+  /** Prompt tokens computed; recomputed ones count again. */
+  readonly promptTokens: number;
+  readonly generatedTokens: number;
+  /** Prompt tokens whose KV was there already. */
+  readonly reusedTokens: number;
+  /** Times that a running request gave its pages back to others. */
+  readonly preemptions: number;
 }
 
 interface Place {
@@ -51,6 +65,7 @@ export class Scheduler {
   /** Taking part in the step that runs now. */
   #stepping: ReadonlySet<Sequence> = new Set();
   #closed = false;
+  readonly #counters = { steps: 0, promptTokens: 0, generatedTokens: 0, reusedTokens: 0, preemptions: 0 };
 
   constructor(runtime: Runtime) {
     this.runtime = runtime;
@@ -64,7 +79,12 @@ export class Scheduler {
       idle: this.#cache.idleSequences,
       freePages: this.#cache.freePages,
       reservedPages: this.#cache.reservedPages,
+      totalPages: this.runtime.plan.cacheGroups.map((group) => group.pages),
     };
+  }
+
+  get counters(): SchedulerCounters {
+    return { ...this.#counters };
   }
 
   /** Longest sequence that can run: the plan's context, or what the KV pool holds if that is less. */
@@ -153,6 +173,7 @@ export class Scheduler {
       this.#waiting.shift();
       place.sequence = new Sequence(place.job, lease);
       this.#running.push(place);
+      this.#counters.reusedTokens += lease.reused;
       place.job.begin(lease.reused);
     }
   }
@@ -182,13 +203,20 @@ export class Scheduler {
       else for (const part of batch) await this.#runParts([part]);
       return;
     }
+    this.#counters.steps += 1;
     for (const [i, { sequence, end }] of batch.entries()) {
+      this.#count(sequence, end, outputs[i]!);
       try {
         sequence.advance(end, outputs[i]!);
       } catch (error) {
         this.#failSequence(sequence, error);
       }
     }
+  }
+
+  #count({ fed, job }: Sequence, end: number, outputs: readonly Output[]): void {
+    this.#counters.promptTokens += Math.max(0, Math.min(end, job.prompt.length) - fed);
+    for (const { id } of outputs) if (id !== null) this.#counters.generatedTokens += 1;
   }
 
   /** Complete or cancelled: what is fed so far may serve a later request. */

@@ -91,7 +91,8 @@ export async function* logitRows(
   }
 }
 
-const NOTHING = { sample: null, target: null, topLogprobs: 0, logits: false, hidden: false } as const;
+/** Of a position. */
+export const NOTHING = { sample: null, target: null, topLogprobs: 0, logits: false, hidden: false } as const;
 
 interface Scoring {
   /** What is wanted of a position, or `null`. */
@@ -102,7 +103,8 @@ interface Scoring {
   readonly paused?: () => boolean;
 }
 
-class ScoreJob implements SequenceJob {
+/** A job that asks about given ids and generates none. */
+export class ScoreJob implements SequenceJob {
   readonly prompt: Int32Array;
   readonly positions: number;
   readonly reusable = 0;
@@ -146,7 +148,7 @@ class ScoreJob implements SequenceJob {
 }
 
 /** Resolves when the job is complete; when the signal is aborted, rejects with its reason once the job holds nothing. */
-async function untilDone(ticket: Ticket, signal: AbortSignal | undefined): Promise<void> {
+export async function untilDone(ticket: Ticket, signal: AbortSignal | undefined): Promise<void> {
   const abort = (): void => void ticket.cancel();
   signal?.addEventListener("abort", abort, { once: true });
   try {
@@ -157,7 +159,8 @@ async function untilDone(ticket: Ticket, signal: AbortSignal | undefined): Promi
   signal?.throwIfAborted();
 }
 
-function checkContext(scheduler: Scheduler, positions: number): void {
+/** @throws {PromptTooLongError} */
+export function checkContext(scheduler: Scheduler, positions: number): void {
   const { context } = scheduler.runtime.plan.run;
   if (positions > context) throw new PromptTooLongError(positions, context);
 }

@@ -149,6 +149,11 @@ export class Tokenizer {
     return this.#vocabulary.spelling(id);
   }
 
+  /** UTF-8 bytes of one token by itself, perhaps a part of a character; a special token's are its spelling. */
+  bytes(id: number): Uint8Array {
+    return this.#bytes(id, false);
+  }
+
   #bytes(id: number, skipSpecial: boolean): Uint8Array {
     if (!Number.isSafeInteger(id) || id < 0)
       throw new UsageError(`${String(id)} is not a token id`, { expected: "whole numbers from 0" });

@@ -25,11 +25,12 @@ export function expectedIds(
 /** Id n is the n-th letter, `A` = 0; ids from 26 on are ` a`, ` b`, …: words of small letters. */
 export const letters: AnswerTokenizer = {
   eosIds: [],
+  bytes: (id) => new TextEncoder().encode(letterOf(id)),
   stream: ({ continuation = false } = {}) => {
     let first = !continuation;
     return {
       push: (id) => {
-        const text = id < 26 ? String.fromCharCode(65 + id) : ` ${String.fromCharCode(97 + id - 26)}`;
+        const text = letterOf(id);
         const shown = first ? text.trimStart() : text;
         first = false;
         return shown;
@@ -38,6 +39,10 @@ export const letters: AnswerTokenizer = {
     };
   },
 };
+
+function letterOf(id: number): string {
+  return id < 26 ? String.fromCharCode(65 + id) : ` ${String.fromCharCode(97 + id - 26)}`;
+}
 
 /** The text of ids as {@link letters} writes it. */
 export function lettersOf(ids: readonly number[], continuation = false): string {

@@ -5,7 +5,7 @@
 import type { EngineEnd } from "../../src/engine/errors.js";
 import { type AnswerHooks, type Engine, type EngineFactory, Host } from "../../src/engine/host.js";
 import type { EngineLink } from "../../src/engine/link.js";
-import type { GenerationResult, ModelInfo } from "../../src/engine/model.js";
+import type { EngineStatus, GenerationResult, ModelInfo, TokenInfo } from "../../src/engine/model.js";
 import type { AnswerOptions, FromEngine, ToEngine } from "../../src/engine/protocol.js";
 import { UsageError } from "../../src/errors.js";
 import type { Plan } from "../../src/memory/plan.js";
@@ -23,6 +23,8 @@ export const fakeInfo: ModelInfo = {
 
 export const fakePlan = { ok: true, context: 16 } as Plan;
 
+const TICK: TokenInfo = { id: 1, text: "tick ", bytes: [116, 105, 99, 107, 32], logprob: -0.5, top: [] };
+
 /** Answers with one "tick " for each macrotask, `maxTokens` of them; notes what it is asked and what it frees. */
 export class FakeEngine implements Engine {
   readonly info = fakeInfo;
@@ -37,7 +39,7 @@ export class FakeEngine implements Engine {
   async generate(
     prompt: string | Int32Array,
     options: AnswerOptions,
-    { signal, onText }: AnswerHooks,
+    { signal, onPiece }: AnswerHooks,
   ): Promise<GenerationResult> {
     this.asked.push(prompt);
     if (prompt === "") throw new UsageError("the prompt is empty", { hint: "write one", details: { at: 3 } });
@@ -47,7 +49,7 @@ export class FakeEngine implements Engine {
       for (let token = 0; token < total; token++) {
         await new Promise((resolve) => setImmediate(resolve));
         signal.throwIfAborted();
-        onText("tick ");
+        onPiece({ text: "tick ", ids: [1], ...(options.logprobs === undefined ? {} : { tokens: [TICK] }) });
       }
     } finally {
       this.running -= 1;
@@ -85,6 +87,16 @@ export class FakeEngine implements Engine {
 
   async logprobs(ids: Int32Array): Promise<Float32Array> {
     return new Float32Array(ids.length - 1);
+  }
+
+  async embed(inputs: ReadonlyArray<string | Int32Array>): Promise<Float32Array[]> {
+    return inputs.map((input) => Float32Array.of(input.length));
+  }
+
+  status(): EngineStatus {
+    const scheduler = { waiting: 0, running: this.running, idle: 0, freePages: [4], reservedPages: [0], totalPages: [4] };
+    const counters = { steps: 0, promptTokens: 0, generatedTokens: 0, reusedTokens: 0, preemptions: 0 };
+    return { scheduler, counters, devices: [{ id: "cpu", planned: 2, measured: 1 }] };
   }
 
   async dispose(): Promise<void> {

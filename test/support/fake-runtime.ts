@@ -165,8 +165,13 @@ export class FakeRuntime implements Runtime {
       targetLogprob: wanted.target === null ? null : logSoftmaxAt(logits, wanted.target),
       top: topLogprobs(logits, wanted.topLogprobs),
       logits: wanted.logits ? logits : null,
-      hidden: null,
+      hidden: wanted.hidden ? this.#hidden(logits) : null,
     };
+  }
+
+  /** The hidden state that goes with these logits. */
+  #hidden(logits: Float32Array): Float32Array {
+    return Float32Array.from({ length: this.spec.hiddenSize }, (_, i) => logits[i]!);
   }
 
   #logits(seen: readonly (readonly Slot[])[], position: number): Float32Array {

@@ -1,0 +1,60 @@
+// Texts as vectors: the mean of the final hidden states over all positions, of length 1. Inputs
+// run through the scheduler like any other request, chunk by chunk, as many at once as the
+// plan has places, so that a long list neither fills the queue nor crowds answers out.
+
+import type { Output, OutputRequest } from "../backend/backend.js";
+import { checkIds } from "./prompt.js";
+import type { Scheduler } from "./scheduler.js";
+import { checkContext, NOTHING, ScoreJob, untilDone } from "./score.js";
+
+/**
+ * @returns for each input `[hidden]`
+ * @throws {EmptyPromptError}, {@link TokenIdError}, {@link PromptTooLongError}, {@link CacheTooSmallError}: all inputs are
+ *   checked before the first runs; the signal's reason when aborted
+ */
+export async function embed(
+  scheduler: Scheduler,
+  inputs: ReadonlyArray<ArrayLike<number>>,
+  options: { signal?: AbortSignal } = {},
+): Promise<Float32Array[]> {
+  options.signal?.throwIfAborted();
+  const { spec, plan } = scheduler.runtime;
+  const prompts = inputs.map((ids) => checkIds(ids, spec.vocabSize));
+  for (const prompt of prompts) checkContext(scheduler, prompt.length);
+
+  const stop = new AbortController();
+  const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+  const vectors = new Array<Float32Array>(prompts.length);
+  let next = 0;
+  const work = async (): Promise<void> => {
+    while (next < prompts.length) {
+      const index = next++;
+      vectors[index] = await embedOne(scheduler, prompts[index]!, signal);
+    }
+  };
+  const workers = Array.from({ length: Math.min(prompts.length, plan.run.maxSequences) }, work);
+  try {
+    await Promise.all(workers);
+  } catch (error) {
+    stop.abort(error); // the others' pages are free when the caller hears of it
+    await Promise.allSettled(workers);
+    throw error;
+  }
+  return vectors;
+}
+
+async function embedOne(scheduler: Scheduler, prompt: Int32Array, signal: AbortSignal): Promise<Float32Array> {
+  const sum = new Float64Array(scheduler.runtime.spec.hiddenSize);
+  const job = new ScoreJob(prompt, { wanted: wantHidden, take: (output) => addHidden(sum, output) });
+  await untilDone(scheduler.submit(job), signal);
+  const length = Math.sqrt(sum.reduce((squares, value) => squares + value * value, 0));
+  return Float32Array.from(sum, (value) => (length === 0 ? 0 : value / length));
+}
+
+function wantHidden(): Omit<OutputRequest, "index"> {
+  return { ...NOTHING, hidden: true };
+}
+
+function addHidden(sum: Float64Array, { hidden }: Output): void {
+  for (let i = 0; i < sum.length; i++) sum[i]! += hidden![i]!;
+}
