@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { LogitsError, NoTokenAllowedError } from "./errors.js";
 import { GREEDY, type SampleRequest, type SamplingParameters } from "./parameters.js";
 import { uniformAt } from "./philox.js";
-import { sample } from "./sample.js";
+import { likeliest, sample } from "./sample.js";
 
 // The sampler again, slow and obvious: plain arrays, full sorts, one stage after the other.
 
@@ -142,6 +142,32 @@ const anyRequest: fc.Arbitrary<SampleRequest> = fc
     ),
   })
   .map(({ promptShare, ...rest }) => ({ ...rest, promptLength: Math.floor(promptShare * rest.history.length) }));
+
+describe("likeliest", () => {
+  it("gives the best of what the slow reference would draw from, with their log-probabilities there", () => {
+    fc.assert(
+      fc.property(anyLogits, anyRequest, fc.integer({ min: 1, max: 8 }), (logits, wanted, count) => {
+        fc.pre(nothingOnABorder(logits, wanted));
+        const greedy = wanted.parameters.temperature === 0;
+        const open = { ...GREEDY, ...wanted.parameters, temperature: 1, topK: 0, topP: 1, minP: 0, typical: 0 };
+        const choices = referenceDistribution(logits, greedy ? { ...wanted, parameters: open } : wanted);
+        const best = choices.sort((a, b) => b.logit - a.logit || a.id - b.id).slice(0, count);
+        const found = likeliest(logits, wanted, count);
+        expect(found.map(({ id }) => id)).toEqual(best.map(({ id }) => id));
+        found.forEach(({ logprob }, i) => {
+          expect(Math.exp(logprob)).toBeCloseTo(best[i]!.probability, 9);
+        });
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  it("puts the lowest id first among equals, and refuses what sample() refuses", () => {
+    expect(likeliest(Float32Array.of(1, 3, 3, 3), request({}), 2).map(({ id }) => id)).toEqual([1, 2]);
+    expect(() => likeliest(Float32Array.of(1, Number.NaN), request({}), 2)).toThrow(LogitsError);
+    expect(() => likeliest(Float32Array.of(1, 2), request({ bannedIds: [0, 1] }), 2)).toThrow(NoTokenAllowedError);
+  });
+});
 
 describe("sample", () => {
   it("chooses what the slow reference chooses", () => {

@@ -3,10 +3,10 @@
 // min-p, typical, the draw. It is a pure function of its arguments: backends that have logits
 // in host memory call it, backends that sample on the device are held to it.
 
-import { type Candidates, gather, weigh } from "./candidates.js";
+import { type Candidates, gather, selectBest, totalWeight, weigh } from "./candidates.js";
 import { draw } from "./draw.js";
 import { NoTokenAllowedError } from "./errors.js";
-import { type LogitSums, logitSums } from "./logprobs.js";
+import { type LogitSums, largestLogit, logitSums } from "./logprobs.js";
 import type { SampleRequest } from "./parameters.js";
 import { applyOccurrencePenalties, applyRepetitionPenalty } from "./penalties.js";
 import { uniformAt } from "./philox.js";
@@ -35,6 +35,33 @@ export function sample(logits: Float32Array, request: SampleRequest, sums?: Logi
   const { largest, logSum } = sums && Number.isFinite(sums.largest + sums.logSum) ? sums : logitSums(logits);
   const id = isPlainGreedy(request) ? logits.indexOf(largest) : chooseAdjusted(logits, request);
   return { id, logprob: logits[id]! - largest - logSum };
+}
+
+/**
+ * The likeliest of the tokens among which the draw would take one, best first, the lowest id
+ * among equals: what beams branch into. A temperature of 0 counts as 1 and drops nothing.
+ *
+ * @param logits `[vocab]`, left as they are
+ * @returns at most `count`, with their log-probabilities among all that were left to choose from
+ * @throws as {@link sample} does
+ */
+export function likeliest(logits: Float32Array, request: SampleRequest, count: number): { id: number; logprob: number }[] {
+  largestLogit(logits);
+  const workspace = workspaceFor(logits.length);
+  const { candidates } = workspace;
+  const adjusted = adjust(logits, request, workspace);
+  const largest = adjusted[bestId(adjusted, request)]!;
+  const temperature = request.parameters.temperature || 1;
+  if (request.parameters.temperature > 0) truncate(workspace, largest, request);
+  else {
+    gather(candidates);
+    weigh(candidates, largest, temperature);
+  }
+  const logTotal = Math.log(totalWeight(candidates));
+  const kept = selectBest(candidates.ids, candidates.count, adjusted, null, count);
+  return Array.from(candidates.ids.subarray(0, kept))
+    .sort((a, b) => adjusted[b]! - adjusted[a]! || a - b)
+    .map((id) => ({ id, logprob: (adjusted[id]! - largest) / temperature - logTotal }));
 }
 
 /** Greedy decoding with nothing that changes a logit: the answer is the first largest one. */
@@ -84,7 +111,13 @@ function bestId(adjusted: Float64Array, { parameters, mask }: SampleRequest): nu
   });
 }
 
-function drawOne({ candidates, nearness }: Workspace, largest: number, { parameters, seed, position }: SampleRequest): number {
+function drawOne(workspace: Workspace, largest: number, request: SampleRequest): number {
+  truncate(workspace, largest, request);
+  return draw(workspace.candidates, uniformAt(request.seed, request.position));
+}
+
+/** Leaves the tokens among which the draw takes one, with their weights. */
+function truncate({ candidates, nearness }: Workspace, largest: number, { parameters }: SampleRequest): void {
   const { temperature, topK, topP, minP, typical } = parameters;
   gather(candidates);
   if (topK > 0) keepTopK(candidates, topK);
@@ -92,7 +125,6 @@ function drawOne({ candidates, nearness }: Workspace, largest: number, { paramet
   if (topP < 1) keepTopP(candidates, topP);
   if (minP > 0) keepMinP(candidates, minP);
   if (typical > 0 && typical < 1) keepTypical(candidates, typical, nearness);
-  return draw(candidates, uniformAt(seed, position));
 }
 
 let latest: Workspace | null = null;
