@@ -66,6 +66,7 @@ export type {
   SplitMode,
   StageLayout,
 } from "./memory/plan.js";
+export type { PlanRequestData } from "./memory/plan-request.js";
 export {
   MissingTensorError,
   ModelConfigError,

@@ -26,6 +26,7 @@ export type {
 } from "./memory/plan.js";
 export { planToJson, refusalToJson } from "./memory/plan-json.js";
 export { type PlanRequest, planModel } from "./memory/plan-model.js";
+export type { PlanRequestData } from "./memory/plan-request.js";
 export { recheckPlan } from "./memory/recheck.js";
 export { formatBytes, parseSize } from "./memory/size.js";
 export { parseGpuSplit } from "./memory/split.js";

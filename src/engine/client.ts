@@ -8,6 +8,7 @@
 import { join } from "node:path";
 import { UsageError } from "../errors.js";
 import type { Plan } from "../memory/plan.js";
+import type { PlanRequestData } from "../memory/plan-request.js";
 import { packageRoot } from "../paths.js";
 import { Answer } from "./answer.js";
 import { Connection } from "./connection.js";
@@ -25,7 +26,7 @@ import type {
 } from "./model.js";
 import { checkAnswerOptions, checkLoadOptions, checkPlanOptions, idsOf, inputsOf, known, messagesOf } from "./options.js";
 import { startProcess } from "./process-link.js";
-import type { ChatCall, EngineOptions, GenerateCall } from "./protocol.js";
+import type { ChatCall, EngineOptions, GenerateCall, Replies } from "./protocol.js";
 import { startThread } from "./thread-link.js";
 
 /** How long an engine that was asked to end may take before it is killed, ms. */
@@ -57,8 +58,8 @@ export async function loadOver(
 ): Promise<Model> {
   const connection = new Connection(link);
   try {
-    const { info, plan } = await connection.call({ op: "load", path, options }, events).reply;
-    return new LoadedModel(connection, info, plan);
+    const loaded = await connection.call({ op: "load", path, options }, events).reply;
+    return new LoadedModel(connection, loaded);
   } catch (error) {
     // The memory is free again when the caller hears of it.
     connection.kill();
@@ -90,13 +91,15 @@ export async function plan(path: string = demoModel, options: PlanOptions & { si
 class LoadedModel implements Model {
   readonly info: ModelInfo;
   readonly plan: Plan;
+  readonly planning: PlanRequestData;
   readonly #connection: Connection;
   #disposed: Promise<void> | null = null;
 
-  constructor(connection: Connection, info: ModelInfo, plan: Plan) {
+  constructor(connection: Connection, { info, plan, planning }: Replies["load"]) {
     this.#connection = connection;
     this.info = info;
     this.plan = plan;
+    this.planning = planning;
   }
 
   generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generation {

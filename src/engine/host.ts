@@ -4,6 +4,7 @@
 
 import { ExllamaError } from "../errors.js";
 import type { Plan } from "../memory/plan.js";
+import type { PlanRequestData } from "../memory/plan-request.js";
 import { ModelDisposedError } from "./errors.js";
 import type { ChatMessage, EngineStatus, GenerationEvent, GenerationResult, ModelInfo, PlanOptions } from "./model.js";
 import { Outbox } from "./outbox.js";
@@ -22,6 +23,8 @@ export interface AnswerHooks {
 export interface Engine {
   readonly info: ModelInfo;
   readonly plan: Plan;
+  /** What the plan was made from. */
+  readonly planning: PlanRequestData;
   generate(prompt: string | Int32Array, options: AnswerOptions, hooks: AnswerHooks): Promise<GenerationResult>;
   chat(messages: readonly ChatMessage[], options: AnswerOptions, hooks: AnswerHooks): Promise<GenerationResult>;
   tokenize(text: string, options: { addBos: boolean; parseSpecial: boolean }): Promise<Int32Array>;
@@ -115,7 +118,8 @@ export class Host {
     if (call.op === "load") {
       if (this.#engine) throw new Error("an engine holds one model");
       this.#engine = await this.#factory.load(call.path, call.options, { signal, onProgress: this.#progressOf(id) });
-      return { info: this.#engine.info, plan: this.#engine.plan };
+      const { info, plan, planning } = this.#engine;
+      return { info, plan, planning };
     }
     if (!this.#engine) throw new Error("no model is loaded");
     return this.#runOnModel(this.#engine, id, call, signal);

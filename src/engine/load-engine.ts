@@ -10,6 +10,7 @@ import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { openCheckpoint } from "../checkpoint/local.js";
 import { isSyntheticAddress, openSynthetic } from "../checkpoint/synthetic.js";
 import { UsageError } from "../errors.js";
+import { samplingDefaults } from "../generate/defaults.js";
 import { describesDevices } from "../memory/devices.js";
 import { PlanRefusedError } from "../memory/errors.js";
 import type { Plan, PlanDevice, PlanRefusal } from "../memory/plan.js";
@@ -59,7 +60,7 @@ export async function loadEngine(path: string, options: EngineOptions, hooks: Lo
 export async function planCheckpoint(path: string, options: PlanOptions, hooks: { signal: AbortSignal }): Promise<Plan> {
   const spec = readModel(await readHeaders(path, hooks), options);
   const draft = options.draft === undefined ? undefined : readModel(await readHeaders(options.draft, hooks));
-  return accepted(resolvePlan(spec, options, measureCpuDevice(), draft, findGpus));
+  return accepted(resolvePlan(spec, options, measureCpuDevice(), draft, findGpus).plan);
 }
 
 async function loadCheckpoint(
@@ -76,7 +77,8 @@ async function loadCheckpoint(
     gpus = findGpus();
     return gpus;
   };
-  const plan = accepted(resolvePlan(spec, options, measureCpuDevice(threads), undefined, lookForGpus));
+  const { request, plan: resolved } = resolvePlan(spec, options, measureCpuDevice(threads), undefined, lookForGpus);
+  const plan = accepted(resolved);
   const backend = backendFor(plan, options, gpus);
   const text = isSyntheticAddress(path) ? new ModelText(path, null, null) : await loadModelText(path);
   signal.throwIfAborted();
@@ -92,9 +94,11 @@ async function loadCheckpoint(
     contextLimit: spec.contextLimit,
     hasChatTemplate: text.hasChatTemplate,
     backend: backend.name,
+    sampling: samplingDefaults(checkpoint.configs.generation),
   };
+  const planning = { ...request, packing: request.packing.name };
   const measureDevices = () => measureDeviceMemory(plan, gpus);
-  return new LoadedEngine({ info, runtime, text, generationConfig: checkpoint.configs.generation, measureDevices });
+  return new LoadedEngine({ info, planning, runtime, text, measureDevices });
 }
 
 /** The backend that the plan is for. */

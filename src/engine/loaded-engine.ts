@@ -2,13 +2,13 @@
 
 import type { Runtime } from "../backend/backend.js";
 import { UsageError } from "../errors.js";
-import { samplingDefaults } from "../generate/defaults.js";
 import { embed } from "../generate/embed.js";
 import { EmptyPromptError, TokenIdError } from "../generate/errors.js";
 import { type AnswerTokenizer, type GenerationContext, generate, readToEnd } from "../generate/generate.js";
 import { Scheduler } from "../generate/scheduler.js";
 import { logitRows, logprobs } from "../generate/score.js";
 import type { Plan } from "../memory/plan.js";
+import type { PlanRequestData } from "../memory/plan-request.js";
 import type { AnswerHooks, Engine } from "./host.js";
 import type { ChatMessage, DeviceMemory, EngineStatus, GenerationResult, ModelInfo } from "./model.js";
 import type { ModelText } from "./model-text.js";
@@ -18,8 +18,7 @@ export interface EngineParts {
   readonly info: ModelInfo;
   readonly runtime: Runtime;
   readonly text: ModelText;
-  /** Parsed generation_config.json or `null`; not believed. */
-  readonly generationConfig: unknown;
+  readonly planning: PlanRequestData;
   /** What the devices' memory is used for now. */
   readonly measureDevices: () => DeviceMemory[];
 }
@@ -27,21 +26,23 @@ export interface EngineParts {
 export class LoadedEngine implements Engine {
   readonly info: ModelInfo;
   readonly plan: Plan;
+  readonly planning: PlanRequestData;
   readonly #runtime: Runtime;
   readonly #text: ModelText;
   readonly #context: GenerationContext;
   readonly #measureDevices: () => DeviceMemory[];
 
-  constructor({ info, runtime, text, generationConfig, measureDevices }: EngineParts) {
+  constructor({ info, planning, runtime, text, measureDevices }: EngineParts) {
     this.info = info;
     this.#measureDevices = measureDevices;
     this.plan = runtime.plan;
+    this.planning = planning;
     this.#runtime = runtime;
     this.#text = text;
     this.#context = {
       scheduler: new Scheduler(runtime),
       tokenizer: text.hasTokenizer ? text.tokenizer : WORDLESS,
-      defaults: samplingDefaults(generationConfig).parameters,
+      defaults: info.sampling.parameters,
     };
   }
 

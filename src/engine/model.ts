@@ -2,6 +2,7 @@
 // is either plain data that crosses to the engine's process, or an interface that
 // `client.ts` implements over that border.
 
+import type { SamplingDefaults } from "../generate/defaults.js";
 import type {
   FinishReason,
   GenerationEvent,
@@ -14,6 +15,7 @@ import type {
 } from "../generate/request.js";
 import type { SchedulerCounters, SchedulerLoad } from "../generate/scheduler.js";
 import type { Plan } from "../memory/plan.js";
+import type { PlanRequestData } from "../memory/plan-request.js";
 
 /** What to plan: every field is also an option of the command line, under its usual spelling. */
 export interface PlanOptions {
@@ -117,6 +119,8 @@ export interface ModelInfo {
   readonly contextLimit: number | null;
   readonly hasChatTemplate: boolean;
   readonly backend: "cpu" | "cuda";
+  /** What sampling is where a request does not say, and whose wish that is. */
+  readonly sampling: SamplingDefaults;
 }
 
 /** What a device's memory is used for now. */
@@ -149,6 +153,8 @@ export interface EngineStatus {
 export interface Model extends AsyncDisposable {
   readonly info: ModelInfo;
   readonly plan: Plan;
+  /** What the plan was made from: `exllama-ts/plan` plans it anew with other wishes, in a browser too. */
+  readonly planning: PlanRequestData;
   generate(prompt: string | readonly number[], options?: GenerateOptions): Generation;
   /** Renders the model's chat template and answers; KV of the common prefix with earlier turns is reused. */
   chat(messages: readonly ChatMessage[], options?: GenerateOptions): Generation;

@@ -17,7 +17,7 @@ const cpu: PlanDevice = {
   baselineSource: "measured",
   reserve: 0,
 };
-const resolve = (options: PlanOptions) => resolvePlan(spec, options, cpu);
+const resolve = (options: PlanOptions) => resolvePlan(spec, options, cpu).plan;
 const devicesOf = (options: PlanOptions) => (resolve(options) as Plan).devices.map(({ id, cap }) => [id, cap]);
 
 describe("resolvePlan", () => {

@@ -11,7 +11,7 @@ import { freeBytes } from "../memory/caps.js";
 import { describesDevices, parseDevices } from "../memory/devices.js";
 import type { CacheType, Packing } from "../memory/packing.js";
 import type { Plan, PlanDevice, PlanRefusal, SplitMode } from "../memory/plan.js";
-import { planModel } from "../memory/plan-model.js";
+import { type PlanRequest, planModel } from "../memory/plan-model.js";
 import { parseSize } from "../memory/size.js";
 import { parseGpuSplit } from "../memory/split.js";
 import type { ModelSpec } from "../model/spec.js";
@@ -37,6 +37,12 @@ interface Target {
   readonly note?: string;
 }
 
+/** A plan, and what the planner was asked. */
+export interface ResolvedPlan {
+  readonly request: PlanRequest;
+  readonly plan: Plan | PlanRefusal;
+}
+
 /**
  * Plans a model for devices described in the options, or for this computer.
  *
@@ -53,13 +59,13 @@ export function resolvePlan(
   cpuDevice: PlanDevice,
   draft?: ModelSpec,
   findGpus?: () => Gpus,
-): Plan | PlanRefusal {
+): ResolvedPlan {
   const { note, ...target } = targetOf(spec, options, cpuDevice, findGpus);
   const { ctx, splitMode, cache, cacheTokens, maxSequences, prefillChunk } = options;
   if (splitMode !== undefined) oneOf("split mode", splitMode, SPLIT_MODES);
   if (typeof ctx === "string" && ctx !== "auto" && ctx !== "max")
     throw new UsageError(`a context of "${ctx}" means nothing`, { expected: "a number of tokens, auto or max" });
-  const plan = planModel({
+  const request: PlanRequest = {
     spec,
     ...target,
     context: ctx ?? "auto",
@@ -69,8 +75,9 @@ export function resolvePlan(
     ...(maxSequences === undefined ? {} : { maxSequences }),
     ...(prefillChunk === undefined ? {} : { prefillChunk }),
     ...(draft === undefined ? {} : { draft }),
-  });
-  return plan.ok && note !== undefined ? { ...plan, notes: [...plan.notes, note] } : plan;
+  };
+  const plan = planModel(request);
+  return { request, plan: plan.ok && note !== undefined ? { ...plan, notes: [...plan.notes, note] } : plan };
 }
 
 function targetOf(spec: ModelSpec, options: PlanOptions, cpuDevice: PlanDevice, findGpus?: () => Gpus): Target {

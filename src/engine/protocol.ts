@@ -5,6 +5,7 @@
 // reader bounds what is under way (`outbox.ts`).
 
 import type { Plan } from "../memory/plan.js";
+import type { PlanRequestData } from "../memory/plan-request.js";
 import type {
   ChatMessage,
   EngineStatus,
@@ -86,7 +87,7 @@ export interface StatusCall {
 
 /** What the value of `done` is, for each kind of request. */
 export interface Replies {
-  readonly load: { readonly info: ModelInfo; readonly plan: Plan };
+  readonly load: { readonly info: ModelInfo; readonly plan: Plan; readonly planning: PlanRequestData };
   readonly plan: Plan;
   readonly generate: GenerationResult;
   readonly chat: GenerationResult;

@@ -29,6 +29,11 @@ export interface PlanRequest {
   readonly draft?: ModelSpec;
 }
 
+/** A request as plain data: crosses process borders and goes to the web page, which plans it anew with other wishes. */
+export interface PlanRequestData extends Omit<PlanRequest, "packing"> {
+  readonly packing: Packing["name"];
+}
+
 /** Contexts are searched and suggested in these steps. */
 export const CONTEXT_STEP = PAGE_TOKENS;
 

@@ -8,7 +8,9 @@ import type { EngineLink } from "../../src/engine/link.js";
 import type { EngineStatus, GenerationResult, ModelInfo, TokenInfo } from "../../src/engine/model.js";
 import type { AnswerOptions, FromEngine, ToEngine } from "../../src/engine/protocol.js";
 import { UsageError } from "../../src/errors.js";
+import { samplingDefaults } from "../../src/generate/defaults.js";
 import type { Plan } from "../../src/memory/plan.js";
+import type { PlanRequestData } from "../../src/memory/plan-request.js";
 
 export const fakeInfo: ModelInfo = {
   source: "fake",
@@ -19,9 +21,12 @@ export const fakeInfo: ModelInfo = {
   contextLimit: 16,
   hasChatTemplate: true,
   backend: "cpu",
+  sampling: samplingDefaults(null),
 };
 
 export const fakePlan = { ok: true, context: 16 } as Plan;
+
+export const fakePlanning = { packing: "cpu", context: 16 } as PlanRequestData;
 
 const TICK: TokenInfo = { id: 1, text: "tick ", bytes: [116, 105, 99, 107, 32], logprob: -0.5, top: [] };
 
@@ -29,6 +34,7 @@ const TICK: TokenInfo = { id: 1, text: "tick ", bytes: [116, 105, 99, 107, 32], 
 export class FakeEngine implements Engine {
   readonly info = fakeInfo;
   readonly plan = fakePlan;
+  readonly planning = fakePlanning;
   readonly asked: unknown[] = [];
   /** Sequences that are running now. */
   running = 0;
