@@ -68,6 +68,8 @@ export interface PageCopy {
 export interface Runtime {
   readonly plan: Plan;
   readonly spec: ModelSpec;
+  /** The draft model that was loaded with it, on pages of its own; given back with it. */
+  readonly draft: Runtime | null;
   /**
    * Runs one step: at most `plan.run.maxSequences` entries, at most `plan.run.prefillChunk`
    * tokens or one token for each entry, whichever is more.
@@ -91,6 +93,8 @@ export interface LoadRequest {
   readonly plan: Plan;
   readonly spec: ModelSpec;
   readonly checkpoint: Checkpoint;
+  /** The draft model, where the plan holds one. */
+  readonly draft?: { readonly spec: ModelSpec; readonly checkpoint: Checkpoint };
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: LoadProgress) => void;
 }

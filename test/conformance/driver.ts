@@ -47,7 +47,7 @@ export class Driver implements AsyncDisposable {
   /** Free pages of each cache group. */
   readonly #free: number[][];
 
-  private constructor(runtime: Runtime) {
+  constructor(runtime: Runtime) {
     this.runtime = runtime;
     const random = new Random(7);
     this.#free = runtime.plan.cacheGroups.map(({ pages }) => [...random.permutation(pages)]);

@@ -29,6 +29,8 @@ export interface FakeModel {
   bosId?: number | null;
   /** Default none: sequences end by length. */
   eosIds?: readonly number[];
+  /** A draft model loaded with it; default none. */
+  draft?: FakeRuntime;
 }
 
 /** What a page slot remembers; `ropeLength` is 0 wherever it does not matter. */
@@ -41,6 +43,7 @@ interface Slot {
 export class FakeRuntime implements Runtime {
   readonly plan: Plan;
   readonly spec: ModelSpec;
+  readonly draft: FakeRuntime | null;
   /** Every batch so far, outputs included. */
   readonly steps: { readonly tokens: number; readonly entries: number }[] = [];
   /** Called before each step; may throw, or wait. */
@@ -55,6 +58,7 @@ export class FakeRuntime implements Runtime {
     const { context = 512, cacheTokens = context, maxSequences = 1, prefillChunk = 64, windows = [null] } = model;
     const run: RunShape = { context, cacheTokens, cacheType: "f16", maxSequences, prefillChunk };
     this.spec = fakeSpec(model, windows);
+    this.draft = model.draft ?? null;
     const groups = cacheGroups(this.spec, run);
     this.plan = fakePlan(run, groups);
     this.#pools = groups.map((group) => new Array<Slot | null>(group.pages * PAGE_TOKENS).fill(null));

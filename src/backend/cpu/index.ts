@@ -6,6 +6,7 @@ import { cacheGroups } from "../../memory/cache-groups.js";
 import type { DevicePlan, PlanDevice } from "../../memory/plan.js";
 import { RegionIndex } from "../../memory/regions.js";
 import type { Backend, LoadRequest } from "../backend.js";
+import { draftRequest, sharedProgress } from "../load-together.js";
 import { allocateArenas } from "./arena-memory.js";
 import { CpuLoadError } from "./errors.js";
 import { loadExactLinear } from "./exact-loading.js";
@@ -53,7 +54,26 @@ function cpuDevice(): PlanDevice {
   return { id: "cpu", card: "cpu", total, usedByOthers, baseline, baselineSource: "measured", reserve: 0 };
 }
 
+/** The draft first: it is small, and what is wrong with it is heard soon. */
 async function load(request: LoadRequest, options: Required<CpuBackendOptions>): Promise<CpuRuntime> {
+  const draft = draftRequest(request);
+  if (!draft) return loadOne(request, options, null);
+  const bytes = [draft, request].map(({ spec, checkpoint }) => weightBytes(spec, checkpoint.tensors));
+  const [onDraft, onMain] = sharedProgress(request.onProgress, bytes);
+  const loaded = await loadOne({ ...draft, onProgress: onDraft! }, options, null);
+  try {
+    return await loadOne({ ...request, onProgress: onMain! }, options, loaded);
+  } catch (error) {
+    await loaded.dispose();
+    throw error;
+  }
+}
+
+async function loadOne(
+  request: LoadRequest,
+  options: Required<CpuBackendOptions>,
+  draft: CpuRuntime | null,
+): Promise<CpuRuntime> {
   const { plan, spec, checkpoint, signal, onProgress } = request;
   signal?.throwIfAborted();
   const { stage } = loadableDevice(request, options.exact);
@@ -78,7 +98,7 @@ async function load(request: LoadRequest, options: Required<CpuBackendOptions>):
     clearStaging(site);
     signal?.throwIfAborted();
     await team.serve(facts);
-    return new CpuRuntime({ plan, spec, regions, memories, team, threads, hugePages: pages });
+    return new CpuRuntime({ plan, spec, regions, memories, team, threads, hugePages: pages, draft });
   } catch (error) {
     await team.end();
     throw error;
@@ -99,7 +119,6 @@ function loadableDevice({ plan, spec }: LoadRequest, exact: boolean): DevicePlan
   const device = used[0];
   if (used.length !== 1 || !device?.stage)
     throw new CpuLoadError(`the plan spreads the model over ${used.length} devices; the CPU is one`);
-  if (device.draft) throw new CpuLoadError("the plan holds a draft model, which this backend does not run yet");
   const dims = new Set(spec.layers.map(({ attention }) => attention.headDim));
   if (dims.size > 1) throw new CpuLoadError(`the layers have heads of ${[...dims].join(" and ")} dimensions; one size is needed`);
   return { ...device, stage: device.stage };

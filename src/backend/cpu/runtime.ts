@@ -25,11 +25,13 @@ export interface LoadedModel {
   /** Compute threads. */
   readonly threads: number;
   readonly hugePages: HugePages;
+  readonly draft: Runtime | null;
 }
 
 export class CpuRuntime implements Runtime {
   readonly plan: Plan;
   readonly spec: ModelSpec;
+  readonly draft: Runtime | null;
   /** Compute threads. */
   readonly threads: number;
   /** Whether they were asked for, or why not. */
@@ -44,6 +46,7 @@ export class CpuRuntime implements Runtime {
     const stage = plan.devices.find((device) => device.stage)!.stage!;
     this.plan = plan;
     this.spec = spec;
+    this.draft = model.draft;
     this.threads = model.threads;
     this.hugePages = model.hugePages;
     this.#team = model.team;
@@ -81,7 +84,7 @@ export class CpuRuntime implements Runtime {
   async dispose(): Promise<void> {
     await this.#running?.catch(() => {});
     this.#state = null;
-    await this.#team.end();
+    await Promise.all([this.#team.end(), this.draft?.dispose()]);
   }
 
   async #run(batch: readonly BatchEntry[], { writer, views }: { writer: StepWriter; views: OutputViews }): Promise<Output[][]> {

@@ -1,10 +1,10 @@
 // Holds the driver to the plan: what each card shows as used after loading, less what it showed
 // before this process touched it, may not exceed what the plan says.
 
+import type { DevicePlan } from "../../memory/plan.js";
 import type { Calibrations } from "./calibration.js";
 import type { Card } from "./cards.js";
 import { BaselineExceededError } from "./errors.js";
-import type { UsedDevice } from "./loader.js";
 import type { Nvml } from "./nvml.js";
 import { listOfCards, type UsedByCard } from "./used-by-card.js";
 
@@ -14,7 +14,7 @@ export class BaselineGuard {
   readonly #cards: readonly UsedByCard[];
 
   /** Notes what every used card shows now, before a context is opened on it. */
-  constructor(nvml: Nvml, calibrations: Calibrations, devices: readonly UsedDevice[], cards: readonly Card[]) {
+  constructor(nvml: Nvml, calibrations: Calibrations, devices: readonly DevicePlan[], cards: readonly Card[]) {
     this.#nvml = nvml;
     this.#calibrations = calibrations;
     this.#cards = listOfCards(devices, cards);

@@ -1,7 +1,9 @@
 // The CUDA backend: any number of NVIDIA cards, with only their driver on the machine.
 
+import type { DevicePlan } from "../../memory/plan.js";
 import { ropeFrequencies } from "../../model/rope.js";
 import type { Backend, LoadRequest } from "../backend.js";
+import { draftRequest, sharedProgress } from "../load-together.js";
 import { BaselineGuard } from "./baseline-guard.js";
 import { Calibrations } from "./calibration.js";
 import { type Card, type CardSources, listCards, planDevice } from "./cards.js";
@@ -10,10 +12,10 @@ import { CudaDriver } from "./driver/driver.js";
 import { loadCuda, loadNvml } from "./driver/load.js";
 import { CudaLoadError } from "./errors.js";
 import { checkLoadable } from "./loadable.js";
-import { bytesToRead, loadWeights, type UsedDevice } from "./loader.js";
+import { bytesToRead, loadWeights } from "./loader.js";
 import { Nvml } from "./nvml.js";
 import { cudaPacking } from "./packing.js";
-import { CudaRuntime } from "./runtime.js";
+import { CudaRuntime, type RuntimeParts } from "./runtime.js";
 import { Stage } from "./stage.js";
 import { TensorSource } from "./weight-source.js";
 
@@ -51,26 +53,29 @@ async function load(
   sources: CardSources,
   options: { peers: boolean; graphs: boolean },
 ): Promise<CudaRuntime> {
-  const { plan, spec, checkpoint, signal, onProgress } = request;
-  signal?.throwIfAborted();
-  const devices = checkLoadable(plan, spec);
+  request.signal?.throwIfAborted();
+  const draft = draftRequest(request);
+  for (const { plan, spec } of draft ? [request, draft] : [request]) checkLoadable(plan, spec);
   const cards = listCards(sources);
-  const guard = new BaselineGuard(sources.nvml, sources.calibrations ?? new Calibrations(), devices, cards);
+  const used = request.plan.devices.filter((device) => device.stage !== null || device.draft !== null);
+  const guard = new BaselineGuard(sources.nvml, sources.calibrations ?? new Calibrations(), used, cards);
   const contexts = new Map<string, DeviceContext>();
+  const contextOf = (device: DevicePlan): DeviceContext => {
+    const context = contexts.get(device.card) ?? openCard(sources.driver, device, cards);
+    contexts.set(device.card, context);
+    return context;
+  };
   try {
-    const groupOf = cacheGroupOfLayers(request);
-    const stages = devices.map((device) => {
-      const context = contexts.get(device.card) ?? openCard(sources.driver, device, cards);
-      contexts.set(device.card, context);
-      return new Stage(context, device, spec, groupOf, context.use().allocate(device.stage.arenas[0]!.bytes));
-    });
-    const source = new TensorSource(checkpoint, bytesToRead(spec, checkpoint.tensors), { signal, onProgress });
-    const embeddings = await loadWeights(stages, spec, source);
-    const ropeFactor = ropeFrequencies(spec.rope, spec.layers[0]!.attention.headDim, 1).attentionFactor;
-    const model = { spec, run: plan.run, ropeFactor, embeddings };
-    const runtime = new CudaRuntime({ plan, spec, stages, contexts: [...contexts.values()], model, ...options });
-    await runtime.warmUp();
-    signal?.throwIfAborted();
+    const bytes = [request, ...(draft ? [draft] : [])].map(({ spec, checkpoint }) => bytesToRead(spec, checkpoint.tensors));
+    const [onMain, onDraft] = sharedProgress(request.onProgress, bytes);
+    const main = await loadOne({ ...request, onProgress: onMain! }, contextOf);
+    const runtimeOf = (parts: LoadedParts, others: { contexts: DeviceContext[]; draft: CudaRuntime | null }) =>
+      warmRuntime(new CudaRuntime({ ...parts, ...others, ...options }));
+    // Contexts are closed by the model's own runtime, the draft's is given back with it.
+    const guesser =
+      draft && (await runtimeOf(await loadOne({ ...draft, onProgress: onDraft! }, contextOf), { contexts: [], draft: null }));
+    const runtime = await runtimeOf(main, { contexts: [...contexts.values()], draft: guesser });
+    request.signal?.throwIfAborted();
     guard.check();
     return runtime;
   } catch (error) {
@@ -79,7 +84,28 @@ async function load(
   }
 }
 
-function openCard(driver: CudaDriver, { id, card }: UsedDevice, cards: readonly Card[]): DeviceContext {
+type LoadedParts = Pick<RuntimeParts, "plan" | "spec" | "stages" | "model">;
+
+/** Allocates a model's arenas and fills them. */
+async function loadOne(request: LoadRequest, contextOf: (device: DevicePlan) => DeviceContext): Promise<LoadedParts> {
+  const { plan, spec, checkpoint, signal, onProgress } = request;
+  const groupOf = cacheGroupOfLayers(request);
+  const stages = checkLoadable(plan, spec).map((device) => {
+    const context = contextOf(device);
+    return new Stage(context, device, spec, groupOf, context.use().allocate(device.stage.arenas[0]!.bytes));
+  });
+  const source = new TensorSource(checkpoint, bytesToRead(spec, checkpoint.tensors), { signal, onProgress });
+  const embeddings = await loadWeights(stages, spec, source);
+  const ropeFactor = ropeFrequencies(spec.rope, spec.layers[0]!.attention.headDim, 1).attentionFactor;
+  return { plan, spec, stages, model: { spec, run: plan.run, ropeFactor, embeddings } };
+}
+
+async function warmRuntime(runtime: CudaRuntime): Promise<CudaRuntime> {
+  await runtime.warmUp();
+  return runtime;
+}
+
+function openCard(driver: CudaDriver, { id, card }: DevicePlan, cards: readonly Card[]): DeviceContext {
   const found = cards.find(({ uuid }) => uuid === card);
   if (!found) throw new CudaLoadError(`${id} (${card}) is gone since the plan was made`);
   if (found.unusable) throw found.unusable;

@@ -26,8 +26,9 @@ export interface RuntimeParts {
   readonly spec: ModelSpec;
   /** In the order of the layers. */
   readonly stages: readonly Stage[];
-  /** Every context once. */
+  /** Every context once: those that are closed with it. */
   readonly contexts: readonly DeviceContext[];
+  readonly draft: Runtime | null;
   readonly model: ForwardModel;
   /** Hidden states may cross directly between cards that can reach each other. */
   readonly peers: boolean;
@@ -38,6 +39,7 @@ export interface RuntimeParts {
 export class CudaRuntime implements Runtime {
   readonly plan: Plan;
   readonly spec: ModelSpec;
+  readonly draft: Runtime | null;
   readonly #parts: RuntimeParts;
   readonly #links: readonly StageLink[];
   readonly #queues: readonly KernelQueue[];
@@ -62,6 +64,7 @@ export class CudaRuntime implements Runtime {
     const { run } = plan;
     this.plan = plan;
     this.spec = spec;
+    this.draft = parts.draft;
     this.#parts = parts;
     this.#queues = stages.map(({ context }) => new KernelQueue(context, true));
     this.#pages = stages.map(({ layout }) => new PageRanges(layout, plan.cacheGroups));
@@ -143,6 +146,7 @@ export class CudaRuntime implements Runtime {
   }
 
   async dispose(): Promise<void> {
+    await this.draft?.dispose();
     await this.#running?.catch(() => {});
     this.#ended ??= new CudaRuntimeEndedError("the model has been given back");
     for (const context of this.#parts.contexts) context.close();

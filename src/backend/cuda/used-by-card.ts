@@ -1,7 +1,7 @@
 // A plan's figures per card: entries that share one share its context.
 
+import type { DevicePlan, StageLayout } from "../../memory/plan.js";
 import type { Card } from "./cards.js";
-import type { UsedDevice } from "./loader.js";
 
 export interface UsedByCard {
   /** The first entry's name. */
@@ -14,12 +14,18 @@ export interface UsedByCard {
   readonly planned: number;
 }
 
-export function listOfCards(devices: readonly UsedDevice[], cards: readonly Card[]): UsedByCard[] {
+/** @param devices those that hold something, of the model or of its draft */
+export function listOfCards(devices: readonly DevicePlan[], cards: readonly Card[]): UsedByCard[] {
   return cards.flatMap((card) => {
     const entries = devices.filter((device) => device.card === card.uuid);
     const first = entries[0];
     if (!first) return [];
-    const sum = (of: (device: UsedDevice) => number) => entries.reduce((all, device) => all + of(device), 0);
-    return [{ id: first.id, card, arenas: sum(({ stage }) => stage.arenas[0]!.bytes), planned: sum(({ total }) => total) }];
+    const sum = (of: (device: DevicePlan) => number) => entries.reduce((all, device) => all + of(device), 0);
+    const arenas = sum(({ stage, draft }) => arenaBytes(stage) + arenaBytes(draft));
+    return [{ id: first.id, card, arenas, planned: sum(({ total }) => total) }];
   });
+}
+
+function arenaBytes(stage: StageLayout | null): number {
+  return stage ? stage.arenas[0]!.bytes : 0;
 }
