@@ -1,4 +1,8 @@
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "tsdown";
+
+// prom-client requires it; bundled from its CommonJS files it reads names before they are there.
+const openTelemetry = fileURLToPath(new URL("node_modules/@opentelemetry/api/dist/index.mjs", import.meta.url));
 
 // Pure-JavaScript libraries (devDependencies) are bundled, so that installing the package
 // brings koffi and nothing else; every program that is started by file name is an entry.
@@ -21,5 +25,6 @@ export default defineConfig({
   fixedExtension: false,
   dts: { entry: ["src/index.ts", "src/plan.ts"] },
   clean: false,
+  alias: { "@opentelemetry/api": openTelemetry },
   deps: { neverBundle: ["koffi"] },
 });

@@ -18,7 +18,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   text: [],
   generate: ["backend", "memory", "model", "text", "sampling"],
   engine: ["generate", "text", "sampling", "backend", "memory", "model", "checkpoint"],
-  cli: ["engine", "memory", "model", "checkpoint", "sampling"],
+  server: ["engine", "memory", "sampling"],
+  cli: ["server", "engine", "memory", "model", "checkpoint", "sampling"],
 };
 
 /** `generate` sees backends through their contract only. */

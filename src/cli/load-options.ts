@@ -77,7 +77,7 @@ export async function withModel<T>(
   defaults: LoadOptions = {},
 ): Promise<T> {
   const model = await openModel(flags, signal, defaults);
-  for (const remark of model.plan.notes) if (remark.startsWith(ON_CPU)) note(remark);
+  remarksOf(model);
   try {
     return await work(model);
   } finally {
@@ -85,7 +85,13 @@ export async function withModel<T>(
   }
 }
 
-async function openModel(flags: LoadFlags, signal: AbortSignal, defaults: LoadOptions): Promise<Model> {
+/** What whoever starts a model should know about where it runs. */
+export function remarksOf(model: Model): void {
+  for (const remark of model.plan.notes) if (remark.startsWith(ON_CPU)) note(remark);
+}
+
+/** Loads what the flags say, with a bar where somebody watches. */
+export async function openModel(flags: LoadFlags, signal: AbortSignal, defaults: LoadOptions): Promise<Model> {
   const bar = new ProgressBar("loading");
   try {
     return await loadModel(modelFolder(flags), {

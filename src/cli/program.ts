@@ -12,6 +12,7 @@ import { addInspect } from "./commands/inspect.js";
 import { addLogits } from "./commands/logits.js";
 import { addPerplexity } from "./commands/perplexity.js";
 import { addPlan } from "./commands/plan.js";
+import { addServe } from "./commands/serve.js";
 import { addTokenize } from "./commands/tokenize.js";
 import { exitCodeOf, reportFailure, reportUsage, USAGE_EXIT } from "./failure.js";
 
@@ -19,6 +20,7 @@ const EXAMPLES = `
 Examples:
   exllama chat                                     talk to the small model that comes with the package
   exllama generate --prompt "Once upon a time"     go on from a text
+  exllama serve                                    the OpenAI API and a web page, on this computer
   exllama plan --model ./llama-7b --ctx 4096       what it would take, before anything is loaded
   exllama perplexity --model ./llama-7b --text book.txt
 
@@ -40,6 +42,7 @@ export function buildProgram(): Command {
     .exitOverride();
   addChat(program);
   addGenerate(program);
+  addServe(program);
   addPlan(program);
   addInspect(program);
   addTokenize(program);

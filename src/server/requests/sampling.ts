@@ -1,0 +1,71 @@
+// Parameters that every answer takes, with OpenAI's names where OpenAI has one. What each means and
+// may be, the engine says (`sampling/parameters.ts`); here only the kinds of values are checked, and
+// what the engine calls differently is renamed.
+
+import { z } from "zod";
+import type { GenerateOptions } from "../../engine/model.js";
+
+const number = z.number().nullish();
+const ids = z.array(z.int().min(0)).nullish();
+
+export const samplingShape = {
+  temperature: number,
+  top_p: number,
+  frequency_penalty: number,
+  presence_penalty: number,
+  seed: z.int().min(0, { error: "a whole number from 0 to 2^53 - 1" }).nullish(),
+  stop: z.union([z.string(), z.array(z.string()).max(64)]).nullish(),
+  logit_bias: z.record(z.string().regex(/^\d+$/, { error: "keys are token ids" }), z.number()).nullish(),
+  // What ExLlama has beside OpenAI's.
+  top_k: number,
+  min_p: number,
+  typical_p: number,
+  repetition_penalty: number,
+  penalty_sustain: number,
+  penalty_decay: number,
+  banned_ids: ids,
+  stop_ids: ids,
+  ignore_eos: z.boolean().nullish(),
+};
+
+/** Accepted and without effect: they only tell requests apart, or ask for what is the case anyway. */
+export const harmlessShape = {
+  user: z.string().nullish(),
+  safety_identifier: z.string().nullish(),
+  prompt_cache_key: z.string().nullish(),
+  metadata: z.record(z.string(), z.unknown()).nullish(),
+  store: z.literal(false, { error: "only false: answers are not kept" }).nullish(),
+  service_tier: z.enum(["auto", "default"], { error: "only auto or default: there is one tier" }).nullish(),
+};
+
+type SamplingValues = z.output<z.ZodObject<typeof samplingShape>>;
+
+/** As the engine takes them; what was not said stays unsaid, for the model's own defaults. */
+export function samplingOptions(values: SamplingValues): GenerateOptions {
+  const { logit_bias: bias } = values;
+  return said({
+    temperature: values.temperature,
+    topP: values.top_p,
+    topK: values.top_k,
+    minP: values.min_p,
+    typical: values.typical_p,
+    frequencyPenalty: values.frequency_penalty,
+    presencePenalty: values.presence_penalty,
+    repetitionPenalty: values.repetition_penalty,
+    penaltySustain: values.penalty_sustain,
+    penaltyDecay: values.penalty_decay,
+    seed: values.seed,
+    stop: values.stop,
+    stopIds: values.stop_ids,
+    bannedIds: values.banned_ids,
+    ignoreEos: values.ignore_eos,
+    logitBias: bias && Object.entries(bias).map(([id, value]) => [Number(id), value] as const),
+  });
+}
+
+type Unsaid<T> = { readonly [K in keyof T]?: T[K] | null | undefined };
+
+/** Leaves out what is null or undefined. */
+export function said<T extends object>(values: Unsaid<T>): T {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined && value !== null)) as T;
+}

@@ -1,0 +1,84 @@
+// POST /v1/chat/completions
+
+import { randomUUID } from "node:crypto";
+import { Hono } from "hono";
+import type { GenerationResult, TokenInfo } from "../../engine/model.js";
+import { AnswerFeed } from "../answer-feed.js";
+import { streamedAnswer, wholeAnswer } from "../answer-stream.js";
+import type { RouteContext } from "../app.js";
+import type { AppEnv } from "../app-env.js";
+import { readJson } from "../body.js";
+import { asTheyCome, optionsOfChoice } from "../choices.js";
+import { chatLogprobs } from "../logprobs.js";
+import { type ChatRequest, chatOptions, chatRequest } from "../requests/chat.js";
+import { messagesOf } from "../requests/messages.js";
+import { sseEvent } from "../sse.js";
+import { timingsOf, type Usage, usageOf } from "../usage.js";
+import { servedName } from "./models.js";
+
+export function chatRoutes({ models, answering, metrics, maxBody }: RouteContext): Hono<AppEnv> {
+  return new Hono<AppEnv>().post("/v1/chat/completions", async (context) => {
+    const asked = performance.now();
+    const request = await readJson(context, maxBody, chatRequest);
+    const options = chatOptions(request);
+    const messages = messagesOf(request.messages);
+    const head = {
+      id: `chatcmpl-${randomUUID().replaceAll("-", "")}`,
+      created: Math.floor(Date.now() / 1000),
+      model: servedName(models, request.model),
+    };
+    const count = request.n ?? 1;
+    const scope = answering.begin(context, count);
+    const { model, signal } = scope;
+    const feeds = Array.from({ length: count }, (_, index) => {
+      return new AnswerFeed(model.chat(messages, { ...optionsOfChoice(options, index), signal }), asked, metrics);
+    });
+    const answer = { context, scope, metrics, route: "/v1/chat/completions" };
+    if (request.stream) return streamedAnswer(answer, feeds, () => chunks(head, request, feeds));
+    return wholeAnswer(answer, async () => {
+      const results = await Promise.all(feeds.map((feed) => feed.result));
+      return { body: completion(head, request, results), usage: usageOf([results]) };
+    });
+  });
+}
+
+interface Head {
+  readonly id: string;
+  readonly created: number;
+  readonly model: string;
+}
+
+function completion(head: Head, request: ChatRequest, results: readonly GenerationResult[]) {
+  const choices = results.map(({ text, finishReason, tokens }, index) => ({
+    index,
+    message: { role: "assistant", content: text, refusal: null },
+    logprobs: request.logprobs ? chatLogprobs(tokens) : null,
+    finish_reason: finishReason,
+  }));
+  return { ...head, object: "chat.completion", choices, usage: usageOf([results]), timings: timingsOf(results[0]!) };
+}
+
+/** The role first, then contents, then why it ended; last the usage, if asked for. */
+async function* chunks(head: Head, request: ChatRequest, feeds: readonly AnswerFeed[]): AsyncGenerator<string, Usage> {
+  const withUsage = request.stream_options?.include_usage === true;
+  const chunk = (choices: readonly unknown[]) =>
+    sseEvent({ ...head, object: "chat.completion.chunk", choices, ...(withUsage ? { usage: null } : {}) });
+  const choice = (index: number, delta: object, finish: string | null = null, tokens?: readonly TokenInfo[]) =>
+    chunk([{ index, delta, logprobs: tokens && request.logprobs ? chatLogprobs(tokens) : null, finish_reason: finish }]);
+
+  const results: GenerationResult[] = [];
+  for (const index of feeds.keys()) yield choice(index, { role: "assistant", content: "", refusal: null });
+  for await (const event of asTheyCome(feeds)) {
+    if ("piece" in event) {
+      yield choice(event.index, { content: event.piece.text }, null, event.piece.tokens);
+    } else {
+      results[event.index] = event.result;
+      yield choice(event.index, {}, event.result.finishReason);
+    }
+  }
+  const usage = usageOf([results]);
+  if (withUsage)
+    yield sseEvent({ ...head, object: "chat.completion.chunk", choices: [], usage, timings: timingsOf(results[0]!) });
+  yield sseEvent("[DONE]");
+  return usage;
+}

@@ -1,0 +1,43 @@
+// POST /tokenize and /detokenize: the model's tokenizer.
+
+import { Hono } from "hono";
+import { z } from "zod";
+import type { RouteContext } from "../app.js";
+import type { AppEnv } from "../app-env.js";
+import { readJson } from "../body.js";
+import { InvalidRequestError } from "../errors.js";
+import { messagesOf, messagesSchema } from "../requests/messages.js";
+import { said } from "../requests/sampling.js";
+import { servedName } from "./models.js";
+
+const tokenizeRequest = z.strictObject({
+  model: z.string().nullish(),
+  prompt: z.string().nullish(),
+  messages: messagesSchema.nullish(),
+  // For prompts, as in completions; default here: neither.
+  add_bos: z.boolean().nullish(),
+  parse_special: z.boolean().nullish(),
+});
+
+const detokenizeRequest = z.strictObject({ model: z.string().nullish(), tokens: z.array(z.int().min(0).max(0x7fffffff)) });
+
+export function tokenRoutes({ models, maxBody }: RouteContext): Hono<AppEnv> {
+  return new Hono<AppEnv>()
+    .post("/tokenize", async (context) => {
+      const request = await readJson(context, maxBody, tokenizeRequest);
+      const { prompt, messages, add_bos: addBos, parse_special: parseSpecial } = request;
+      servedName(models, request.model);
+      if ((prompt == null) === (messages == null))
+        throw new InvalidRequestError("give either 'prompt' or 'messages'", { param: "prompt" });
+      const model = models.current();
+      const tokens = messages
+        ? await model.tokenizeChat(messagesOf(messages))
+        : await model.tokenize(prompt!, said<{ addBos: boolean; parseSpecial: boolean }>({ addBos, parseSpecial }));
+      return context.json({ tokens, count: tokens.length, max_model_len: model.plan.context });
+    })
+    .post("/detokenize", async (context) => {
+      const request = await readJson(context, maxBody, detokenizeRequest);
+      servedName(models, request.model);
+      return context.json({ prompt: await models.current().detokenize(request.tokens) });
+    });
+}
