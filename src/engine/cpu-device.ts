@@ -22,9 +22,10 @@ const NO_LIMIT = 2 ** 60;
 /**
  * Measures now, in the process that asks.
  *
- * @param threads compute threads that will be started; default: one per core this process may use
+ * @param threads compute threads of each model; default: one per core this process may use
+ * @param models 2 with a draft model, which has threads of its own
  */
-export function measureCpuDevice(threads = availableParallelism()): PlanDevice {
+export function measureCpuDevice(threads = availableParallelism(), models = 1): PlanDevice {
   const resident = process.memoryUsage.rss();
   const { total, available } = memoryNow();
   return {
@@ -33,7 +34,7 @@ export function measureCpuDevice(threads = availableParallelism()): PlanDevice {
     total,
     // What this process has already is part of what it may take.
     usedByOthers: Math.max(0, total - available - resident),
-    baseline: roundUp(resident + ENGINE_ALLOWANCE + threads * THREAD_ALLOWANCE, BASELINE_STEP),
+    baseline: roundUp(resident + ENGINE_ALLOWANCE + models * threads * THREAD_ALLOWANCE, BASELINE_STEP),
     baselineSource: "measured",
     reserve: 0,
   };

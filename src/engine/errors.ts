@@ -55,3 +55,12 @@ export class BackendUnavailableError extends ExllamaError {
     });
   }
 }
+
+/** A draft model with other tokens than the model's: its guesses would be of another language. */
+export class DraftMismatchError extends ExllamaError {
+  constructor(source: string, difference: string) {
+    super("DRAFT_MISMATCH", `the draft model ${source} has another vocabulary than the model: ${difference}`, {
+      hint: "use a smaller model of the same family, made with the same tokenizer, or leave the draft out",
+    });
+  }
+}

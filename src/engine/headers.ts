@@ -5,6 +5,7 @@ import type { CheckpointHeaders } from "../checkpoint/checkpoint.js";
 import { openCheckpoint } from "../checkpoint/local.js";
 import { fetchCheckpointHeaders } from "../checkpoint/remote.js";
 import { isSyntheticAddress, openSynthetic } from "../checkpoint/synthetic.js";
+import { UsageError } from "../errors.js";
 
 /**
  * Reads what planning needs, no weights.
@@ -17,4 +18,12 @@ export async function readHeaders(path: string, options: { signal?: AbortSignal 
   const checkpoint = await openCheckpoint(path);
   await checkpoint.close();
   return checkpoint;
+}
+
+/** @throws {UsageError} for what can be planned, but not loaded from */
+export function refuseRemote(path: string): void {
+  if (!isRemoteAddress(path)) return;
+  throw new UsageError(`${path} is a remote address; a model is loaded from a folder`, {
+    hint: "remote checkpoints can be planned: exllama plan, or plan() of the library",
+  });
 }

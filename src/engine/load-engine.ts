@@ -5,7 +5,6 @@ import type { Backend } from "../backend/backend.js";
 import { createCpuBackend } from "../backend/cpu/index.js";
 import { BaselineExceededError } from "../backend/cuda/errors.js";
 import { createCudaBackend } from "../backend/cuda/index.js";
-import { isRemoteAddress } from "../checkpoint/address.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { openCheckpoint } from "../checkpoint/local.js";
 import { isSyntheticAddress, openSynthetic } from "../checkpoint/synthetic.js";
@@ -21,8 +20,9 @@ import { readModel } from "../model/read.js";
 import type { ModelSpec } from "../model/spec.js";
 import { measureCpuDevice } from "./cpu-device.js";
 import { measureDeviceMemory } from "./device-memory.js";
+import { checkVocabularies, type DraftModel, openDraft } from "./draft.js";
 import { findGpus, type Gpus } from "./gpus.js";
-import { readHeaders } from "./headers.js";
+import { readHeaders, refuseRemote } from "./headers.js";
 import type { Engine, LoadHooks } from "./host.js";
 import { LoadedEngine } from "./loaded-engine.js";
 import type { ModelInfo, PlanOptions } from "./model.js";
@@ -36,18 +36,19 @@ import type { EngineOptions } from "./protocol.js";
  * @throws what checkpoints, configs, plans, tokenizers and the backend refuse; everything taken is given back then
  */
 export async function loadEngine(path: string, options: EngineOptions, hooks: LoadHooks): Promise<Engine> {
-  if (isRemoteAddress(path))
-    throw new UsageError(`${path} is a remote address; a model is loaded from a folder`, {
-      hint: "remote checkpoints can be planned: exllama plan, or plan() of the library",
-    });
+  refuseRemote(path);
   const checkpoint = isSyntheticAddress(path) ? openSynthetic(path) : await openCheckpoint(path);
+  let draft: DraftModel | undefined;
   try {
-    return await loadCheckpoint(checkpoint, path, options, hooks).catch((error: unknown) => {
+    draft = options.draft === undefined ? undefined : await openDraft(options.draft);
+    const opened = { checkpoint, path, draft };
+    return await loadCheckpoint(opened, options, hooks).catch((error: unknown) => {
       // What the driver takes is known now: the plan is made anew with it, and holds or is refused.
-      if (error instanceof BaselineExceededError) return loadCheckpoint(checkpoint, path, options, hooks);
+      if (error instanceof BaselineExceededError) return loadCheckpoint(opened, options, hooks);
       throw error;
     });
   } finally {
+    await draft?.checkpoint.close();
     await checkpoint.close();
   }
 }
@@ -60,12 +61,17 @@ export async function loadEngine(path: string, options: EngineOptions, hooks: Lo
 export async function planCheckpoint(path: string, options: PlanOptions, hooks: { signal: AbortSignal }): Promise<Plan> {
   const spec = readModel(await readHeaders(path, hooks), options);
   const draft = options.draft === undefined ? undefined : readModel(await readHeaders(options.draft, hooks));
-  return accepted(resolvePlan(spec, options, measureCpuDevice(), draft, findGpus).plan);
+  return accepted(resolvePlan(spec, options, measureCpuDevice(undefined, draft ? 2 : 1), draft, findGpus).plan);
+}
+
+interface OpenedModel {
+  readonly checkpoint: Checkpoint;
+  readonly path: string;
+  readonly draft: DraftModel | undefined;
 }
 
 async function loadCheckpoint(
-  checkpoint: Checkpoint,
-  path: string,
+  { checkpoint, path, draft }: OpenedModel,
   options: EngineOptions,
   { signal, onProgress }: LoadHooks,
 ): Promise<Engine> {
@@ -77,13 +83,15 @@ async function loadCheckpoint(
     gpus = findGpus();
     return gpus;
   };
-  const { request, plan: resolved } = resolvePlan(spec, options, measureCpuDevice(threads), undefined, lookForGpus);
+  const cpu = () => measureCpuDevice(threads, draft ? 2 : 1);
+  const { request, plan: resolved } = resolvePlan(spec, options, cpu(), draft?.spec, lookForGpus);
   const plan = accepted(resolved);
   const backend = backendFor(plan, options, gpus);
   const text = isSyntheticAddress(path) ? new ModelText(path, null, null) : await loadModelText(path);
+  if (draft) await checkVocabularies({ spec, text }, draft);
   signal.throwIfAborted();
-  refuseIfTaken(plan, backend.name === "cpu" ? [measureCpuDevice(threads)] : backend.devices());
-  const runtime = await backend.load({ plan, spec, checkpoint, signal, onProgress });
+  refuseIfTaken(plan, backend.name === "cpu" ? [cpu()] : backend.devices());
+  const runtime = await backend.load({ plan, spec, checkpoint, ...(draft ? { draft } : {}), signal, onProgress });
   const { architecture, parameters, quantization } = describeModel(checkpoint, spec);
   const info: ModelInfo = {
     source: checkpoint.source,
@@ -117,8 +125,6 @@ function checkLoadable(spec: ModelSpec, options: EngineOptions): void {
     throw new UsageError(`devices ${options.devices} are described, not here: they can be planned for, not loaded on`, {
       hint: "name devices of this computer, such as cuda:0 or cpu, or leave devices out",
     });
-  if (options.draft !== undefined)
-    throw new UsageError("a draft model can be planned, but not run yet", { hint: "leave draft out to load the model" });
 }
 
 /** @throws {PlanRefusedError} */

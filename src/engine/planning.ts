@@ -60,7 +60,7 @@ export function resolvePlan(
   draft?: ModelSpec,
   findGpus?: () => Gpus,
 ): ResolvedPlan {
-  const { note, ...target } = targetOf(spec, options, cpuDevice, findGpus);
+  const { note, ...target } = targetOf(draft ? [spec, draft] : [spec], options, cpuDevice, findGpus);
   const { ctx, splitMode, cache, cacheTokens, maxSequences, prefillChunk } = options;
   if (splitMode !== undefined) oneOf("split mode", splitMode, SPLIT_MODES);
   if (typeof ctx === "string" && ctx !== "auto" && ctx !== "max")
@@ -80,7 +80,7 @@ export function resolvePlan(
   return { request, plan: plan.ok && note !== undefined ? { ...plan, notes: [...plan.notes, note] } : plan };
 }
 
-function targetOf(spec: ModelSpec, options: PlanOptions, cpuDevice: PlanDevice, findGpus?: () => Gpus): Target {
+function targetOf(specs: readonly ModelSpec[], options: PlanOptions, cpuDevice: PlanDevice, findGpus?: () => Gpus): Target {
   const { backend, devices } = options;
   if (backend !== undefined) oneOf("backend", backend, ["auto", "cpu", "cuda"]);
   if (devices !== undefined && describesDevices(devices)) return describedTarget(options, devices);
@@ -96,7 +96,7 @@ function targetOf(spec: ModelSpec, options: PlanOptions, cpuDevice: PlanDevice, 
   const forCpu = backend === "cpu" || devices !== undefined || options.cpuExact || options.cpuMemory !== undefined;
   if (forCpu || !findGpus) return cpuTarget(options, cpuDevice);
   const gpus = findGpus();
-  const problem = gpus.problem ?? whyNotOnGpus(spec);
+  const problem = gpus.problem ?? specs.map(whyNotOnGpus).find((why) => why !== null) ?? null;
   if (problem === null) return gpuTarget(options, gpus);
   return { ...cpuTarget(options, cpuDevice), note: `${ON_CPU}${problem.message}` };
 }
