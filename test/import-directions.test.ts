@@ -15,9 +15,10 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   memory: ["model"],
   sampling: [],
   backend: ["memory", "model", "checkpoint", "sampling"],
+  adapters: ["checkpoint", "model"],
   text: [],
   generate: ["backend", "memory", "model", "text", "sampling"],
-  engine: ["generate", "text", "sampling", "backend", "memory", "model", "checkpoint"],
+  engine: ["generate", "text", "sampling", "adapters", "backend", "memory", "model", "checkpoint"],
   server: ["engine", "memory", "sampling"],
   cli: ["server", "engine", "memory", "model", "checkpoint", "sampling"],
 };

@@ -5,6 +5,7 @@
 // same bits in both; the float ones differ in last bits, for the relaxed build fuses
 // multiplication and addition.
 
+export * from "./adapter-rows";
 export * from "./memory-read";
 export * from "./quantized-activations";
 export * from "./quantized-bytes";

@@ -5,8 +5,10 @@
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import type { Packing } from "../memory/packing.js";
 import type { Plan, PlanDevice } from "../memory/plan.js";
+import type { AdapterUse } from "../model/adapter.js";
 import type { ModelSpec } from "../model/spec.js";
 import type { SampleRequest } from "../sampling/parameters.js";
+import type { AdapterSource } from "./adapters.js";
 
 /** What is wanted of one position of a batch entry. */
 export interface OutputRequest {
@@ -37,6 +39,8 @@ export interface BatchEntry {
    */
   readonly pages: readonly Int32Array[];
   readonly outputs: readonly OutputRequest[];
+  /** Of the model's adapters, those that take part, each once, in any order; missing or empty: the model itself. */
+  readonly adapters?: readonly AdapterUse[];
 }
 
 export interface TokenLogprob {
@@ -93,6 +97,8 @@ export interface LoadRequest {
   readonly plan: Plan;
   readonly spec: ModelSpec;
   readonly checkpoint: Checkpoint;
+  /** What `spec.adapters` describes, in the same order. */
+  readonly adapters?: readonly AdapterSource[];
   /** The draft model, where the plan holds one. */
   readonly draft?: { readonly spec: ModelSpec; readonly checkpoint: Checkpoint };
   readonly signal?: AbortSignal;

@@ -2,6 +2,7 @@
 
 import { type CacheGroup, PAGE_TOKENS, type Plan } from "../memory/plan.js";
 import type { ModelSpec } from "../model/spec.js";
+import { adapterFault } from "./adapters.js";
 import type { BatchEntry, OutputRequest } from "./backend.js";
 import { InvalidBatchError } from "./errors.js";
 
@@ -34,6 +35,8 @@ function checkEntry(entry: BatchEntry, plan: Plan, spec: ModelSpec, refuse: Refu
     refuse(`it ends at position ${start + tokens.length}, beyond the context of ${plan.run.context}`);
   if (!(ropeLength > 0)) refuse(`ropeLength is ${ropeLength}`);
   for (const id of tokens) if (id < 0 || id >= spec.vocabSize) refuse(`id ${id} is not in the vocabulary of ${spec.vocabSize}`);
+  const fault = adapterFault(entry.adapters ?? [], spec.adapters?.length ?? 0);
+  if (fault !== null) refuse(fault);
   for (const output of outputs) checkOutput(output, tokens.length, spec.vocabSize, refuse);
 }
 

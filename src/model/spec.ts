@@ -2,6 +2,8 @@
 // kernels run. Llama, Mistral, Qwen2 and Qwen3 differ only in the values here; the files
 // under architectures/ say how each one's config.json becomes such values.
 
+import type { AdapterSpec } from "./adapter.js";
+
 /** Weights kept as numbers: `[out, in]`, row-major. */
 export interface PlainFormat {
   readonly kind: "plain";
@@ -36,6 +38,8 @@ export interface LinearSpec {
   /** A `${name}.bias` tensor exists and is added. */
   readonly bias: boolean;
   readonly format: LinearFormat;
+  /** Rank of each of the model's adapters here, 0 where one leaves it alone; missing where all do. */
+  readonly adapterRanks?: readonly number[];
 }
 
 /** RMS norm: x / sqrt(mean(x²) + eps) · weight. */
@@ -133,4 +137,6 @@ export interface ModelSpec {
   readonly eosIds: readonly number[];
   /** Why this model can be planned but not run (mixture of experts), or `null`. */
   readonly planOnly: string | null;
+  /** Loaded beside the weights; missing where there are none. */
+  readonly adapters?: readonly AdapterSpec[];
 }

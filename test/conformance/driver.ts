@@ -2,11 +2,13 @@
 // any backend, and can compose batches, chunks and page tables that the scheduler would not.
 // Pages are handed out in a scrambled order: nothing may depend on where a page lies.
 
+import { closeAdapters, openAdapters } from "../../src/adapters/open-all.js";
 import type { Backend, BatchEntry, Output, OutputRequest, PageCopy, Runtime } from "../../src/backend/backend.js";
 import { openCheckpoint } from "../../src/checkpoint/local.js";
 import type { CacheType } from "../../src/memory/packing.js";
 import { type CacheGroup, PAGE_TOKENS } from "../../src/memory/plan.js";
 import { planModel } from "../../src/memory/plan-model.js";
+import { type AdapterUse, withAdapters } from "../../src/model/adapter.js";
 import { readModel } from "../../src/model/read.js";
 import type { RopeOverrides } from "../../src/model/rope-config.js";
 import { GREEDY } from "../../src/sampling/parameters.js";
@@ -18,6 +20,8 @@ export interface DriveOptions {
   readonly prefillChunk?: number;
   readonly maxSequences?: number;
   readonly rope?: RopeOverrides;
+  /** Folders of adapters by name, in the order of their indices. */
+  readonly adapters?: Readonly<Record<string, string>>;
 }
 
 /** One sequence's tokens and pages. */
@@ -25,8 +29,10 @@ export class DrivenSequence {
   length = 0;
   /** Per cache group, the physical page of each logical one; −1 where the window has left it. */
   readonly pages: number[][];
+  readonly adapters: readonly AdapterUse[];
 
-  constructor(groups: readonly CacheGroup[]) {
+  constructor(groups: readonly CacheGroup[], adapters: readonly AdapterUse[] = []) {
+    this.adapters = adapters;
     this.pages = groups.map(() => []);
   }
 }
@@ -56,8 +62,13 @@ export class Driver implements AsyncDisposable {
   static async load(backend: Backend, folder: string, options: DriveOptions): Promise<Driver> {
     const { cacheType, context, prefillChunk = 64, maxSequences = 1, rope } = options;
     const checkpoint = await openCheckpoint(folder);
+    const plain = readModel(checkpoint, rope);
+    const adapters = await openAdapters(options.adapters ?? {}, plain);
     try {
-      const spec = readModel(checkpoint, rope);
+      const spec = withAdapters(
+        plain,
+        adapters.map((adapter) => adapter.spec),
+      );
       const plan = planModel({
         spec,
         packing: backend.packing,
@@ -70,14 +81,15 @@ export class Driver implements AsyncDisposable {
         prefillChunk,
       });
       if (!plan.ok) throw new Error(plan.message);
-      return new Driver(await backend.load({ plan, spec, checkpoint }));
+      return new Driver(await backend.load({ plan, spec, checkpoint, adapters }));
     } finally {
+      await closeAdapters(adapters);
       await checkpoint.close();
     }
   }
 
-  newSequence(): DrivenSequence {
-    return new DrivenSequence(this.runtime.plan.cacheGroups);
+  newSequence(adapters: readonly AdapterUse[] = []): DrivenSequence {
+    return new DrivenSequence(this.runtime.plan.cacheGroups, adapters);
   }
 
   /** Gives a sequence's pages back. */
@@ -91,7 +103,7 @@ export class Driver implements AsyncDisposable {
 
   /** A second sequence that begins with all that this one was fed, on pages of its own. */
   async fork(sequence: DrivenSequence): Promise<DrivenSequence> {
-    const fork = this.newSequence();
+    const fork = this.newSequence(sequence.adapters);
     const copies: PageCopy[] = [];
     fork.length = sequence.length;
     sequence.pages.forEach((pages, group) => {
@@ -119,6 +131,7 @@ export class Driver implements AsyncDisposable {
         ropeLength: feed.ropeLength ?? end,
         pages,
         outputs: outputs.map((output) => ({ ...NOTHING, ...output })),
+        adapters: sequence.adapters,
       };
     });
     return this.runtime.step(batch);
@@ -172,9 +185,12 @@ export class Driver implements AsyncDisposable {
   }
 
   /** Logits after the last `last` of these ids (default: all), read as one fresh sequence. */
-  async logits(ids: readonly number[], options: { last?: number; chunk?: number } = {}): Promise<Float32Array[]> {
-    const { last = ids.length, chunk } = options;
-    const sequence = this.newSequence();
+  async logits(
+    ids: readonly number[],
+    options: { last?: number; chunk?: number; adapters?: readonly AdapterUse[] } = {},
+  ): Promise<Float32Array[]> {
+    const { last = ids.length, chunk, adapters } = options;
+    const sequence = this.newSequence(adapters);
     const answers = await this.read(sequence, ids, (i) => (i >= ids.length - last ? { logits: true } : null), chunk);
     this.end(sequence);
     return answers.map(({ logits }) => logits!);
@@ -189,8 +205,8 @@ export class Driver implements AsyncDisposable {
   }
 
   /** The `count` most likely tokens, one after the other. */
-  async greedy(ids: readonly number[], count: number): Promise<number[]> {
-    const sequence = this.newSequence();
+  async greedy(ids: readonly number[], count: number, adapters?: readonly AdapterUse[]): Promise<number[]> {
+    const sequence = this.newSequence(adapters);
     const wanted = (position: number): Partial<OutputRequest> => ({ sample: greedyAt(position) });
     let answers = await this.read(sequence, ids, (i) => (i === ids.length - 1 ? wanted(ids.length) : null));
     const generated = [answers[0]!.id!];

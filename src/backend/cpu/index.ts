@@ -7,6 +7,7 @@ import type { DevicePlan, PlanDevice } from "../../memory/plan.js";
 import { RegionIndex } from "../../memory/regions.js";
 import type { Backend, LoadRequest } from "../backend.js";
 import { draftRequest, sharedProgress } from "../load-together.js";
+import { loadAdapters } from "./adapter-loading.js";
 import { allocateArenas } from "./arena-memory.js";
 import { CpuLoadError } from "./errors.js";
 import { loadExactLinear } from "./exact-loading.js";
@@ -95,6 +96,7 @@ async function loadOne(
       if (exact) await loadExactLinear(site, target);
       else facts.set(target.name, await loadQuantizedLinear(site, target, kernels[target.arena]!));
     });
+    await loadAdapters(site, request.adapters ?? [], exact, signal);
     clearStaging(site);
     signal?.throwIfAborted();
     await team.serve(facts);

@@ -52,8 +52,24 @@ export interface FloatKernels {
 /** How widen_row and first_non_finite name dtypes. */
 export const ValueKind = { f32: 0, f16: 1, bf16: 2 } as const;
 
+/** wasm/adapter-rows.ts */
+export interface AdapterKernels {
+  adapter_shrink(a: number, x: number, size: number, ranks: number, weight: number, t: number, half: number): void;
+  adapter_expand(
+    b: number,
+    total: number,
+    ranks: number,
+    t: number,
+    y: number,
+    out: number,
+    tileFrom: number,
+    tileTo: number,
+    half: number,
+  ): void;
+}
+
 /** Everything that the module exports. */
-export type Kernels = FloatKernels & QuantizedKernels;
+export type Kernels = FloatKernels & QuantizedKernels & AdapterKernels;
 
 /** One instance of the kernels over one arena. */
 export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {

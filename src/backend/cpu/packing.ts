@@ -3,6 +3,7 @@
 
 import type { CacheType, Packing, RegionSize, RunShape, StageShape } from "../../memory/packing.js";
 import type { LayerSpec, LinearSpec, ModelSpec, NormSpec } from "../../model/spec.js";
+import { adapterRegions } from "./adapter-layout.js";
 import { cacheTokenBytes } from "./cache-layout.js";
 import { exactRegions, exactStagingBytes, PLAIN_BYTES } from "./exact-layout.js";
 import { activationBytes, quantizedRegions } from "./quantized-layout.js";
@@ -45,7 +46,10 @@ export function layerNorms(layer: LayerSpec): [name: string, norm: NormSpec][] {
 
 function cpuStorage(name: Packing["name"], cacheTypes: readonly CacheType[], sizes: LinearSizes): Packing {
   const linearRegions = (prefix: string, linear: LinearSpec): RegionSize[] =>
-    sizes.regions(linear).map(({ name: part, bytes }) => ({ name: `${prefix}.${part}`, bytes }));
+    [...sizes.regions(linear), ...adapterRegions(linear, sizes.adapterValueBytes)].map(({ name: part, bytes }) => ({
+      name: `${prefix}.${part}`,
+      bytes,
+    }));
   const normRegion = ([at, norm]: [string, NormSpec]): RegionSize => ({ name: at, bytes: norm.size * 4 });
   return {
     name,
@@ -83,6 +87,7 @@ function cpuStorage(name: Packing["name"], cacheTypes: readonly CacheType[], siz
 /** The default: weights quantised as the checkpoint is (plain ones to 8 bits), int8 activations, f16 keys and values. */
 export const cpuPacking: Packing = cpuStorage("cpu", ["f16"], {
   regions: quantizedRegions,
+  adapterValueBytes: 2,
   activationBytes,
   stagingBytes: packingStagingBytes,
 });
@@ -90,6 +95,7 @@ export const cpuPacking: Packing = cpuStorage("cpu", ["f16"], {
 /** The oracle: everything f32, nothing approximated. */
 export const cpuExactPacking: Packing = cpuStorage("cpu-exact", ["f32"], {
   regions: exactRegions,
+  adapterValueBytes: 4,
   activationBytes: () => 0,
   stagingBytes: exactStagingBytes,
 });

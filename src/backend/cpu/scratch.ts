@@ -5,6 +5,7 @@
 import type { RegionSize, RunShape, StageShape } from "../../memory/packing.js";
 import { PAGE_TOKENS } from "../../memory/plan.js";
 import type { AttentionSpec, LayerSpec, LinearSpec, ModelSpec } from "../../model/spec.js";
+import { type AdapterValueBytes, adapterRowValues } from "./adapter-layout.js";
 import { MAX_THREADS, stepWords } from "./step-message.js";
 
 /** Rows of logits computed at a time; more wanted positions take more rounds. */
@@ -17,6 +18,7 @@ const TILE_TOKENS = 32;
 /** What the size of a linear's prepared input and of its staging depends on; one per mode. */
 export interface LinearSizes {
   regions(linear: LinearSpec): { name: string; bytes: number }[];
+  readonly adapterValueBytes: AdapterValueBytes;
   activationBytes(linear: LinearSpec, tokens: number): number;
   stagingBytes(linear: LinearSpec): number;
 }
@@ -83,6 +85,7 @@ export function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape
   add("scratch.projections", tokens * most(projectionColumns) * 4);
   add("scratch.activations", activationBytes(spec, stage, run, sizes));
   add("scratch.threads", MAX_THREADS * most(({ attention }) => threadPlaces(attention).bytes));
+  add("scratch.adapters", tokens * most(adapterRowValues) * 4);
   add("scratch.partials", sequencePages(run) * most(({ attention }) => attention.heads * partialBytes(attention.headDim)));
   if (stage.last) {
     add("scratch.logits", logitRows(run) * spec.vocabSize * 4);

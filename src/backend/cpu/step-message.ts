@@ -34,8 +34,14 @@ export interface StepWords {
   readonly pageTable: number;
   /** [outputs] of {row, target id or −1, 1 where log-softmax sums are wanted}. */
   readonly outputTable: number;
+  /** 1 where an entry uses an adapter. */
+  readonly adapted: number;
+  /** [entries][adapters] f32 weights; 0: the entry does not use that one. */
+  readonly adapterTable: number;
   readonly groups: number;
   readonly pages: number;
+  /** Loaded ones. */
+  readonly adapters: number;
   /** Size of the whole control block. */
   readonly bytes: number;
 }
@@ -53,18 +59,23 @@ export function stepWords(spec: ModelSpec, run: RunShape): StepWords {
   const entryTable = ids + tokens;
   const pageTable = entryTable + run.maxSequences * ENTRY_WORDS;
   const outputTable = pageTable + run.maxSequences * groups * pages;
-  const end = outputTable + tokens * OUTPUT_WORDS;
+  const adapterTable = outputTable + tokens * OUTPUT_WORDS;
+  const adapters = spec.adapters?.length ?? 0;
+  const end = adapterTable + run.maxSequences * adapters;
   return {
     task,
     rows: task + 1,
     entries: task + 2,
     outputs: task + 3,
+    adapted: task + 4,
     ids,
     entryTable,
     pageTable,
     outputTable,
+    adapterTable,
     groups,
     pages,
+    adapters,
     bytes: end * 4,
   };
 }

@@ -50,6 +50,7 @@ export class StepWriter {
       this.#writeAngles(entry, row);
       row += entry.tokens.length;
     });
+    this.#writeAdapters(batch);
     words[task] = Task.layers;
     words[rows] = row;
     words[entries] = batch.length;
@@ -67,6 +68,16 @@ export class StepWriter {
   /** The next command goes on with outputs of the batch that ran. */
   outputsOnly(): void {
     this.#words[this.#at.task] = Task.outputs;
+  }
+
+  #writeAdapters(batch: readonly BatchEntry[]): void {
+    const { adapted, adapterTable, adapters } = this.#at;
+    const weights = new Float32Array(this.#words.buffer, this.#words.byteOffset + adapterTable * 4, batch.length * adapters);
+    weights.fill(0);
+    batch.forEach(({ adapters: uses = [] }, entry) => {
+      for (const { index, weight } of uses) weights[entry * adapters + index] = weight;
+    });
+    this.#words[adapted] = weights.some((weight) => weight !== 0) ? 1 : 0;
   }
 
   /** Angles are computed in f64: at position 100,000 an f32 product would be off by a hundredth of a radian. */

@@ -8,17 +8,21 @@ export class Step {
   readonly #at: StepWords;
   /** Entry of each row, filled by begin(). */
   readonly #entryOfRow: Int32Array;
+  readonly #adapterWeights: Float32Array;
   rows = 0;
   entries = 0;
   outputs = 0;
   task = 0;
   /** Every entry feeds exactly one token. */
   oneRowEach = false;
+  /** An entry uses an adapter. */
+  adapted = false;
 
   constructor(words: Int32Array, at: StepWords) {
     this.#words = words;
     this.#at = at;
     this.#entryOfRow = new Int32Array(at.entryTable - at.ids);
+    this.#adapterWeights = new Float32Array(words.buffer, words.byteOffset, at.bytes / 4).subarray(at.adapterTable);
   }
 
   /** Reads what the present command is about. */
@@ -29,6 +33,7 @@ export class Step {
     this.entries = words[this.#at.entries]!;
     this.outputs = words[this.#at.outputs]!;
     this.oneRowEach = this.rows === this.entries;
+    this.adapted = words[this.#at.adapted] === 1;
     for (let entry = 0; entry < this.entries; entry++) {
       const first = this.firstRowOf(entry);
       this.#entryOfRow.fill(entry, first, first + this.rowsOf(entry));
@@ -64,6 +69,11 @@ export class Step {
   page(entry: number, group: number, page: number): number {
     const { groups, pages, pageTable } = this.#at;
     return this.#words[pageTable + (entry * groups + group) * pages + page]!;
+  }
+
+  /** 0 where the entry does not use the adapter. */
+  adapterWeight(entry: number, adapter: number): number {
+    return this.#adapterWeights[entry * this.#at.adapters + adapter]!;
   }
 
   outputRow(output: number): number {
