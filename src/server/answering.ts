@@ -6,7 +6,7 @@
 import type { Context } from "hono";
 import type { Model } from "../engine/model.js";
 import type { AppEnv } from "./app-env.js";
-import { AnswerTimeoutError, ClientGoneError, QueueFullError, ShuttingDownError } from "./errors.js";
+import { AnswerTimeoutError, ClientGoneError, InvalidRequestError, QueueFullError, ShuttingDownError } from "./errors.js";
 import type { ModelSource } from "./model-source.js";
 
 export interface AnsweringOptions {
@@ -46,13 +46,16 @@ export class Answering {
    * Begins an answer; its `end()` must be called when nothing of it is left.
    *
    * @param sequences how many it computes at once
-   * @throws {QueueFullError | ShuttingDownError | ModelReloadingError}
+   * @throws {QueueFullError | InvalidRequestError | ShuttingDownError | ModelReloadingError}
    */
   begin(context: Context<AppEnv>, sequences: number): AnswerScope {
     if (this.#closed) throw new ShuttingDownError();
-    // A request of more sequences than there are places may run when nothing else does.
-    if (this.#taken > 0 && this.#taken + sequences > this.places)
-      throw new QueueFullError(this.#taken, Math.min(60, this.#usualMs / 1000));
+    if (sequences > this.places)
+      throw new InvalidRequestError(`the request asks for ${sequences} answers at once; the server has ${this.places} places`, {
+        code: "TOO_MANY_SEQUENCES",
+        hint: "Send fewer prompts or a smaller 'n'; --max-waiting sets the limit.",
+      });
+    if (this.#taken + sequences > this.places) throw new QueueFullError(this.#taken, Math.min(60, this.#usualMs / 1000));
     const model = this.#models.current();
     this.#taken += sequences;
     const begun = performance.now();

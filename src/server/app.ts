@@ -17,6 +17,7 @@ import type { ModelSource } from "./model-source.js";
 import { requestLog } from "./request-log.js";
 import { chatRoutes } from "./routes/chat-completions.js";
 import { completionRoutes } from "./routes/completions.js";
+import { embeddingRoutes } from "./routes/embeddings.js";
 import { healthRoutes } from "./routes/health.js";
 import { metricsRoutes } from "./routes/metrics.js";
 import { modelRoutes } from "./routes/models.js";
@@ -78,6 +79,7 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     { path: "/", access: "key", routes: modelRoutes(options) },
     { path: "/", access: "key", routes: chatRoutes(options) },
     { path: "/", access: "key", routes: completionRoutes(options) },
+    { path: "/", access: "key", routes: embeddingRoutes(options) },
     { path: "/", access: "key", routes: tokenRoutes(options) },
     { path: "/", access: "admin", routes: metricsRoutes(options) },
     { path: "/", access: "admin", routes: planRoutes(options) },

@@ -23,9 +23,15 @@ export async function readJson<T extends z.ZodType>(context: Context<AppEnv>, ma
 
 /** @throws {InvalidRequestError} for the first thing that is wrong */
 export function checkShape<T extends z.ZodType>(value: unknown, schema: T): z.output<T> {
-  const result = schema.safeParse(value, { reportInput: true });
+  const result = schema.safeParse(withoutUnsaid(value), { reportInput: true });
   if (result.success) return result.data;
   throw refusal(result.error.issues, schema);
+}
+
+/** A parameter that means nothing here and is null says nothing. */
+function withoutUnsaid(value: unknown): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).filter(([key, one]) => one !== null || !NOT_HERE.has(key)));
 }
 
 async function readText(context: Context<AppEnv>, maxBody: number): Promise<string> {
@@ -113,5 +119,9 @@ const NOT_HERE: ReadonlyMap<string, string> = new Map([
   ["conversation", "conversations are not kept; send the messages, or 'previous_response_id'"],
   ["prompt", "stored prompts are not kept here"],
   ["suffix", "this model was not trained to fill a gap; give what comes before as 'prompt'"],
+  ["moderation", "nothing is moderated here"],
+  ["prompt_cache_options", "prompts stay cached as long as there is room, whoever asks"],
+  ["prompt_cache_retention", "prompts stay cached as long as there is room, whoever asks"],
+  ["context_management", "contexts are not rewritten; send shorter ones"],
   ["dimensions", "embeddings have the size of the model's hidden states"],
 ]);

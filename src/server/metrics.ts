@@ -100,13 +100,21 @@ function engineGauges(registry: Registry) {
   const reserved = gauge(registry, "kv_pages_reserved", "KV pages reserved by running sequences", ["group"]);
   const planned = gauge(registry, "device_memory_planned_bytes", "Memory by the plan", ["device"]);
   const measured = gauge(registry, "device_memory_measured_bytes", "Memory taken now", ["device"]);
-  const counters = gauge(registry, "engine_counter", "Counters of the engine since it was loaded", ["name"]);
+  // Of the engine that is loaded now: they begin anew with a new one, as counters may.
+  const steps = counter(registry, "steps_total", "Steps of the engine");
+  const computed = counter(registry, "prompt_tokens_computed_total", "Prompt tokens computed; those computed again count again");
+  const reused = counter(registry, "prompt_tokens_reused_total", "Prompt tokens whose KV was there already");
+  const preemptions = counter(registry, "preemptions_total", "Times that a running sequence gave its pages back to others");
   return {
     set(model: Model | null, status: EngineStatus | null): void {
       up.set(model ? 1 : 0);
-      for (const one of [free, total, reserved, planned, measured, counters]) one.reset();
+      for (const one of [free, total, reserved, planned, measured]) one.reset();
       if (!model || !status) return;
       const { scheduler, devices } = status;
+      const set = (one: Counter, value: number) => {
+        one.reset();
+        one.inc(value);
+      };
       running.set(scheduler.running);
       waiting.set(scheduler.waiting);
       idle.set(scheduler.idle);
@@ -118,7 +126,10 @@ function engineGauges(registry: Registry) {
         planned.set({ device: device.id }, device.planned);
         if (device.measured !== null) measured.set({ device: device.id }, device.measured);
       }
-      for (const [name, value] of Object.entries(status.counters)) if (typeof value === "number") counters.set({ name }, value);
+      set(steps, status.counters.steps);
+      set(computed, status.counters.promptTokens);
+      set(reused, status.counters.reusedTokens);
+      set(preemptions, status.counters.preemptions);
     },
   };
 }

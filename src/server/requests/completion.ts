@@ -28,7 +28,6 @@ export const completionRequest = z.strictObject({
   best_of: z.int().min(1).max(MOST_CHOICES).nullish(),
   echo: z.boolean().nullish(),
   logprobs: z.int().min(0).max(MOST_LOGPROBS).nullish(),
-  suffix: z.null({ error: "this model was not trained to fill a gap; give what comes before as 'prompt'" }).optional(),
   stream: z.boolean().nullish(),
   stream_options: streamOptions.nullish(),
   // Text prompts: spellings such as <|end|> become special tokens; begin with BOS.
@@ -65,6 +64,11 @@ export function choicesOf(request: CompletionRequest): { readonly computed: numb
 export function completionOptions(request: CompletionRequest, prompt: Prompt): GenerateOptions {
   const { logprobs, echo } = request;
   const maxTokens = request.max_tokens ?? USUAL_TOKENS;
+  if (echo && logprobs != null && request.stream)
+    throw new InvalidRequestError("the prompt's log-probabilities come with the whole answer: they cannot be streamed", {
+      param: "logprobs",
+      hint: "Leave out 'stream' or 'echo'.",
+    });
   const chosen = choicesOf(request).computed > (request.n ?? 1);
   if (maxTokens === 0 && !(echo && logprobs != null))
     throw new InvalidRequestError("'max_tokens' of 0 asks for nothing", {

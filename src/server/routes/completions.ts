@@ -9,7 +9,7 @@ import type { RouteContext } from "../app.js";
 import type { AppEnv } from "../app-env.js";
 import { readJson } from "../body.js";
 import { asTheyCome, optionsOfChoice } from "../choices.js";
-import { completionLogprobs } from "../logprobs.js";
+import { completionLogprobs, TextOffsets } from "../logprobs.js";
 import {
   type CompletionRequest,
   choicesOf,
@@ -63,10 +63,11 @@ type Head = Readonly<Record<"id" | "object" | "model", string>> & { readonly cre
 
 function choice(index: number, request: CompletionRequest, result: GenerationResult, echoed: string) {
   const tokens = [...(result.promptLogprobs ?? []), ...(result.tokens ?? [])];
+  const text = echoed + result.text;
   return {
     index,
-    text: echoed + result.text,
-    logprobs: request.logprobs == null ? null : completionLogprobs(tokens, 0),
+    text,
+    logprobs: request.logprobs == null ? null : completionLogprobs(tokens, new TextOffsets(text)),
     finish_reason: result.finishReason,
   };
 }
@@ -94,19 +95,16 @@ async function* chunks(
   const perPrompt = feeds[0]!.length;
   const chunk = (choices: readonly unknown[]) => sseEvent({ ...head, choices, ...(withUsage ? { usage: null } : {}) });
   const results: GenerationResult[][] = feeds.map(() => []);
-  const written = feeds.flat().map(() => 0);
+  const offsets = feeds.flat().map(() => new TextOffsets());
   if (request.echo)
     for (const [place, text] of (await echoed()).entries())
-      for (let i = 0; i < perPrompt; i++) {
-        written[place * perPrompt + i] = text.length;
+      for (let i = 0; i < perPrompt; i++)
         yield chunk([{ index: place * perPrompt + i, text, logprobs: null, finish_reason: null }]);
-      }
   for await (const event of asTheyCome(feeds.flat())) {
     const { index } = event;
     if ("piece" in event) {
       const { text, tokens } = event.piece;
-      const logprobs = request.logprobs == null ? null : completionLogprobs(tokens ?? [], written[index]!);
-      written[index]! += text.length;
+      const logprobs = request.logprobs == null ? null : completionLogprobs(tokens ?? [], offsets[index]!);
       yield chunk([{ index, text, logprobs, finish_reason: null }]);
     } else {
       results[Math.floor(index / perPrompt)]![index % perPrompt] = event.result;
