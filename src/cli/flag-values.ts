@@ -55,6 +55,15 @@ export function collected(text: string, before: string[] | undefined): string[] 
   return [...(before ?? []), text];
 }
 
+/** `name=path`, repeated: paths by name. */
+export function adapterPath(text: string, before: Record<string, string> | undefined): Record<string, string> {
+  const [, name, path] = /^\s*([^=\s]+)\s*=\s*(.+?)\s*$/.exec(text) ?? [];
+  if (name === undefined || path === undefined)
+    throw new InvalidArgumentError("It is not NAME=PATH, such as pirate=./lora-pirate.");
+  if (before && Object.hasOwn(before, name)) throw new InvalidArgumentError(`There are two adapters named ${name}.`);
+  return { ...before, [name]: path };
+}
+
 /** A switch from the environment or the config file. */
 export function onOrOff(text: string): boolean {
   if (/^(1|true|yes|on)$/i.test(text)) return true;

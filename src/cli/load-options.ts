@@ -4,14 +4,15 @@ import { type Command, Option } from "commander";
 import { ON_CPU } from "../engine/planning.js";
 import { demoModel, type LoadOptions, loadModel, type Model } from "../index.js";
 import { formatBytes } from "../memory/size.js";
-import { contextLength, count, decimal } from "./flag-values.js";
+import { adapterPath, contextLength, count, decimal } from "./flag-values.js";
 import { note } from "./output.js";
 import { ProgressBar } from "./progress.js";
 import { addSettableOptions } from "./settings.js";
 
 /** As commander hands them over. */
-export interface LoadFlags extends Omit<LoadOptions, "signal" | "onProgress" | "draft"> {
+export interface LoadFlags extends Omit<LoadOptions, "signal" | "onProgress" | "draft" | "adapters"> {
   model?: string;
+  adapter?: Record<string, string>;
 }
 
 export const modelOption = (): Option =>
@@ -35,6 +36,7 @@ export const planOptions = (): Option[] => [
   new Option("--rope-scale <factor>", "divide positions by this").argParser(decimal),
   new Option("--rope-alpha <alpha>", "NTK scaling of the RoPE base").argParser(decimal),
   new Option("--rope-theta <base>", "RoPE base").argParser(decimal),
+  new Option("--adapter <name=path>", "a LoRA adapter to load: its name and folder; may be repeated").argParser(adapterPath),
 ];
 
 const loadOptions = (): Option[] => [
@@ -113,6 +115,7 @@ export function loadOptionsOf(flags: LoadFlags): LoadOptions {
   const all: LoadOptions = {
     ...{ ctx, cache, cacheTokens, maxSequences, prefillChunk, backend, devices, gpuSplit, splitMode },
     ...{ cpuMemory, cpuExact, threads, engine, ropeScale, ropeAlpha, ropeTheta },
+    ...(flags.adapter ? { adapters: flags.adapter } : {}),
     ...(hugePages === false ? { hugePages } : {}),
     ...(peers === false ? { peers } : {}),
   };

@@ -1,6 +1,8 @@
 // From a folder to a model that answers, cheapest refusals first: headers, config, options,
 // plan and tokenizer are all judged before memory for the model is taken.
 
+import type { OpenAdapter } from "../adapters/open.js";
+import { closeAdapters, openAdapters } from "../adapters/open-all.js";
 import type { Backend } from "../backend/backend.js";
 import { createCpuBackend } from "../backend/cpu/index.js";
 import { BaselineExceededError } from "../backend/cuda/errors.js";
@@ -14,6 +16,7 @@ import { describesDevices } from "../memory/devices.js";
 import { PlanRefusedError } from "../memory/errors.js";
 import type { Plan, PlanDevice, PlanRefusal } from "../memory/plan.js";
 import { recheckPlan } from "../memory/recheck.js";
+import { type AdapterSpec, withAdapters } from "../model/adapter.js";
 import { describeModel } from "../model/describe.js";
 import { UnsupportedModelError } from "../model/errors.js";
 import { readModel } from "../model/read.js";
@@ -39,15 +42,18 @@ export async function loadEngine(path: string, options: EngineOptions, hooks: Lo
   refuseRemote(path);
   const checkpoint = isSyntheticAddress(path) ? openSynthetic(path) : await openCheckpoint(path);
   let draft: DraftModel | undefined;
+  let adapters: readonly OpenAdapter[] = [];
   try {
     draft = options.draft === undefined ? undefined : await openDraft(options.draft);
-    const opened = { checkpoint, path, draft };
+    adapters = await openAdapters(options.adapters ?? {}, readModel(checkpoint, options));
+    const opened = { checkpoint, path, draft, adapters };
     return await loadCheckpoint(opened, options, hooks).catch((error: unknown) => {
       // What the driver takes is known now: the plan is made anew with it, and holds or is refused.
       if (error instanceof BaselineExceededError) return loadCheckpoint(opened, options, hooks);
       throw error;
     });
   } finally {
+    await closeAdapters(adapters);
     await draft?.checkpoint.close();
     await checkpoint.close();
   }
@@ -59,7 +65,10 @@ export async function loadEngine(path: string, options: EngineOptions, hooks: Lo
  * @param path a folder or a remote address
  */
 export async function planCheckpoint(path: string, options: PlanOptions, hooks: { signal: AbortSignal }): Promise<Plan> {
-  const spec = readModel(await readHeaders(path, hooks), options);
+  const plain = readModel(await readHeaders(path, hooks), options);
+  const adapters = await openAdapters(options.adapters ?? {}, plain);
+  await closeAdapters(adapters); // their headers are read
+  const spec = withAdapters(plain, specsOf(adapters));
   const draft = options.draft === undefined ? undefined : readModel(await readHeaders(options.draft, hooks));
   return accepted(resolvePlan(spec, options, measureCpuDevice(undefined, draft ? 2 : 1), draft, findGpus).plan);
 }
@@ -68,14 +77,19 @@ interface OpenedModel {
   readonly checkpoint: Checkpoint;
   readonly path: string;
   readonly draft: DraftModel | undefined;
+  readonly adapters: readonly OpenAdapter[];
+}
+
+function specsOf(adapters: readonly OpenAdapter[]): AdapterSpec[] {
+  return adapters.map(({ spec }) => spec);
 }
 
 async function loadCheckpoint(
-  { checkpoint, path, draft }: OpenedModel,
+  { checkpoint, path, draft, adapters }: OpenedModel,
   options: EngineOptions,
   { signal, onProgress }: LoadHooks,
 ): Promise<Engine> {
-  const spec = readModel(checkpoint, options);
+  const spec = withAdapters(readModel(checkpoint, options), specsOf(adapters));
   checkLoadable(spec, options);
   const { threads } = options;
   let gpus: Gpus | undefined;
@@ -91,7 +105,7 @@ async function loadCheckpoint(
   if (draft) await checkVocabularies({ spec, text }, draft);
   signal.throwIfAborted();
   refuseIfTaken(plan, backend.name === "cpu" ? [cpu()] : backend.devices());
-  const runtime = await backend.load({ plan, spec, checkpoint, ...(draft ? { draft } : {}), signal, onProgress });
+  const runtime = await backend.load({ plan, spec, checkpoint, adapters, ...(draft ? { draft } : {}), signal, onProgress });
   const { architecture, parameters, quantization } = describeModel(checkpoint, spec);
   const info: ModelInfo = {
     source: checkpoint.source,
@@ -102,6 +116,7 @@ async function loadCheckpoint(
     contextLimit: spec.contextLimit,
     hasChatTemplate: text.hasChatTemplate,
     backend: backend.name,
+    adapters: plan.adapters ?? [],
     sampling: samplingDefaults(checkpoint.configs.generation),
   };
   const planning = { ...request, packing: request.packing.name };

@@ -14,7 +14,7 @@ import type {
   TokenInfo,
 } from "../generate/request.js";
 import type { SchedulerCounters, SchedulerLoad } from "../generate/scheduler.js";
-import type { Plan } from "../memory/plan.js";
+import type { Plan, PlannedAdapter } from "../memory/plan.js";
 import type { PlanRequestData } from "../memory/plan-request.js";
 
 /** What to plan: every field is also an option of the command line, under its usual spelling. */
@@ -52,6 +52,8 @@ export interface PlanOptions {
   ropeAlpha?: number;
   /** RoPE base, over the model's own. */
   ropeTheta?: number;
+  /** LoRA adapters in PEFT's format that requests may use: name → folder (or its weights file). */
+  adapters?: Readonly<Record<string, string>>;
 }
 
 export interface LoadOptions extends PlanOptions {
@@ -119,6 +121,8 @@ export interface ModelInfo {
   readonly contextLimit: number | null;
   readonly hasChatTemplate: boolean;
   readonly backend: "cpu" | "cuda";
+  /** Those that requests may use. */
+  readonly adapters: readonly PlannedAdapter[];
   /** What sampling is where a request does not say, and whose wish that is. */
   readonly sampling: SamplingDefaults;
 }

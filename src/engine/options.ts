@@ -25,6 +25,7 @@ const PLAN_OPTIONS: Names<PlanOptions> = {
   ropeScale: true,
   ropeAlpha: true,
   ropeTheta: true,
+  adapters: true,
 };
 
 const ENGINE_OPTIONS: Names<EngineOptions> = { ...PLAN_OPTIONS, threads: true, hugePages: true, peers: true };

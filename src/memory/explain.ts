@@ -1,8 +1,9 @@
 // A plan or a refusal as a person reads it: figures in one table, one unit, and a bar per
 // device that shows at a glance what fills it.
 
+import { adapterBytes } from "./adapter-bytes.js";
 import type { DevicePlan, Plan, PlanRefusal } from "./plan.js";
-import { GiB, MiB } from "./size.js";
+import { formatBytes, GiB, MiB } from "./size.js";
 import { optionsFor } from "./suggestion-text.js";
 import { type Column, tableLines, tableWidth, wrap } from "./text-table.js";
 
@@ -39,6 +40,7 @@ export function explainPlan(plan: Plan, { width = 100, color = false, title }: E
         ["KV cache", `${cacheType}, ${tokens(cacheTokens)} tokens in the pool, ${plural(maxSequences, "sequence")}`],
         ["prefill", `chunks of ${tokens(prefillChunk)} tokens`],
         ["split", `${plan.splitMode}, ${plan.packing} packing`],
+        ...(plan.adapters ? [["adapters", adapters(plan)] as const] : []),
       ],
       width,
       paint,
@@ -157,6 +159,11 @@ function shortageTable(devices: PlanRefusal["devices"], paint: Paint): string[] 
 function unitFor(sizes: readonly number[]): { name: string; write(bytes: number): string } {
   if (Math.max(0, ...sizes) < 2 * GiB) return { name: "MiB", write: (bytes) => (bytes / MiB).toFixed(1) };
   return { name: "GiB", write: (bytes) => (bytes / GiB).toFixed(2) };
+}
+
+function adapters({ adapters = [], devices }: Plan): string {
+  const bytes = sum(devices, ({ stage }) => adapterBytes(stage));
+  return `${adapters.map(({ name, rank }) => `${name} (rank ${rank})`).join(", ")}: ${formatBytes(bytes)} of the weights`;
 }
 
 function contexts(largest: Plan["largestContext"]): string {

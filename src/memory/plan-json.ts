@@ -1,6 +1,7 @@
 // The machine-readable form of plans and refusals, which other programs rely on: fields may be
 // added, these stay. All sizes are bytes.
 
+import { adapterBytes } from "./adapter-bytes.js";
 import type { DevicePlan, Plan, PlanRefusal } from "./plan.js";
 
 /** A plan without its regions: what `exllama plan --json` prints. */
@@ -19,6 +20,7 @@ export function planToJson(plan: Plan) {
     maxSequences,
     prefillChunk,
     cacheGroups: plan.cacheGroups.map(({ window, layers, pages }) => ({ window, layers: layers.length, pages })),
+    adapters: plan.adapters ?? [],
     notes: plan.notes,
   };
 }
@@ -27,7 +29,7 @@ function deviceToJson(device: DevicePlan) {
   const { id, cap, baseline, weights, kvCache, scratch, total, headroom, layers, excluded, card, baselineSource, draft } = device;
   const sums = { id, cap, baseline, weights, kvCache, scratch, total, headroom, layers, excluded };
   const draftBytes = draft ? draft.weights + draft.kvCache + draft.scratch : 0;
-  return { ...sums, card, baselineSource, draft: draftBytes };
+  return { ...sums, card, baselineSource, draft: draftBytes, adapters: adapterBytes(device.stage) };
 }
 
 /** A refusal as `exllama plan --json` prints it; it is plain data already. */

@@ -2,6 +2,7 @@
 // a refusal with the numbers. No device is touched and no weight is read: everything here is
 // arithmetic on headers, and runs in a browser too.
 
+import { adapterRank } from "../model/adapter.js";
 import { cacheGroups } from "./cache-groups.js";
 import { capLimits, entriesOf, firstCapAboveFree } from "./caps.js";
 import { chooseContext, mostContext } from "./context.js";
@@ -51,6 +52,7 @@ export function planModel(request: PlanRequest): Plan | PlanRefusal {
     largestContext,
     devices: planDevices({ request, settings, run, entries, placement, costs: fitting.problem(run).costs }),
     cacheGroups: cacheGroups(spec, run),
+    ...(spec.adapters ? { adapters: spec.adapters.map((adapter) => ({ name: adapter.name, rank: adapterRank(adapter) })) } : {}),
     binding: choice.bound ?? `${bindingDevice(request, fitting, entries, run)} memory`,
     notes: notesFor(request, run, placement, largestContext),
   };

@@ -91,6 +91,13 @@ export interface DevicePlan {
   readonly draft: StageLayout | null;
 }
 
+/** An adapter that is loaded beside the weights. */
+export interface PlannedAdapter {
+  readonly name: string;
+  /** The largest of its linears. */
+  readonly rank: number;
+}
+
 export interface Plan {
   readonly ok: true;
   readonly packing: string;
@@ -102,6 +109,8 @@ export interface Plan {
   readonly largestContext: Readonly<Record<"f16" | "q8" | "q4", number>>;
   readonly devices: readonly DevicePlan[];
   readonly cacheGroups: readonly CacheGroup[];
+  /** In the order of their indices; counted in the weights of the devices. Missing where there are none. */
+  readonly adapters?: readonly PlannedAdapter[];
   /** What limits this plan, in words: `cuda:1 memory`, `model limit`, `--ctx`, … */
   readonly binding: string;
   /** Remarks a person should read (a baseline from the table, embeddings on the host, …). */

@@ -20,6 +20,7 @@ export const fakeInfo: ModelInfo = {
   vocabSize: 4,
   contextLimit: 16,
   hasChatTemplate: true,
+  adapters: [],
   backend: "cpu",
   sampling: samplingDefaults(null),
 };
