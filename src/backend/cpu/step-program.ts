@@ -6,11 +6,10 @@ import type { RunShape } from "../../memory/packing.js";
 import type { StageLayout } from "../../memory/plan.js";
 import { arenaOfLayer, RegionIndex } from "../../memory/regions.js";
 import type { LayerSpec, LinearSpec, ModelSpec } from "../../model/spec.js";
-import { AdapterGroup } from "./adapter-group.js";
 import { Attention } from "./attention.js";
 import { type FloatKernels, type Kernels, ValueKind } from "./kernels.js";
 import { LinearGroup } from "./linear-group.js";
-import { type LinearKernel, TILE_ROWS } from "./linear-kernel.js";
+import type { LinearKernel } from "./linear-kernel.js";
 import { logitRows, OUTPUT_ROW_BYTES, partialBytes, projectionPlaces, stepTokens, threadPlaces } from "./scratch.js";
 import { Step } from "./step.js";
 import { stepWords, Task } from "./step-message.js";
@@ -18,8 +17,6 @@ import { stepWords, Task } from "./step-message.js";
 /** team_take() answers first << TAKEN_BITS | number. */
 const TAKEN_BITS = 6;
 const TAKEN_MASK = 63;
-/** Most tiles at a time where two linears take turns: each turn is another stream of memory that has to get going. */
-const MOST_PAIRED = 48;
 
 /** One arena, as one worker sees it. */
 export interface ArenaAccess {
@@ -36,8 +33,6 @@ export interface ProgramParts {
   readonly windows: readonly (number | null)[];
   readonly arenas: readonly ArenaAccess[];
   readonly threads: number;
-  /** Everything is f32. */
-  readonly exact: boolean;
   /** Of this worker, 0 … threads − 1. */
   readonly index: number;
   /** The kernel of a linear whose regions begin with `name`. */
@@ -66,12 +61,9 @@ interface LayerProgram {
   readonly o: LinearGroup;
   readonly deltaOut: readonly number[];
   readonly gateUp: LinearGroup;
+  readonly gateUpOut: readonly number[];
   readonly down: LinearGroup;
-  /** What a step with adapters does more; `null`: no adapter changes this layer. */
-  readonly adapters: LayerAdapters | null;
 }
-
-type LayerAdapters = Readonly<Record<"qkv" | "o" | "gateUp" | "down", AdapterGroup>>;
 
 export class StepProgram {
   readonly #parts: ProgramParts;
@@ -170,10 +162,8 @@ export class StepProgram {
     const { attention, projections } = layer;
     const { rows } = this.#step;
     const { normed } = this.#buffers[layer.arena]!;
-    const adapters = this.#step.adapted ? layer.adapters : null;
     this.#normAndPrepare(layer.arena, layer.inputNorm, layer.spec.inputNorm.eps, pending, layer.qkv);
-    this.#shrink(adapters?.qkv, normed);
-    this.#linears(layer.qkv, normed, layer.qkvOut, rows, adapters?.qkv);
+    this.#linears(layer.qkv, normed, layer.qkvOut, rows);
 
     for (let row = this.#claim(1); row < rows; row = this.#claim(1)) attention.storeRow(this.#step, row);
     this.#barrier();
@@ -191,26 +181,12 @@ export class StepProgram {
       }
       this.#barrier();
     }
-    this.#shrink(adapters?.o, projections.q);
-    this.#linears(layer.o, projections.q, layer.deltaOut, rows, adapters?.o);
+    this.#linears(layer.o, projections.q, layer.deltaOut, rows);
 
     this.#normAndPrepare(layer.arena, layer.postNorm, layer.spec.postAttentionNorm.eps, true, layer.gateUp);
-    this.#shrink(adapters?.gateUp, normed);
-    this.#gateUp(layer, adapters?.gateUp);
-    this.#prepare(layer.down, projections.gate);
-    this.#shrink(adapters?.down, projections.gate);
-    this.#linears(layer.down, projections.gate, layer.deltaOut, rows, adapters?.down);
-  }
-
-  /** What the adapters of these linears make of x, before it is added to their outputs. */
-  #shrink(adapters: AdapterGroup | undefined, x: number): void {
-    if (!adapters || adapters.empty) return;
-    const { rows } = this.#step;
-    // Where rows are few, a row is divided among the threads.
-    const pieces = rows < this.#parts.threads * 4 ? adapters.pieces : 1;
-    for (let item = this.#claim(1); item < rows * pieces; item = this.#claim(1))
-      adapters.shrink(this.#step, Math.floor(item / pieces), x, item % pieces, pieces);
-    this.#barrier();
+    this.#linears(layer.gateUp, normed, layer.gateUpOut, rows);
+    this.#activate(layer);
+    this.#linears(layer.down, projections.gate, layer.deltaOut, rows);
   }
 
   /** hidden += delta where it is pending; normed = norm(hidden); normed → what the linears read. */
@@ -227,42 +203,27 @@ export class StepProgram {
     this.#barrier();
   }
 
-  #prepare(linears: LinearGroup, x: number): void {
-    if (!linears.prepares) return;
+  /** gate = silu(gate) · up, and what down reads of it. */
+  #activate({ arena, gateUp, down, projections: { gate, up } }: LayerProgram): void {
+    const { kernels } = this.#buffers[arena]!;
     const { rows } = this.#step;
+    const { out } = gateUp.linears[0]!;
     const chunk = this.#rowChunk();
-    for (let from = this.#claim(chunk); from < rows; from = this.#claim(chunk))
-      linears.prepare(x, rows, from, Math.min(rows, from + chunk));
-    this.#barrier();
-  }
-
-  /** Several linears over the same input, their tiles one long row of items. */
-  #linears(linears: LinearGroup, x: number, outputs: readonly number[], rows: number, adapters?: AdapterGroup): void {
-    const { tiles } = linears;
-    for (let taken = this.#take(tiles); taken !== 0; taken = this.#take(tiles)) {
-      const from = taken >>> TAKEN_BITS;
-      linears.apply(x, rows, outputs, from, from + (taken & TAKEN_MASK));
-      adapters?.expand(this.#step, outputs, from, from + (taken & TAKEN_MASK));
+    for (let from = this.#claim(chunk); from < rows; from = this.#claim(chunk)) {
+      const to = Math.min(rows, from + chunk);
+      const at = from * out * 4;
+      kernels.silu_mul(gate + at, up + at, out, to - from, 0, out);
+      down.prepare(gate, rows, from, to);
     }
     this.#barrier();
   }
 
-  /** Gate and up tile by tile, and the activation while their columns are still in the cache. */
-  #gateUp({ arena, gateUp, projections }: LayerProgram, adapters?: AdapterGroup): void {
-    const { kernels, normed } = this.#buffers[arena]!;
-    const { rows } = this.#step;
-    const { tiles, out } = gateUp.linears[0]!;
-    // With many rows a tile is work enough, and the last portions must be small.
-    const most = rows > 4 ? 16 : MOST_PAIRED;
-    for (let taken = this.#take(tiles, most); taken !== 0; taken = this.#take(tiles, most)) {
+  /** Several linears over the same input, their tiles one long row of items. */
+  #linears(linears: LinearGroup, x: number, outputs: readonly number[], rows: number): void {
+    const { tiles } = linears;
+    for (let taken = this.#take(tiles); taken !== 0; taken = this.#take(tiles)) {
       const from = taken >>> TAKEN_BITS;
-      const to = from + (taken & TAKEN_MASK);
-      gateUp.applyOne(0, normed, rows, projections.gate, from, to);
-      gateUp.applyOne(1, normed, rows, projections.up, from, to);
-      adapters?.expandOne(0, this.#step, projections.gate, from, to);
-      adapters?.expandOne(1, this.#step, projections.up, from, to);
-      const columns = Math.min(to * TILE_ROWS, out);
-      kernels.silu_mul(projections.gate, projections.up, out, rows, from * TILE_ROWS, columns);
+      linears.apply(x, rows, outputs, from, from + (taken & TAKEN_MASK));
     }
     this.#barrier();
   }
@@ -381,28 +342,7 @@ function layerProgram(parts: ProgramParts, regions: RegionIndex, layer: LayerSpe
     o: group(["attention.o", attention.o]),
     deltaOut: [offset("scratch.delta")],
     gateUp: group(["mlp.gate", mlp.gate], ["mlp.up", mlp.up]),
-    down: group(["mlp.down", mlp.down]),
-    adapters: layerAdapters(parts, regions, layer, arena),
-  };
-}
-
-function layerAdapters(parts: ProgramParts, regions: RegionIndex, layer: LayerSpec, arena: number): LayerAdapters | null {
-  const { attention, mlp } = layer;
-  if (mlp.kind !== "gated") return null;
-  const t = regions.find("scratch.adapters", arena);
-  if (!t) return null;
-  const offset = (name: string) => regions.find(`layers.${layer.index}.${name}`, arena)?.offset ?? 0;
-  const group = (...linears: [name: string, spec: LinearSpec][]) =>
-    new AdapterGroup(
-      parts.arenas[arena]!.kernels,
-      linears.map(([name, spec]) => ({ spec, a: offset(`${name}.adapters.a`), b: offset(`${name}.adapters.b`) })),
-      t.offset,
-      !parts.exact,
-    );
-  return {
-    qkv: group(["attention.q", attention.q], ["attention.k", attention.k], ["attention.v", attention.v]),
-    o: group(["attention.o", attention.o]),
-    gateUp: group(["mlp.gate", mlp.gate], ["mlp.up", mlp.up]),
+    gateUpOut: [projections.gate, projections.up],
     down: group(["mlp.down", mlp.down]),
   };
 }
