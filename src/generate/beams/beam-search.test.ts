@@ -31,11 +31,11 @@ function run(model: Model, shape: BeamShape, limit: number, endIds: readonly num
   const answer: number[] = [];
   const steps: number[][] = [];
   while (search.beams.length > 0) {
-    const said = search.grow(texts.map((text) => model(text).slice(0, shape.count)));
+    const said = search.grow(texts.map((text) => model(text).slice(0, shape.count))).map(({ id }) => id);
     answer.push(...said);
     steps.push(said);
     // A beam's text is its parent's and one id more; what it has not said yet is that text's end.
-    texts = search.beams.map(({ ids }) => [...answer, ...ids]);
+    texts = search.beams.map(({ tail }) => [...answer, ...tail.map(({ id }) => id)]);
   }
   return { answer, steps };
 }

@@ -15,9 +15,10 @@ export interface BeamShape {
   readonly length: number;
 }
 
-export interface Beam {
-  /** Ids that have not been said yet. */
-  readonly ids: readonly number[];
+/** @typeParam B what is known of an id beside its log-probability, handed back when it is said */
+export interface Beam<B extends TokenLogprob> {
+  /** What has not been said yet. */
+  readonly tail: readonly B[];
   /** Σ log p from the beginning of the answer. */
   readonly score: number;
   /** Its last id ends the answer: it does not grow any more. */
@@ -26,11 +27,11 @@ export interface Beam {
   readonly parent: number;
 }
 
-export class BeamSearch {
+export class BeamSearch<B extends TokenLogprob = TokenLogprob> {
   readonly #shape: BeamShape;
   readonly #limit: number;
   readonly #endIds: ReadonlySet<number>;
-  #beams: readonly Beam[] = [{ ids: [], score: 0, ended: false, parent: 0 }];
+  #beams: readonly Beam<B>[] = [{ tail: [], score: 0, ended: false, parent: 0 }];
   #said = 0;
 
   /**
@@ -44,7 +45,7 @@ export class BeamSearch {
   }
 
   /** Best first; in the beginning a single empty one. None are left when the answer is over. */
-  get beams(): readonly Beam[] {
+  get beams(): readonly Beam<B>[] {
     return this.#beams;
   }
 
@@ -52,10 +53,10 @@ export class BeamSearch {
    * Grows every beam by one id.
    *
    * @param branches per beam, in order, the likeliest ids that follow it; not looked at where a beam has ended
-   * @returns the ids that are certain now, an end id included
+   * @returns what is certain now, an end id included
    */
-  grow(branches: readonly (readonly TokenLogprob[])[]): number[] {
-    const grown = this.#beams.flatMap((beam, parent): Beam[] =>
+  grow(branches: readonly (readonly B[])[]): B[] {
+    const grown = this.#beams.flatMap((beam, parent): Beam<B>[] =>
       beam.ended ? [{ ...beam, parent }] : branches[parent]!.map((branch) => this.#extend(beam, parent, branch)),
     );
     // Array.prototype.sort is stable: equals keep the order of their parents and branches.
@@ -63,21 +64,21 @@ export class BeamSearch {
     return this.#say();
   }
 
-  #extend({ ids, score }: Beam, parent: number, { id, logprob }: TokenLogprob): Beam {
-    return { ids: [...ids, id], score: score + logprob, ended: this.#endIds.has(id), parent };
+  #extend({ tail, score }: Beam<B>, parent: number, branch: B): Beam<B> {
+    return { tail: [...tail, branch], score: score + branch.logprob, ended: this.#endIds.has(branch.id), parent };
   }
 
   /** Says what is certain: first ids of the best beam, while the beams are as long as they may become. */
-  #say(): number[] {
-    const said: number[] = [];
+  #say(): B[] {
+    const said: B[] = [];
     while (this.#beams.length > 0 && this.#fullyGrown()) {
-      const first = this.#beams[0]!.ids[0]!;
+      const first = this.#beams[0]!.tail[0]!;
       said.push(first);
       this.#said++;
-      const over = this.#endIds.has(first) || this.#said === this.#limit;
+      const over = this.#endIds.has(first.id) || this.#said === this.#limit;
       this.#beams = over
         ? []
-        : this.#beams.filter(({ ids }) => ids[0] === first).map((beam) => ({ ...beam, ids: beam.ids.slice(1) }));
+        : this.#beams.filter(({ tail }) => tail[0]!.id === first.id).map((beam) => ({ ...beam, tail: beam.tail.slice(1) }));
     }
     return said;
   }
@@ -85,6 +86,6 @@ export class BeamSearch {
   /** All that still grow have the same length. */
   #fullyGrown(): boolean {
     const growing = this.#beams.find(({ ended }) => !ended);
-    return !growing || growing.ids.length >= Math.min(this.#shape.length, this.#limit - this.#said);
+    return !growing || growing.tail.length >= Math.min(this.#shape.length, this.#limit - this.#said);
   }
 }
