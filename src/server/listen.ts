@@ -16,17 +16,17 @@ export interface ListenOptions {
   readonly port: number;
   /** Connections at once; further ones are closed. */
   readonly maxConnections: number;
+  /** How long a client may take for its headers, and for its whole request, ms. */
+  readonly patience?: { readonly headersMs: number; readonly requestMs: number };
 }
 
-/** A client may take so long for its headers, and for its whole request, ms. */
-const HEADERS_MS = 15_000;
-const WHOLE_REQUEST_MS = 120_000;
-/** How often that is looked at, ms. */
-const LOOK_EVERY_MS = 1_000;
+const PATIENCE = { headersMs: 15_000, requestMs: 120_000 };
 /** An idle connection is kept so long for its next request, ms. Longer than most clients keep theirs. */
 const KEEP_ALIVE_MS = 75_000;
 const MOST_HEADER_BYTES = 16 * 1024;
 const MOST_HEADERS = 100;
+/** While closing: how soon a connection that became idle is closed, ms. */
+const CLOSE_IDLE_MS = 20;
 /** Connections that the system holds until they are accepted. */
 const BACKLOG = 1024;
 
@@ -39,12 +39,13 @@ export interface Listening {
   closeAll(): void;
 }
 
-export async function listen(app: Hono<AppEnv>, { host, port, maxConnections }: ListenOptions): Promise<Listening> {
+export async function listen(app: Hono<AppEnv>, options: ListenOptions): Promise<Listening> {
+  const { host, port, maxConnections, patience = PATIENCE } = options;
   const server = createServer(
     {
-      headersTimeout: HEADERS_MS,
-      requestTimeout: WHOLE_REQUEST_MS,
-      connectionsCheckingInterval: LOOK_EVERY_MS,
+      headersTimeout: patience.headersMs,
+      requestTimeout: patience.requestMs,
+      connectionsCheckingInterval: Math.min(1000, patience.headersMs),
       keepAliveTimeout: KEEP_ALIVE_MS,
       maxHeaderSize: MOST_HEADER_BYTES,
       noDelay: true,
@@ -63,7 +64,12 @@ export async function listen(app: Hono<AppEnv>, { host, port, maxConnections }: 
     url: `http://${name}:${address.port}`,
     close: () =>
       new Promise((resolve) => {
-        server.close(() => resolve());
+        // A connection whose answer is complete would wait for a next request.
+        const closingIdle = setInterval(() => server.closeIdleConnections(), CLOSE_IDLE_MS);
+        server.close(() => {
+          clearInterval(closingIdle);
+          resolve();
+        });
         server.closeIdleConnections();
       }),
     closeAll: () => server.closeAllConnections(),
