@@ -6,6 +6,7 @@ import type { RunShape } from "../../memory/packing.js";
 import type { StageLayout } from "../../memory/plan.js";
 import { arenaOfLayer, RegionIndex } from "../../memory/regions.js";
 import type { LayerSpec, LinearSpec, ModelSpec } from "../../model/spec.js";
+import { AdapterGroup } from "./adapter-group.js";
 import { Attention } from "./attention.js";
 import { type FloatKernels, type Kernels, ValueKind } from "./kernels.js";
 import { LinearGroup } from "./linear-group.js";
@@ -33,6 +34,8 @@ export interface ProgramParts {
   readonly windows: readonly (number | null)[];
   readonly arenas: readonly ArenaAccess[];
   readonly threads: number;
+  /** Everything is f32. */
+  readonly exact: boolean;
   /** Of this worker, 0 … threads − 1. */
   readonly index: number;
   /** The kernel of a linear whose regions begin with `name`. */
@@ -63,7 +66,11 @@ interface LayerProgram {
   readonly gateUp: LinearGroup;
   readonly gateUpOut: readonly number[];
   readonly down: LinearGroup;
+  /** What a step with adapters does more; `null`: no adapter changes this layer. */
+  readonly adapters: LayerAdapters | null;
 }
+
+type LayerAdapters = Readonly<Record<"qkv" | "o" | "gateUp" | "down", AdapterGroup>>;
 
 export class StepProgram {
   readonly #parts: ProgramParts;
@@ -162,8 +169,10 @@ export class StepProgram {
     const { attention, projections } = layer;
     const { rows } = this.#step;
     const { normed } = this.#buffers[layer.arena]!;
+    const adapters = this.#step.adapted ? layer.adapters : null;
     this.#normAndPrepare(layer.arena, layer.inputNorm, layer.spec.inputNorm.eps, pending, layer.qkv);
-    this.#linears(layer.qkv, normed, layer.qkvOut, rows);
+    this.#shrink(adapters?.qkv, normed);
+    this.#linears(layer.qkv, normed, layer.qkvOut, rows, adapters?.qkv);
 
     for (let row = this.#claim(1); row < rows; row = this.#claim(1)) attention.storeRow(this.#step, row);
     this.#barrier();
@@ -181,12 +190,26 @@ export class StepProgram {
       }
       this.#barrier();
     }
-    this.#linears(layer.o, projections.q, layer.deltaOut, rows);
+    this.#shrink(adapters?.o, projections.q);
+    this.#linears(layer.o, projections.q, layer.deltaOut, rows, adapters?.o);
 
     this.#normAndPrepare(layer.arena, layer.postNorm, layer.spec.postAttentionNorm.eps, true, layer.gateUp);
-    this.#linears(layer.gateUp, normed, layer.gateUpOut, rows);
+    this.#shrink(adapters?.gateUp, normed);
+    this.#linears(layer.gateUp, normed, layer.gateUpOut, rows, adapters?.gateUp);
     this.#activate(layer);
-    this.#linears(layer.down, projections.gate, layer.deltaOut, rows);
+    this.#shrink(adapters?.down, projections.gate);
+    this.#linears(layer.down, projections.gate, layer.deltaOut, rows, adapters?.down);
+  }
+
+  /** What the adapters of these linears make of x, before it is added to their outputs. */
+  #shrink(adapters: AdapterGroup | undefined, x: number): void {
+    if (!adapters || adapters.empty) return;
+    const { rows } = this.#step;
+    // Where rows are few, a row is divided among the threads.
+    const pieces = rows < this.#parts.threads * 4 ? adapters.pieces : 1;
+    for (let item = this.#claim(1); item < rows * pieces; item = this.#claim(1))
+      adapters.shrink(this.#step, Math.floor(item / pieces), x, item % pieces, pieces);
+    this.#barrier();
   }
 
   /** hidden += delta where it is pending; normed = norm(hidden); normed → what the linears read. */
@@ -219,11 +242,12 @@ export class StepProgram {
   }
 
   /** Several linears over the same input, their tiles one long row of items. */
-  #linears(linears: LinearGroup, x: number, outputs: readonly number[], rows: number): void {
+  #linears(linears: LinearGroup, x: number, outputs: readonly number[], rows: number, adapters?: AdapterGroup): void {
     const { tiles } = linears;
     for (let taken = this.#take(tiles); taken !== 0; taken = this.#take(tiles)) {
       const from = taken >>> TAKEN_BITS;
       linears.apply(x, rows, outputs, from, from + (taken & TAKEN_MASK));
+      adapters?.expand(this.#step, outputs, from, from + (taken & TAKEN_MASK));
     }
     this.#barrier();
   }
@@ -343,6 +367,28 @@ function layerProgram(parts: ProgramParts, regions: RegionIndex, layer: LayerSpe
     deltaOut: [offset("scratch.delta")],
     gateUp: group(["mlp.gate", mlp.gate], ["mlp.up", mlp.up]),
     gateUpOut: [projections.gate, projections.up],
+    down: group(["mlp.down", mlp.down]),
+    adapters: layerAdapters(parts, regions, layer, arena),
+  };
+}
+
+function layerAdapters(parts: ProgramParts, regions: RegionIndex, layer: LayerSpec, arena: number): LayerAdapters | null {
+  const { attention, mlp } = layer;
+  if (mlp.kind !== "gated") return null;
+  const t = regions.find("scratch.adapters", arena);
+  if (!t) return null;
+  const offset = (name: string) => regions.find(`layers.${layer.index}.${name}`, arena)?.offset ?? 0;
+  const group = (...linears: [name: string, spec: LinearSpec][]) =>
+    new AdapterGroup(
+      parts.arenas[arena]!.kernels,
+      linears.map(([name, spec]) => ({ spec, a: offset(`${name}.adapters.a`), b: offset(`${name}.adapters.b`) })),
+      t.offset,
+      !parts.exact,
+    );
+  return {
+    qkv: group(["attention.q", attention.q], ["attention.k", attention.k], ["attention.v", attention.v]),
+    o: group(["attention.o", attention.o]),
+    gateUp: group(["mlp.gate", mlp.gate], ["mlp.up", mlp.up]),
     down: group(["mlp.down", mlp.down]),
   };
 }
