@@ -1,8 +1,16 @@
+import { copyFileSync, mkdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "tsdown";
 
 // prom-client requires it; bundled from its CommonJS files it reads names before they are there.
 const openTelemetry = fileURLToPath(new URL("node_modules/@opentelemetry/api/dist/index.mjs", import.meta.url));
+
+/** Cannot be bundled or imported as it is published; its licence goes with it. */
+function copyXGrammar(): void {
+  mkdirSync("dist/structured", { recursive: true });
+  copyFileSync("node_modules/@mlc-ai/web-xgrammar/lib/index.js", "dist/structured/xgrammar.cjs");
+  copyFileSync("src/structured/xgrammar.LICENSE.txt", "dist/structured/xgrammar.LICENSE.txt");
+}
 
 // Pure-JavaScript libraries (devDependencies) are bundled, so that installing the package
 // brings koffi and nothing else; every program that is started by file name is an entry.
@@ -14,6 +22,7 @@ export default defineConfig({
     "engine/child": "src/engine/child.ts",
     "engine/thread": "src/engine/thread.ts",
     "backend/cpu/worker": "src/backend/cpu/worker.ts",
+    "structured/worker": "src/structured/worker.ts",
     // Tests for machines with a GPU; not in the npm package.
     "gpu/main": "test/gpu/main.ts",
     "gpu/prefill-checks": "test/gpu/prefill-checks.ts",
@@ -26,5 +35,6 @@ export default defineConfig({
   dts: { entry: ["src/index.ts", "src/plan.ts"] },
   clean: false,
   alias: { "@opentelemetry/api": openTelemetry },
+  onSuccess: copyXGrammar,
   deps: { neverBundle: ["koffi"] },
 });

@@ -77,6 +77,8 @@ export {
 } from "./model/errors.js";
 export { LogitsError, NoTokenAllowedError, SamplingParameterError } from "./sampling/errors.js";
 export type { SamplingParameters } from "./sampling/parameters.js";
+export type { Constraint } from "./structured/constraint.js";
+export { ConstraintError } from "./structured/errors.js";
 export { ChatTemplateError, TokenizerError } from "./text/errors.js";
 export { loadTokenizer } from "./text/load.js";
 export type { DecodeOptions, EncodeOptions, Tokenizer } from "./text/tokenizer.js";

@@ -17,8 +17,9 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   backend: ["memory", "model", "checkpoint", "sampling"],
   adapters: ["checkpoint", "model"],
   text: [],
+  structured: [],
   generate: ["backend", "memory", "model", "text", "sampling"],
-  engine: ["generate", "text", "sampling", "adapters", "backend", "memory", "model", "checkpoint"],
+  engine: ["generate", "structured", "text", "sampling", "adapters", "backend", "memory", "model", "checkpoint"],
   server: ["engine", "memory", "sampling"],
   cli: ["server", "engine", "memory", "model", "checkpoint", "sampling"],
 };

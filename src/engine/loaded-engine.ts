@@ -5,10 +5,12 @@ import { UsageError } from "../errors.js";
 import { embed } from "../generate/embed.js";
 import { EmptyPromptError, TokenIdError } from "../generate/errors.js";
 import { type AnswerTokenizer, type GenerationContext, generate, readToEnd } from "../generate/generate.js";
+import type { GenerationRequest } from "../generate/request.js";
 import { Scheduler } from "../generate/scheduler.js";
 import { logitRows, logprobs } from "../generate/score.js";
 import type { Plan } from "../memory/plan.js";
 import type { PlanRequestData } from "../memory/plan-request.js";
+import { StructuredOutput } from "../structured/structured-output.js";
 import type { AnswerHooks, Engine } from "./host.js";
 import type { ChatMessage, DeviceMemory, EngineStatus, GenerationResult, ModelInfo } from "./model.js";
 import type { ModelText } from "./model-text.js";
@@ -31,6 +33,7 @@ export class LoadedEngine implements Engine {
   readonly #text: ModelText;
   readonly #context: GenerationContext;
   readonly #measureDevices: () => DeviceMemory[];
+  #structured: StructuredOutput | null = null;
 
   constructor({ info, planning, runtime, text, measureDevices }: EngineParts) {
     this.info = info;
@@ -103,6 +106,7 @@ export class LoadedEngine implements Engine {
 
   async dispose(): Promise<void> {
     await this.#context.scheduler.close();
+    await this.#structured?.close();
     await this.#runtime.dispose();
   }
 
@@ -113,11 +117,31 @@ export class LoadedEngine implements Engine {
     return tokenizer.encode(text, { addBos: addBos ?? tokenizer.addsBos, parseSpecial: parseSpecial ?? false });
   }
 
-  async #answer(request: Parameters<typeof generate>[1], { signal, onPiece }: AnswerHooks): Promise<GenerationResult> {
+  async #answer(request: AnswerRequest, { signal, onPiece }: AnswerHooks): Promise<GenerationResult> {
     // Without a tokenizer there is no text in which a stop string could be found: this throws then.
-    if (request.options?.stop !== undefined) void this.#text.tokenizer;
-    return readToEnd(generate(this.#context, request, signal), onPiece);
+    if (request.options.stop !== undefined) void this.#text.tokenizer;
+    const { constraint, ...options } = request.options;
+    if (constraint === undefined) return readToEnd(generate(this.#context, request, signal), onPiece);
+    const matcher = await this.#structuredOutput().open(constraint);
+    try {
+      // Every byte of the answer is the constraint's, a space at its beginning too.
+      const constrained = { ...request, options, continuation: true };
+      return await readToEnd(generate(this.#context, constrained, signal, { constraint: matcher }), onPiece);
+    } finally {
+      matcher.close();
+    }
   }
+
+  /** @throws {TokenizerError} when the model has no tokenizer */
+  #structuredOutput(): StructuredOutput {
+    const { tokenizer } = this.#text;
+    this.#structured ??= new StructuredOutput(tokenizer, [...this.#runtime.spec.eosIds, ...tokenizer.eosIds]);
+    return this.#structured;
+  }
+}
+
+interface AnswerRequest extends GenerationRequest {
+  readonly options: AnswerOptions;
 }
 
 /** Stands in for a tokenizer that is not there: answers are ids only, their text is empty. */

@@ -16,6 +16,7 @@ import type {
 import type { SchedulerCounters, SchedulerLoad } from "../generate/scheduler.js";
 import type { Plan, PlannedAdapter } from "../memory/plan.js";
 import type { PlanRequestData } from "../memory/plan-request.js";
+import type { Constraint } from "../structured/constraint.js";
 
 /** What to plan: every field is also an option of the command line, under its usual spelling. */
 export interface PlanOptions {
@@ -75,6 +76,8 @@ export interface LoadOptions extends PlanOptions {
  * ExLlama's (src/generate/defaults.ts).
  */
 export interface GenerateOptions extends GenerationOptions {
+  /** What the answer must look like: JSON, a JSON schema, a regular expression, one of several texts, a grammar. */
+  readonly constraint?: Constraint;
   /** Text prompts: `<|special|>` spellings become special tokens; default false. */
   readonly parseSpecial?: boolean;
   /** Text prompts: begin with BOS; default: as the tokenizer says. */

@@ -4,6 +4,7 @@
 
 import { UsageError } from "../errors.js";
 import { nearestName } from "../sampling/nearest-name.js";
+import { type Constraint, checkConstraint } from "../structured/constraint.js";
 import type { ChatMessage, GenerateOptions, LoadOptions, PlanOptions } from "./model.js";
 import type { AnswerOptions, EngineOptions } from "./protocol.js";
 
@@ -50,6 +51,7 @@ const ANSWER_OPTIONS: Names<AnswerOptions> = {
   ignoreEos: true,
   logprobs: true,
   promptLogprobs: true,
+  constraint: true,
   parseSpecial: true,
   addBos: true,
 };
@@ -77,8 +79,15 @@ export function checkAnswerOptions(options: GenerateOptions): {
   readonly answerOptions: AnswerOptions;
   readonly signal: AbortSignal | undefined;
 } {
-  const { signal, ...answerOptions } = options;
-  return { answerOptions: known("generate", answerOptions, ANSWER_OPTIONS), signal };
+  const { signal, constraint, ...rest } = options;
+  const answerOptions: AnswerOptions = known("generate", rest, ANSWER_OPTIONS);
+  if (constraint === undefined) return { answerOptions, signal };
+  return { answerOptions: { ...answerOptions, constraint: plainConstraint(constraint) }, signal };
+}
+
+/** A schema may be an object that says how it is written as JSON; what crosses is that. @throws {ConstraintError} */
+function plainConstraint(constraint: Constraint): Constraint {
+  return JSON.parse(JSON.stringify(checkConstraint(constraint))) as Constraint;
 }
 
 /** Ids as they cross; whether the model has them, the engine says. */

@@ -12,6 +12,7 @@ import * as generateErrors from "../generate/errors.js";
 import * as memoryErrors from "../memory/errors.js";
 import * as modelErrors from "../model/errors.js";
 import * as samplingErrors from "../sampling/errors.js";
+import * as structuredErrors from "../structured/errors.js";
 import * as textErrors from "../text/errors.js";
 import * as engineErrors from "./errors.js";
 import type { WireError } from "./protocol.js";
@@ -29,6 +30,7 @@ const CLASSES = new Map<string, ErrorClass>(
     modelErrors,
     memoryErrors,
     samplingErrors,
+    structuredErrors,
     textErrors,
     generateErrors,
     engineErrors,

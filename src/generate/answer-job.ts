@@ -7,6 +7,7 @@ import type { ResolvedOptions } from "./options.js";
 import type { FinishReason, GenerationEvent, GenerationResult, PromptTokenInfo, TokenInfo } from "./request.js";
 import type { SequenceJob } from "./sequence.js";
 import { StopStrings } from "./stopping.js";
+import type { TokenConstraint } from "./token-constraint.js";
 import { type BytesOf, showLikely, showToken } from "./token-info.js";
 
 /** Ids to text as they come; `text/` has it. */
@@ -32,6 +33,7 @@ export class AnswerJob implements SequenceJob {
   readonly #limit: number;
   readonly #text: AnswerText;
   readonly #bytesOf: BytesOf;
+  readonly #constraint: TokenConstraint | null;
   readonly #stopStrings: StopStrings;
   readonly #ids: number[] = [];
   readonly #tokens: TokenInfo[] = [];
@@ -48,7 +50,14 @@ export class AnswerJob implements SequenceJob {
   #reused = 0;
 
   /** @param limit most tokens to generate; 0 only where log-probabilities of the prompt are wanted */
-  constructor(prompt: Int32Array, limit: number, options: ResolvedOptions, text: AnswerText, bytesOf: BytesOf) {
+  constructor(
+    prompt: Int32Array,
+    limit: number,
+    options: ResolvedOptions,
+    text: AnswerText,
+    bytesOf: BytesOf,
+    constraint: TokenConstraint | null = null,
+  ) {
     this.prompt = prompt;
     this.positions = Math.max(prompt.length, prompt.length + limit - 1); // the last token is never fed
     // The last prompt token's logits are wanted, or those of all of them.
@@ -57,11 +66,12 @@ export class AnswerJob implements SequenceJob {
     this.#options = options;
     this.#text = text;
     this.#bytesOf = bytesOf;
+    this.#constraint = constraint;
     this.#stopStrings = new StopStrings(options.stopStrings);
   }
 
   get paused(): boolean {
-    return this.#unreadIds.length >= MOST_UNREAD_TOKENS;
+    return this.#unreadIds.length >= MOST_UNREAD_TOKENS || this.#constraint?.ready === false;
   }
 
   begin(reused: number): void {
@@ -80,7 +90,7 @@ export class AnswerJob implements SequenceJob {
       promptLength: this.prompt.length,
       seed: this.#options.seed,
       position: end,
-      mask: null,
+      mask: this.#constraint?.mask() ?? null,
     };
     requests.push({ ...NOTHING, index: end - 1 - start, sample, topLogprobs: this.#options.logprobs ?? 0 });
     return requests;
@@ -154,11 +164,12 @@ export class AnswerJob implements SequenceJob {
   }
 
   #take(id: number): number | null {
-    if (this.#options.stopIds.has(id)) return this.#finish("stop");
+    if (this.#options.stopIds.has(id) || this.#constraint?.complete) return this.#finish("stop");
+    this.#constraint?.accept(id);
     this.#ids.push(id);
     this.#unreadIds.push(id);
     this.#say(this.#stopStrings.push(this.#text.push(id)));
-    if (this.#stopStrings.stopped) return this.#finish("stop");
+    if (this.#stopStrings.stopped || this.#constraint?.complete) return this.#finish("stop");
     return this.#ids.length < this.#limit ? id : this.#finish("length");
   }
 

@@ -4,11 +4,12 @@
 
 import type { SamplingParameters } from "../sampling/parameters.js";
 import { AnswerJob, type AnswerText } from "./answer-job.js";
-import { GenerationLeftError, PromptTooLongError } from "./errors.js";
+import { GenerationLeftError, GenerationOptionError, PromptTooLongError } from "./errors.js";
 import { resolveOptions } from "./options.js";
 import { checkIds } from "./prompt.js";
 import type { GenerationEvent, GenerationRequest, GenerationResult } from "./request.js";
 import type { Scheduler, Ticket } from "./scheduler.js";
+import type { TokenConstraint } from "./token-constraint.js";
 
 /** What a generation needs of a tokenizer. */
 export interface AnswerTokenizer {
@@ -24,6 +25,14 @@ export interface GenerationContext {
   readonly tokenizer: AnswerTokenizer;
   /** For what a request does not say; see `samplingDefaults`. */
   readonly defaults: SamplingParameters;
+}
+
+/** What is made for one answer only. */
+export interface AnswerParts {
+  /** What it must look like. */
+  readonly constraint?: TokenConstraint;
+  /** Its ids as text; default: the tokenizer's. */
+  readonly text?: AnswerText;
 }
 
 type Step = IteratorResult<GenerationEvent, GenerationResult | undefined>;
@@ -44,13 +53,24 @@ export interface GenerationStream {
  * @throws {EmptyPromptError}, {@link TokenIdError}, {@link PromptTooLongError}, {@link CacheTooSmallError},
  *   {@link GenerationOptionError}, {@link SamplingParameterError}: at once, before anything is queued
  */
-export function generate(context: GenerationContext, request: GenerationRequest, signal?: AbortSignal): GenerationStream {
+export function generate(
+  context: GenerationContext,
+  request: GenerationRequest,
+  signal?: AbortSignal,
+  parts: AnswerParts = {},
+): GenerationStream {
   signal?.throwIfAborted();
-  const job = makeJob(context, request);
-  return new JobStream(job, context.scheduler.submit(job), signal);
+  const job = makeJob(context, request, parts);
+  const ticket = context.scheduler.submit(job);
+  if (parts.constraint) parts.constraint.onReady = () => ticket.resume();
+  return new JobStream(job, ticket, signal);
 }
 
-function makeJob({ scheduler, tokenizer, defaults }: GenerationContext, request: GenerationRequest): AnswerJob {
+function makeJob(
+  { scheduler, tokenizer, defaults }: GenerationContext,
+  request: GenerationRequest,
+  { constraint, text }: AnswerParts,
+): AnswerJob {
   const { spec, plan } = scheduler.runtime;
   const prompt = checkIds(request.ids, spec.vocabSize);
   const { context } = plan.run;
@@ -63,8 +83,12 @@ function makeJob({ scheduler, tokenizer, defaults }: GenerationContext, request:
     options.maxTokens === null
       ? Math.max(1, Math.min(room, scheduler.longestSequence - prompt.length))
       : Math.min(room, options.maxTokens);
-  const text = tokenizer.stream({ continuation: request.continuation ?? false });
-  return new AnswerJob(prompt, limit, options, text, (id) => tokenizer.bytes(id));
+  if (constraint && request.options?.ignoreEos)
+    throw new GenerationOptionError("ignoreEos does not go with a constraint", {
+      hint: "Leave it out: a constrained answer ends where the constraint is satisfied.",
+    });
+  const stream = text ?? tokenizer.stream({ continuation: request.continuation ?? false });
+  return new AnswerJob(prompt, limit, options, stream, (id) => tokenizer.bytes(id), constraint);
 }
 
 /** Reads a stream to its end. */
