@@ -17,6 +17,7 @@ export class AnswerFeed {
   /** Settles when the answer has begun, or rejects with why it never will. */
   readonly begun: Promise<void>;
   #text = "";
+  #ids: number[] = [];
   #tokens: TokenInfo[] | undefined;
   #over: { readonly error: unknown } | "complete" | null = null;
   #wake: () => void = () => {};
@@ -35,11 +36,12 @@ export class AnswerFeed {
   }
 
   /** What has come since the last call, waiting for it if need be; `null` at the end. @throws why it ended early */
-  async next(): Promise<Pick<GenerationEvent, "text" | "tokens"> | null> {
+  async next(): Promise<GenerationEvent | null> {
     for (;;) {
-      if (this.#text !== "" || this.#tokens !== undefined) {
-        const piece = { text: this.#text, ...(this.#tokens && { tokens: this.#tokens }) };
+      if (this.#text !== "" || this.#ids.length > 0) {
+        const piece = { text: this.#text, ids: this.#ids, ...(this.#tokens && { tokens: this.#tokens }) };
         this.#text = "";
+        this.#ids = [];
         this.#tokens = undefined;
         return piece;
       }
@@ -62,7 +64,11 @@ export class AnswerFeed {
           last = now;
         }
         this.#text += text;
-        if (tokens) this.#tokens = [...(this.#tokens ?? []), ...tokens];
+        for (const id of ids) this.#ids.push(id);
+        if (tokens) {
+          this.#tokens ??= [];
+          for (const token of tokens) this.#tokens.push(token);
+        }
         this.#onBegun();
         this.#wake();
       }

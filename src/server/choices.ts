@@ -5,7 +5,7 @@ import type { AnswerFeed } from "./answer-feed.js";
 
 /** A piece of one choice; at its end its result. */
 export type ChoiceEvent = { readonly index: number } & (
-  | { readonly piece: Pick<GenerationEvent, "text" | "tokens"> }
+  | { readonly piece: GenerationEvent }
   | { readonly result: GenerationResult }
 );
 

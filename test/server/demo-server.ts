@@ -49,6 +49,11 @@ export function post(url: string, body: unknown, headers: Record<string, string>
   });
 }
 
+/** The answer's body to such a request. */
+export async function postJson<T>(url: string, body: unknown): Promise<T> {
+  return (await (await post(url, body)).json()) as T;
+}
+
 /** A line of `/metrics`, 0 where it is not there. */
 export async function metric(url: string, name: string): Promise<number> {
   const text = await (await fetch(`${url}/metrics`)).text();

@@ -154,7 +154,7 @@ describe("what cannot be done", () => {
       );
       expect(failure).toBeInstanceOf(OpenAI.APIError);
       expect(failure).toMatchObject({ type: "invalid_request_error", ...expected });
-      expect((failure as OpenAI.APIError).requestID).toMatch(/^req_/);
+      expect((failure as InstanceType<typeof OpenAI.APIError>).requestID).toMatch(/^req_/);
     }
   });
 

@@ -2,7 +2,7 @@
 // and the tokenizer's routes.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type DemoServer, post, serveDemo } from "./demo-server.js";
+import { type DemoServer, post, postJson, serveDemo } from "./demo-server.js";
 
 let demo: DemoServer;
 beforeAll(async () => {
@@ -93,6 +93,16 @@ describe("completions", () => {
     expect(best.usage?.completion_tokens).toBe(32);
   });
 
+  it("tells the ids of the tokens, too, if asked", async () => {
+    const alone = await demo.model.generate(ONCE.prompt, { temperature: 0, maxTokens: 8 }).result;
+    expect((await complete({ return_token_ids: true })).choices[0]).toMatchObject({ token_ids: alone.ids });
+    const asked = { ...ONCE, return_token_ids: true, stream: true } as const;
+    const ids = [];
+    for await (const chunk of await demo.client.completions.create(asked))
+      ids.push(...((chunk.choices[0] as { token_ids?: number[] }).token_ids ?? []));
+    expect(ids).toEqual(alone.ids);
+  });
+
   it("knows what is a special token only if told to", async () => {
     const plain = await complete({ prompt: "<|user|>\nHi<|end|>\n", max_tokens: 1 });
     const special = await complete({ prompt: "<|user|>\nHi<|end|>\n", max_tokens: 1, parse_special: true, add_bos: false });
@@ -138,7 +148,10 @@ describe("embeddings", () => {
     const asked = { model: "demo", input: "The fox" };
     const numbers = await demo.client.embeddings.create({ ...asked, encoding_format: "float" });
     expect((await demo.client.embeddings.create(asked)).data).toEqual(numbers.data);
-    const raw = await (await post(`${demo.url}/v1/embeddings`, { ...asked, encoding_format: "base64" })).json();
+    const raw = await postJson<{ data: [{ embedding: string }] }>(`${demo.url}/v1/embeddings`, {
+      ...asked,
+      encoding_format: "base64",
+    });
     const bytes = Buffer.from(raw.data[0].embedding, "base64");
     expect(bytes.readFloatLE(4)).toBe(numbers.data[0]?.embedding[1]);
   });
@@ -160,6 +173,11 @@ describe("embeddings", () => {
   });
 });
 
+interface Tokenized {
+  readonly tokens: readonly number[];
+  readonly count: number;
+}
+
 describe("the other routes", () => {
   it("lists the model and describes it", async () => {
     const list = await demo.client.models.list();
@@ -169,12 +187,12 @@ describe("the other routes", () => {
   });
 
   it("turns text and conversations into ids and back", async () => {
-    const tokens = await (await post(`${demo.url}/tokenize`, { prompt: "Once upon a time", add_bos: true })).json();
+    const tokens = await postJson<Tokenized>(`${demo.url}/tokenize`, { prompt: "Once upon a time", add_bos: true });
     expect(tokens).toMatchObject({ count: tokens.tokens.length, max_model_len: 2048 });
-    const back = await (await post(`${demo.url}/detokenize`, { tokens: tokens.tokens })).json();
+    const back = await postJson<{ prompt: string }>(`${demo.url}/detokenize`, { tokens: tokens.tokens });
     expect(back.prompt).toBe("Once upon a time");
     const messages = [{ role: "user", content: "Hi" }];
-    const chat = await (await post(`${demo.url}/tokenize`, { messages })).json();
+    const chat = await postJson<Tokenized>(`${demo.url}/tokenize`, { messages });
     expect(chat.tokens).toEqual(await demo.model.tokenizeChat(messages));
     expect((await post(`${demo.url}/tokenize`, {})).status).toBe(400);
     expect((await post(`${demo.url}/detokenize`, { tokens: [-1] })).status).toBe(400);

@@ -26,6 +26,8 @@ export const samplingShape = {
   banned_ids: ids,
   stop_ids: ids,
   ignore_eos: z.boolean().nullish(),
+  // The ids of the answer's tokens beside its text.
+  return_token_ids: z.boolean().nullish(),
 };
 
 /** Accepted and without effect: they only tell requests apart, or ask for what is the case anyway. */

@@ -2,7 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 import { Hono } from "hono";
-import type { GenerationResult, TokenInfo } from "../../engine/model.js";
+import type { GenerationEvent, GenerationResult } from "../../engine/model.js";
 import { AnswerFeed } from "../answer-feed.js";
 import { streamedAnswer, wholeAnswer } from "../answer-stream.js";
 import type { RouteContext } from "../app.js";
@@ -49,11 +49,12 @@ interface Head {
 }
 
 function completion(head: Head, request: ChatRequest, results: readonly GenerationResult[]) {
-  const choices = results.map(({ text, finishReason, tokens }, index) => ({
+  const choices = results.map(({ text, ids, finishReason, tokens }, index) => ({
     index,
     message: { role: "assistant", content: text, refusal: null },
     logprobs: request.logprobs ? chatLogprobs(tokens) : null,
     finish_reason: finishReason,
+    ...(request.return_token_ids ? { token_ids: ids } : {}),
   }));
   return { ...head, object: "chat.completion", choices, usage: usageOf([results]), timings: timingsOf(results[0]!) };
 }
@@ -61,19 +62,22 @@ function completion(head: Head, request: ChatRequest, results: readonly Generati
 /** The role first, then contents, then why it ended; last the usage, if asked for. */
 async function* chunks(head: Head, request: ChatRequest, feeds: readonly AnswerFeed[]): AsyncGenerator<string, Usage> {
   const withUsage = request.stream_options?.include_usage === true;
-  const chunk = (choices: readonly unknown[]) =>
-    sseEvent({ ...head, object: "chat.completion.chunk", choices, ...(withUsage ? { usage: null } : {}) });
-  const choice = (index: number, delta: object, finish: string | null = null, tokens?: readonly TokenInfo[]) =>
-    chunk([{ index, delta, logprobs: tokens && request.logprobs ? chatLogprobs(tokens) : null, finish_reason: finish }]);
-
+  const chunk = (index: number, choice: object) =>
+    sseEvent({
+      ...head,
+      object: "chat.completion.chunk",
+      choices: [{ index, delta: {}, logprobs: null, finish_reason: null, ...choice }],
+      ...(withUsage ? { usage: null } : {}),
+    });
   const results: GenerationResult[] = [];
-  for (const index of feeds.keys()) yield choice(index, { role: "assistant", content: "", refusal: null });
+  for (const index of feeds.keys()) yield chunk(index, { delta: { role: "assistant", content: "", refusal: null } });
   for await (const event of asTheyCome(feeds)) {
     if ("piece" in event) {
-      yield choice(event.index, { content: event.piece.text }, null, event.piece.tokens);
+      const choice = choiceOfPiece(request, event.piece);
+      if (choice) yield chunk(event.index, choice);
     } else {
       results[event.index] = event.result;
-      yield choice(event.index, {}, event.result.finishReason);
+      yield chunk(event.index, { finish_reason: event.result.finishReason });
     }
   }
   const usage = usageOf([results]);
@@ -81,4 +85,15 @@ async function* chunks(head: Head, request: ChatRequest, feeds: readonly AnswerF
     yield sseEvent({ ...head, object: "chat.completion.chunk", choices: [], usage, timings: timingsOf(results[0]!) });
   yield sseEvent("[DONE]");
   return usage;
+}
+
+/** `null`: nothing that the client wants to know; text lags behind tokens. */
+function choiceOfPiece(request: ChatRequest, { text, ids, tokens }: GenerationEvent): object | null {
+  const withTokens = request.logprobs || request.return_token_ids;
+  if (text === "" && !withTokens) return null;
+  return {
+    delta: { content: text },
+    ...(request.logprobs ? { logprobs: chatLogprobs(tokens) } : {}),
+    ...(request.return_token_ids ? { token_ids: ids } : {}),
+  };
 }

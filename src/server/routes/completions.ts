@@ -69,6 +69,7 @@ function choice(index: number, request: CompletionRequest, result: GenerationRes
     text,
     logprobs: request.logprobs == null ? null : completionLogprobs(tokens, new TextOffsets(text)),
     finish_reason: result.finishReason,
+    ...(request.return_token_ids ? { token_ids: result.ids } : {}),
   };
 }
 
@@ -103,9 +104,10 @@ async function* chunks(
   for await (const event of asTheyCome(feeds.flat())) {
     const { index } = event;
     if ("piece" in event) {
-      const { text, tokens } = event.piece;
+      const { text, ids, tokens } = event.piece;
       const logprobs = request.logprobs == null ? null : completionLogprobs(tokens ?? [], offsets[index]!);
-      yield chunk([{ index, text, logprobs, finish_reason: null }]);
+      if (text === "" && logprobs === null && !request.return_token_ids) continue; // text lags behind tokens
+      yield chunk([{ index, text, logprobs, finish_reason: null, ...(request.return_token_ids ? { token_ids: ids } : {}) }]);
     } else {
       results[Math.floor(index / perPrompt)]![index % perPrompt] = event.result;
       yield chunk([{ index, text: "", logprobs: null, finish_reason: event.result.finishReason }]);
