@@ -6,6 +6,7 @@ import { writeFileSync } from "node:fs";
 import { listCards } from "../../src/backend/cuda/cards.js";
 import { DeviceContext } from "../../src/backend/cuda/device-context.js";
 import { createCudaBackend, openDriver } from "../../src/backend/cuda/index.js";
+import { checkAdapterKernels, checkAdapters } from "./adapter-checks.js";
 import { checkAttention, timeAttention } from "./attention-checks.js";
 import { checkBatches } from "./batches.js";
 import { runSampler } from "./card-sampler.js";
@@ -63,6 +64,17 @@ async function main(): Promise<void> {
     golden: () => checkGolden(backend, report),
     synthetic: () => checkSynthetic(backend, report),
     batches: () => checkBatches(backend, report),
+    adapters: async () => {
+      await report.check("adapter kernels agree with arithmetic on the host", () =>
+        onCard((gpu) => {
+          const bench = new KernelBench(gpu);
+          checkAdapterKernels(bench);
+          if (bench.failures > 0) throw new Error(`${bench.failures} comparisons failed`);
+          return "all";
+        }),
+      );
+      await checkAdapters(backend, report);
+    },
     perplexity: () => checkPerplexity(backend, report),
     determinism: () => checkDeterminism(sources, cards, report),
     faults: () => checkFaults(sources, report),

@@ -10,9 +10,10 @@ import { decodeLaunch, prefillLaunch } from "./attention-launch.js";
 import { ATTENTION, CHOOSE, EMBED, INSPECT, NORM, ROPE_KV, ROPE_TABLE, SILU_MUL, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import type { EmbeddingTable } from "./load-embeddings.js";
+import { runAdapters } from "./run-adapters.js";
 import { type LinearScratch, runGated, runLinear, runLinears } from "./run-linear.js";
 import { slicesPerRow, slotBytes } from "./sampling-shape.js";
-import type { PlacedLayer, Stage } from "./stage.js";
+import type { PlacedLayer, PlacedLinear, Stage } from "./stage.js";
 import { attentionScratch, FACT_BYTES, type InputLayout, inputLayout, maxPages } from "./step-shape.js";
 
 /** What decides the launches of a step. */
@@ -26,6 +27,8 @@ export interface StepShape {
   /** Rows of the page tables. */
   readonly entries: number;
   readonly outputs: number;
+  /** Some of the entries use adapters; missing: none does. */
+  readonly adapted?: boolean;
 }
 
 /** What a step needs of the model, the same on every stage. */
@@ -196,6 +199,7 @@ export class Forward {
       { x: normed, y: [q, k, v], rows, f32: false, residual: 0n },
       this.#linears,
     );
+    this.#adapt([layer.q, layer.k, layer.v], normed, [q, k, v], false);
     this.#queue.run({
       family: "pointwise",
       name: "rope_kv",
@@ -224,6 +228,7 @@ export class Forward {
     this.#attend(layer, q);
     const residual = stage.at("scratch.residual");
     runLinear(this.#queue, layer.o, { x: q, y: residual, rows, f32: true, residual }, this.#linears);
+    this.#adapt([layer.o], q, [residual], true);
   }
 
   /** Each row of q is replaced by what its heads gather: the kernels have read it before they write. */
@@ -264,8 +269,11 @@ export class Forward {
     const up = gate + BigInt(count * 2);
     const residual = stage.at("scratch.residual");
     const call = { x: normed, rows, f32: false, residual: 0n };
-    if (!runGated(this.#queue, layer.gate, layer.up, { ...call, y: gate })) {
+    // What adapters add comes before the activation, which the one launch would have in it.
+    const apart = this.#shape.adapted && (layer.gate.adapters ?? layer.up.adapters);
+    if (apart || !runGated(this.#queue, layer.gate, layer.up, { ...call, y: gate })) {
       runLinears(this.#queue, [layer.gate, layer.up], { ...call, y: [gate, up] }, this.#linears);
+      this.#adapt([layer.gate, layer.up], normed, [gate, up], false);
       this.#queue.run({
         family: "pointwise",
         name: "silu_mul",
@@ -275,6 +283,23 @@ export class Forward {
       });
     }
     runLinear(this.#queue, layer.down, { x: gate, y: residual, rows, f32: true, residual }, this.#linears);
+    this.#adapt([layer.down], gate, [residual], true);
+  }
+
+  /** In a step with adapters: what they add to linears that read the same x. */
+  #adapt(linears: readonly PlacedLinear[], x: bigint, y: readonly bigint[], f32: boolean): void {
+    if (!this.#shape.adapted || !this.#stage.has("scratch.adapters")) return;
+    runAdapters(
+      this.#queue,
+      linears,
+      { x, y, rows: this.#shape.rows, f32 },
+      {
+        t: this.#stage.at("scratch.adapters"),
+        weights: this.#input(this.#layout.adapterWeights),
+        sequence: this.#input(this.#layout.sequence),
+        adapters: this.#model.spec.adapters?.length ?? 0,
+      },
+    );
   }
 
   #input(offset: number): bigint {

@@ -11,6 +11,7 @@ import { DeviceContext } from "./device-context.js";
 import { CudaDriver } from "./driver/driver.js";
 import { loadCuda, loadNvml } from "./driver/load.js";
 import { CudaLoadError } from "./errors.js";
+import { loadAdapters } from "./load-adapters.js";
 import { checkLoadable } from "./loadable.js";
 import { bytesToRead, loadWeights } from "./loader.js";
 import { Nvml } from "./nvml.js";
@@ -96,6 +97,7 @@ async function loadOne(request: LoadRequest, contextOf: (device: DevicePlan) => 
   });
   const source = new TensorSource(checkpoint, bytesToRead(spec, checkpoint.tensors), { signal, onProgress });
   const embeddings = await loadWeights(stages, spec, source);
+  await loadAdapters(stages, request.adapters ?? [], signal);
   const ropeFactor = ropeFrequencies(spec.rope, spec.layers[0]!.attention.headDim, 1).attentionFactor;
   return { plan, spec, stages, model: { spec, run: plan.run, ropeFactor, embeddings } };
 }

@@ -15,6 +15,7 @@ export const KERNEL_FAMILIES = [
   "linear_half_gemv",
   "linear_quantized",
   "linear_stream",
+  "lora",
   "pointwise",
   "repack",
   "sample",

@@ -257,6 +257,44 @@ export const ATTENTION = layout("AttentionParams", {
   unused: "i32",
 });
 
+/** lora.cu */
+export const LORA_SHRINK = layout("LoraShrinkParams", {
+  x: "u64",
+  a0: "u64",
+  a1: "u64",
+  a2: "u64",
+  owner0: "u64",
+  owner1: "u64",
+  owner2: "u64",
+  weights: "u64",
+  sequence: "u64",
+  t: "u64",
+  ranks0: "i32",
+  ranks1: "i32",
+  ranks2: "i32",
+  m: "i32",
+  k: "i32",
+  adapters: "i32",
+});
+
+export const LORA_EXPAND = layout("LoraExpandParams", {
+  t: "u64",
+  b0: "u64",
+  b1: "u64",
+  b2: "u64",
+  y0: "u64",
+  y1: "u64",
+  y2: "u64",
+  ranks0: "i32",
+  ranks1: "i32",
+  ranks2: "i32",
+  n0: "i32",
+  n1: "i32",
+  n2: "i32",
+  m: "i32",
+  yIsF32: "i32",
+});
+
 /** sample.cu */
 export const INSPECT = layout("InspectParams", { logits: "u64", slices: "u64", vocab: "i32", slicesPerRow: "i32" });
 
@@ -309,6 +347,8 @@ export const ALL_PARAMETERS: readonly ParameterLayout[] = [
   COPY_ROWS,
   FILL,
   ATTENTION,
+  LORA_SHRINK,
+  LORA_EXPAND,
   INSPECT,
   CHOOSE,
   SAMPLE_SLOT,

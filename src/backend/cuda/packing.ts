@@ -10,6 +10,7 @@
 import type { CacheType, Packing, RegionSize, RunShape, StageShape } from "../../memory/packing.js";
 import { MiB } from "../../memory/size.js";
 import type { LayerSpec, LinearSpec, ModelSpec, NormSpec } from "../../model/spec.js";
+import { adapterRegions, adapterRowValues } from "./adapter-layout.js";
 import { expandedBytes, mayPermute, stagingBytes, weightBytes } from "./linear-storage.js";
 import { poolBytes, sliceBytes, slotBytes } from "./sampling-shape.js";
 import { attentionScratch, FACT_BYTES, halfDim, largestInput, logitRows, stepTokens } from "./step-shape.js";
@@ -74,6 +75,7 @@ function linearRegions(name: string, linear: LinearSpec): RegionSize[] {
   const regions: RegionSize[] = [{ name: `${name}.weights`, bytes: weightBytes(linear) }];
   if (mayPermute(linear)) regions.push({ name: `${name}.permutation`, bytes: linear.in * 4 }); // i32 [in]
   if (linear.bias) regions.push({ name: `${name}.bias`, bytes: linear.out * 2 }); // f16 [out]
+  for (const { name: part, bytes } of adapterRegions(linear)) regions.push({ name: `${name}.${part}`, bytes });
   return regions;
 }
 
@@ -116,6 +118,8 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
       { name: "scratch.frequencies", bytes: halfDim(spec) * 8 }, // f64 [headDim / 2]
       { name: "scratch.partials", bytes: attentionScratch(stage.layers, run).bytes },
     );
+  const adapters = widest(adapterRowValues);
+  if (adapters > 0) regions.push({ name: "scratch.adapters", bytes: tokens * adapters * 4 }); // f32 [tokens, ranks]
   if (gathered > 0) regions.push({ name: "scratch.gathered", bytes: gathered }); // f16 [tokens, in] in act-order
   // Also where weights are staged while they are loaded, before the flags of what was wrong with them.
   regions.push({ name: "scratch.expanded", bytes: Math.max(most(expandedBytes), most(stagingBytes), spec.hiddenSize * 4) });

@@ -46,8 +46,8 @@ export class CudaRuntime implements Runtime {
   /** Per stage. */
   readonly #pages: readonly PageRanges[];
   readonly #buckets: readonly number[];
-  /** Per bucket one graph per stage. */
-  readonly #graphs = new Map<number, readonly bigint[]>();
+  /** Per bucket, without and with adapters, one graph per stage. */
+  readonly #graphs = new Map<string, { readonly shape: StepShape; readonly graphs: readonly bigint[] }>();
   readonly #input: StepInput;
   readonly #inputMemory: PinnedMemory;
   readonly #factMemory: PinnedMemory;
@@ -88,23 +88,26 @@ export class CudaRuntime implements Runtime {
   async warmUp(): Promise<void> {
     const { run } = this.plan;
     const tokens = stepTokens(run);
-    for (const rows of new Set([tokens, Math.min(tokens, 9), 1]))
-      await this.#tryOut({
-        rows,
-        decodeRows: 0,
-        tiles: Math.ceil(rows / 64),
-        entries: 1,
-        outputs: Math.min(rows, logitRows(this.spec, run)),
-      });
-    for (const rows of this.#buckets) {
-      const shape = { rows, decodeRows: rows, tiles: 0, entries: rows, outputs: rows };
-      await this.#tryOut(shape);
-      if (this.#parts.graphs) this.#capture(shape);
+    for (const adapted of this.spec.adapters ? [false, true] : [false]) {
+      for (const rows of new Set([tokens, Math.min(tokens, 9), 1]))
+        await this.#tryOut({
+          rows,
+          decodeRows: 0,
+          tiles: Math.ceil(rows / 64),
+          entries: 1,
+          outputs: Math.min(rows, logitRows(this.spec, run)),
+          adapted,
+        });
+      for (const rows of this.#buckets) {
+        const shape = { rows, decodeRows: rows, tiles: 0, entries: rows, outputs: rows, adapted };
+        await this.#tryOut(shape);
+        if (this.#parts.graphs) this.#capture(shape);
+      }
     }
-    for (const bucket of this.#graphs.keys()) {
-      this.#send(this.#input.writeIdle({ rows: bucket, decodeRows: bucket, tiles: 0, entries: bucket, outputs: bucket }));
-      this.#sendSlots([], bucket);
-      this.#replay(bucket);
+    for (const { shape } of this.#graphs.values()) {
+      this.#send(this.#input.writeIdle(shape));
+      this.#sendSlots([], shape.outputs);
+      this.#replay(shape);
       await this.#finish();
     }
   }
@@ -164,7 +167,7 @@ export class CudaRuntime implements Runtime {
     this.#send(step);
     if (bucket !== null) {
       const chosen = this.#sendSlots(step.outputs, bucket);
-      this.#replay(bucket);
+      this.#replay(step.shape);
       await this.#collect(step.outputs, chosen, answers);
       return answers;
     }
@@ -184,7 +187,7 @@ export class CudaRuntime implements Runtime {
   #bucketOf(batch: readonly BatchEntry[]): number | null {
     const decodes = batch.every(({ tokens, outputs }) => tokens.length === 1 && outputs.length <= 1);
     if (!decodes || batch.every(({ outputs }) => outputs.length === 0)) return null;
-    return this.#buckets.find((rows) => rows >= batch.length && this.#graphs.has(rows)) ?? null;
+    return this.#buckets.find((rows) => rows >= batch.length && this.#graphs.has(graphKey({ rows }))) ?? null;
   }
 
   /** Copies the step's inputs to every stage. */
@@ -222,12 +225,12 @@ export class CudaRuntime implements Runtime {
         if (i === this.#stages.length - 1) forward.outputs(0, shape.outputs);
       }),
     );
-    this.#graphs.set(shape.rows, graphs);
+    this.#graphs.set(graphKey(shape), { shape, graphs });
   }
 
-  #replay(bucket: number): void {
-    this.#graphs.get(bucket)!.forEach((graph, i) => {
-      if (i > 0) this.#links[i - 1]!.cross(bucket * this.spec.hiddenSize * 4);
+  #replay(shape: StepShape): void {
+    this.#graphs.get(graphKey(shape))!.graphs.forEach((graph, i) => {
+      if (i > 0) this.#links[i - 1]!.cross(shape.rows * this.spec.hiddenSize * 4);
       this.#stages[i]!.context.use().launchGraph(graph);
     });
   }
@@ -293,4 +296,9 @@ export class CudaRuntime implements Runtime {
   get #last(): Stage {
     return this.#parts.stages.at(-1)!;
   }
+}
+
+/** Captured decode steps differ in nothing else. */
+function graphKey({ rows, adapted = false }: Pick<StepShape, "rows" | "adapted">): string {
+  return `${rows}${adapted ? " with adapters" : ""}`;
 }

@@ -3,6 +3,7 @@
 import type { DevicePlan, StageLayout } from "../../memory/plan.js";
 import { RegionIndex } from "../../memory/regions.js";
 import type { LayerSpec, LinearSpec, ModelSpec } from "../../model/spec.js";
+import { paddedRank } from "./adapter-layout.js";
 import type { DeviceContext } from "./device-context.js";
 import { type LinearStorage, storageOf } from "./linear-storage.js";
 import { layerLinears, layerNorms } from "./packing.js";
@@ -18,6 +19,16 @@ export interface PlacedLinear {
   /** i32 [in] in the permutation's place where groups have unequal lengths, else 0n: the kernel group of each input. Set by the loader. */
   groupOf: bigint;
   readonly bias: bigint;
+  /** Factors of the adapters that change it, or `null`: adapter-layout.ts. */
+  readonly adapters: PlacedAdapters | null;
+}
+
+export interface PlacedAdapters {
+  /** Of all adapters, filled up to octets. */
+  readonly ranks: number;
+  readonly a: bigint;
+  readonly b: bigint;
+  readonly owners: bigint;
 }
 
 export interface PlacedLayer {
@@ -136,6 +147,9 @@ export class Stage {
       permutation: optional("permutation"),
       groupOf: 0n,
       bias: optional("bias"),
+      adapters: this.has(`${name}.adapters.a`)
+        ? { ranks: paddedRank(spec), a: optional("adapters.a"), b: optional("adapters.b"), owners: optional("adapters.owners") }
+        : null,
     };
   }
 }

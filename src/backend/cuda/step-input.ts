@@ -55,6 +55,7 @@ export class StepInput {
       tiles: tiles.length,
       entries,
       outputs: bucket ?? outputs.length,
+      ...(usesAdapters(batch) ? { adapted: true } : {}),
     };
     const layout = inputLayout(this.#spec, this.#run, shape);
     const ints = (offset: number, count: number) => new Int32Array(this.#buffer, offset, count);
@@ -74,6 +75,7 @@ export class StepInput {
     this.#writeOutputs(outputs, shape, layout);
     ints(layout.tiles, tiles.length * 2).set(tiles.flat());
     if (this.#spec.rope.kind === "dynamic") this.#writeFrequencies(batch, order, layout);
+    this.#writeAdapters(batch, order, layout, entries);
     return { shape, bytes: layout.bytes, outputs };
   }
 
@@ -110,6 +112,14 @@ export class StepInput {
     });
   }
 
+  #writeAdapters(batch: readonly BatchEntry[], order: readonly number[], layout: InputLayout, entries: number): void {
+    const loaded = this.#spec.adapters?.length ?? 0;
+    const weights = new Float32Array(this.#buffer, layout.adapterWeights, entries * loaded).fill(0);
+    order.forEach((entry, place) => {
+      for (const { index, weight } of batch[entry]!.adapters ?? []) weights[place * loaded + index] = weight;
+    });
+  }
+
   #writeFrequencies(batch: readonly BatchEntry[], order: readonly number[], layout: InputLayout): void {
     const { headDim } = this.#spec.layers[0]!.attention;
     order.forEach((index, place) => {
@@ -122,6 +132,10 @@ export class StepInput {
 /** Half turns per position of each pair, f64 [headDim / 2]. */
 export function halfTurns({ rope, layers }: ModelSpec, sequenceLength: number): Float64Array {
   return ropeFrequencies(rope, layers[0]!.attention.headDim, sequenceLength).inverseFrequencies.map((each) => each / Math.PI);
+}
+
+export function usesAdapters(batch: readonly BatchEntry[]): boolean {
+  return batch.some(({ adapters = [] }) => adapters.length > 0);
 }
 
 /** 1 for entries that feed one token. */

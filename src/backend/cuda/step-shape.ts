@@ -62,6 +62,8 @@ export interface InputLayout {
   readonly tiles: number;
   /** f64 [entries, headDim / 2]: half turns per position, with dynamic RoPE only */
   readonly frequencies: number;
+  /** f32 [entries, loaded adapters]: how much each counts, 0 where it is not used */
+  readonly adapterWeights: number;
   readonly bytes: number;
 }
 
@@ -88,7 +90,8 @@ export function inputLayout(spec: ModelSpec, run: RunShape, { rows, entries, out
   const pages = cacheGroups(spec, run).map(() => take(entries * maxPages(run) * 4));
   const tiles = take((Math.ceil(rows / PREFILL_ROWS) + entries) * 8);
   const frequencies = take(spec.rope.kind === "dynamic" ? entries * halfDim(spec) * 8 : 0);
-  return { ids, positions, sequence, outputRows, targets, pages, tiles, frequencies, bytes };
+  const adapterWeights = take(entries * (spec.adapters?.length ?? 0) * 4);
+  return { ids, positions, sequence, outputRows, targets, pages, tiles, frequencies, adapterWeights, bytes };
 }
 
 /** The largest step there can be. */
