@@ -10,7 +10,7 @@ export function modelRoutes({ models }: RouteContext): Hono<AppEnv> {
   const entry = (id: string) => {
     const { info, plan } = models.current();
     const { architecture, parameters, quantization, backend } = info;
-    const own = { context: plan.context, architecture, parameters, quantization, backend };
+    const own = { context: plan.context, vocab_size: info.vocabSize, architecture, parameters, quantization, backend };
     return { id, object: "model", created: models.created, owned_by: "exllama-ts", ...own };
   };
   return new Hono<AppEnv>()
