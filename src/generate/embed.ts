@@ -3,9 +3,10 @@
 // plan has places, so that a long list neither fills the queue nor crowds answers out.
 
 import type { Output, OutputRequest } from "../backend/backend.js";
+import { NOTHING } from "./answer-job.js";
 import { checkIds } from "./prompt.js";
 import type { Scheduler } from "./scheduler.js";
-import { checkContext, NOTHING, ScoreJob, untilDone } from "./score.js";
+import { checkContext, ScoreJob, untilDone } from "./score.js";
 
 /**
  * @returns for each input `[hidden]`

@@ -37,15 +37,46 @@ export class TokenIdError extends ExllamaError {
 
 /** A request that needs more KV pages than the cache has, whatever else runs. */
 export class CacheTooSmallError extends ExllamaError {
-  constructor(positions: number, neededPages: number, pages: number, pageTokens: number) {
+  constructor(positions: number, neededPages: number, pages: number, pageTokens: number, sequences = 1) {
+    const times = sequences === 1 ? "" : ` in each of ${sequences} sequences`;
     super(
       "CACHE_TOO_SMALL",
-      `${positions} positions (prompt and answer) need ${neededPages} KV pages of ${pageTokens} tokens; the cache has ${pages}`,
+      `${positions} positions (prompt and answer)${times} need ${neededPages} KV pages of ${pageTokens} tokens; the cache has ${pages}`,
       {
         hint: "Ask for fewer tokens, or load the model with larger --cache-tokens.",
         details: { positions, neededPages, pages },
       },
     );
+  }
+}
+
+/** A request of more sequences at once (guidance, beams) than the plan has places for. */
+export class TooManySequencesError extends ExllamaError {
+  constructor(sequences: number, maxSequences: number) {
+    super("TOO_MANY_SEQUENCES", `the request runs ${sequences} sequences at once; the model was loaded for ${maxSequences}`, {
+      hint: `Load the model with maxSequences (--max-sequences) of at least ${sequences}.`,
+      details: { sequences, maxSequences },
+    });
+  }
+}
+
+/** As many requests wait as may. */
+export class QueueFullError extends ExllamaError {
+  constructor(waiting: number, maxWaiting: number) {
+    super("QUEUE_FULL", `${waiting} requests are waiting, and no more than ${maxWaiting} may`, {
+      hint: "Try again later, or load the model with a larger maxWaiting.",
+      details: { waiting, maxWaiting },
+    });
+  }
+}
+
+/** Nothing waits here (onPressure "refuse"), and there is no room for the request now. */
+export class NoRoomError extends ExllamaError {
+  constructor(what: string, details: Record<string, unknown>) {
+    super("NO_ROOM", `the request cannot start now: ${what}`, {
+      hint: 'Try again later, or load the model with onPressure "wait" or "preempt".',
+      details,
+    });
   }
 }
 

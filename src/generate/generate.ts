@@ -3,8 +3,10 @@
 // ends the sequence, and the promise that says so settles when its pages are free.
 
 import type { SamplingParameters } from "../sampling/parameters.js";
-import { AnswerJob, type AnswerText } from "./answer-job.js";
+import { AnswerJob } from "./answer-job.js";
+import { AnswerRecord, type AnswerText } from "./answer-record.js";
 import { GenerationLeftError, GenerationOptionError, PromptTooLongError } from "./errors.js";
+import type { Job } from "./job.js";
 import { resolveOptions } from "./options.js";
 import { checkIds } from "./prompt.js";
 import type { GenerationEvent, GenerationRequest, GenerationResult } from "./request.js";
@@ -51,7 +53,7 @@ export interface GenerationStream {
  *
  * @param signal ends it: the next `next()` rejects with `signal.reason`, when what it held is free
  * @throws {EmptyPromptError}, {@link TokenIdError}, {@link PromptTooLongError}, {@link CacheTooSmallError},
- *   {@link GenerationOptionError}, {@link SamplingParameterError}: at once, before anything is queued
+ *   {@link GenerationOptionError}, {@link SamplingParameterError}, {@link QueueFullError}, {@link NoRoomError}: at once, before anything is queued
  */
 export function generate(
   context: GenerationContext,
@@ -60,17 +62,22 @@ export function generate(
   parts: AnswerParts = {},
 ): GenerationStream {
   signal?.throwIfAborted();
-  const job = makeJob(context, request, parts);
-  const ticket = context.scheduler.submit(job);
+  const record = makeRecord(context, request, parts);
+  const ticket = context.scheduler.submit(makeJob(record));
   if (parts.constraint) parts.constraint.onReady = () => ticket.resume();
-  return new JobStream(job, ticket, signal);
+  return new AnswerStream(record, ticket, signal);
 }
 
-function makeJob(
+/** How the answer's tokens are chosen. */
+function makeJob(record: AnswerRecord): Job {
+  return new AnswerJob(record);
+}
+
+function makeRecord(
   { scheduler, tokenizer, defaults }: GenerationContext,
   request: GenerationRequest,
   { constraint, text }: AnswerParts,
-): AnswerJob {
+): AnswerRecord {
   const { spec, plan } = scheduler.runtime;
   const prompt = checkIds(request.ids, spec.vocabSize);
   const { context } = plan.run;
@@ -88,7 +95,7 @@ function makeJob(
       hint: "Leave it out: a constrained answer ends where the constraint is satisfied.",
     });
   const stream = text ?? tokenizer.stream({ continuation: request.continuation ?? false });
-  return new AnswerJob(prompt, limit, options, stream, (id) => tokenizer.bytes(id), constraint);
+  return new AnswerRecord(prompt, limit, options, stream, (id) => tokenizer.bytes(id), constraint);
 }
 
 /** Reads a stream to its end. */
@@ -101,8 +108,8 @@ export async function readToEnd(stream: GenerationStream, onEvent: (event: Gener
   }
 }
 
-class JobStream implements GenerationStream {
-  readonly #job: AnswerJob;
+class AnswerStream implements GenerationStream {
+  readonly #record: AnswerRecord;
   readonly #ticket: Ticket;
   readonly #signal: AbortSignal | undefined;
   /** One `next()` after the other, as callers may not wait. */
@@ -110,11 +117,11 @@ class JobStream implements GenerationStream {
   #over: "complete" | "left" | { readonly error: unknown } | null = null;
   #changed: () => void = () => {};
 
-  constructor(job: AnswerJob, ticket: Ticket, signal: AbortSignal | undefined) {
-    this.#job = job;
+  constructor(record: AnswerRecord, ticket: Ticket, signal: AbortSignal | undefined) {
+    this.#record = record;
     this.#ticket = ticket;
     this.#signal = signal;
-    job.onReadable = () => this.#changed();
+    record.onReadable = () => this.#changed();
     signal?.addEventListener("abort", this.#abort, { once: true });
     ticket.done.then(
       () => this.#end("complete"),
@@ -142,11 +149,11 @@ class JobStream implements GenerationStream {
     for (;;) {
       if (this.#over === "left") return { done: true, value: undefined };
       if (this.#over !== null && this.#over !== "complete") throw this.#over.error;
-      const wasPaused = this.#job.paused;
-      const event = this.#job.read();
+      const wasPaused = this.#record.paused;
+      const event = this.#record.read();
       if (wasPaused) this.#ticket.resume();
       if (event) return { done: false, value: event };
-      if (this.#over === "complete") return { done: true, value: this.#job.result() };
+      if (this.#over === "complete") return { done: true, value: this.#record.result() };
       await new Promise<void>((resolve) => {
         this.#changed = resolve;
       });

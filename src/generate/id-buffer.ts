@@ -1,4 +1,5 @@
-// A growing list of ids that can be handed on as Int32Array without copying.
+// A list of ids that grows at its end, can be cut short there, and can be handed on as Int32Array
+// without copying.
 
 export class IdBuffer {
   #ids: Int32Array;
@@ -23,7 +24,11 @@ export class IdBuffer {
     this.#ids[this.#length++] = id;
   }
 
-  /** Ids from `start` to `end − 1`. They stay as they are: the buffer only grows. */
+  truncate(length: number): void {
+    this.#length = Math.min(this.#length, length);
+  }
+
+  /** Ids from `start` to `end − 1`. They stay as they are until the list is cut short before `end`. */
   view(start: number, end: number): Int32Array {
     return this.#ids.subarray(start, end);
   }

@@ -19,13 +19,11 @@ export interface Strand {
   readonly fed: number;
   /** Ids still to be fed. */
   readonly remaining: number;
+  /** Positions whose KV was there already and did not have to be computed. */
+  readonly reused: number;
   /** Ids to feed next. */
   append(...ids: number[]): void;
-  /**
-   * Forgets all ids from `length` on, and their KV.
-   *
-   * @param length at least the prompt and one position that the last step fed
-   */
+  /** Forgets all ids from `length` on, and their KV. The prompt stays. */
   truncate(length: number): void;
   /** A second strand with the same ids and KV. Whole pages are shared, the last one is copied when either goes on. */
   fork(): Strand;
@@ -44,7 +42,7 @@ export interface JobPrompt {
 /** What a strand said in a step: one output for each that was asked of it, in order. */
 export interface StrandAnswer {
   readonly strand: Strand;
-  /** Positions start … end − 1 were asked about; a prompt comes in several parts. */
+  /** Positions start … end − 1 were fed; a prompt comes in several parts. */
   readonly start: number;
   readonly end: number;
   readonly outputs: readonly Output[];
@@ -61,15 +59,20 @@ export interface Job {
   readonly shared: number;
   /** Whether its KV may serve a later request that begins alike. */
   readonly keep: boolean;
+  /** What its KV depends on beside its ids (adapters): only jobs of the same condition share pages. */
+  readonly condition: string;
+  /** Tokens generated so far, for the counters. */
+  readonly generated: number;
   /** While true it takes no part in steps: nobody reads what it says. */
   readonly paused: boolean;
-  /** It runs from now on: a strand for each prompt. The KV of `reused` leading ids was there, over all of them. */
-  begin(strands: readonly Strand[], reused: number): void;
+  /** It runs from now on: a strand for each prompt. */
+  begin(strands: readonly Strand[]): void;
   /**
    * What it wants of the step that feeds `strand.ids[start … end − 1]`; indices count from `start`.
-   * Every position is asked about once, however often its KV has to be computed.
+   * A position is asked about again only where the step failed, and not when its KV alone has to
+   * be computed again.
    */
   outputs(strand: Strand, start: number, end: number): OutputRequest[];
-  /** Called once after each step in which its strands were asked something. What it throws ends it. */
+  /** Called once after each step that fed something new of its strands. What it throws ends it. */
   accept(answers: readonly StrandAnswer[]): void;
 }

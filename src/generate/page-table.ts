@@ -1,6 +1,7 @@
 // One sequence's pages in one cache group: logical page i holds positions 256·i … 256·i + 255.
 // In a group with a sliding window, pages that no later query can see are given back, and
-// their places say −1.
+// their places say −1. Pages may be shared with other tables; before a shared one is written
+// into, the table takes a page of its own in its place.
 
 import { type CacheGroup, PAGE_TOKENS } from "../memory/plan.js";
 import type { PageId, PagePool } from "./page-pool.js";
@@ -26,6 +27,11 @@ export class PageTable {
     return this.#end - this.#first;
   }
 
+  /** The physical page of a logical one, {@link DROPPED} where none is held. */
+  page(logical: number): PageId {
+    return logical >= this.#first && logical < this.#end ? this.#pages[logical]! : DROPPED;
+  }
+
   /**
    * Where a step that begins at `start` must end at the latest, so that the sequence never
    * holds more than its group's pagesPerSequence. Always beyond `start`: the plan gives a
@@ -40,24 +46,52 @@ export class PageTable {
     return start <= this.#end * PAGE_TOKENS && this.#first <= this.#firstSeenFrom(start);
   }
 
-  /**
-   * Makes room for positions `start` … `end − 1`: drops what they cannot see, then takes pages.
-   *
-   * @param take a free page of this group's pool
-   */
-  prepare(start: number, end: number, take: () => PageId): void {
+  /** Gives back what no position from `start` on can see. */
+  dropUnseen(start: number): void {
     const firstSeen = this.#firstSeenFrom(start);
     for (; this.#first < Math.min(firstSeen, this.#end); this.#first++) {
       this.#pool.release(this.#pages[this.#first]!);
       this.#pages[this.#first] = DROPPED;
     }
-    const needed = Math.ceil(end / PAGE_TOKENS);
-    if (needed > this.#pages.length) {
-      const grown = new Int32Array(Math.max(needed, 2 * this.#pages.length));
-      grown.set(this.#pages);
-      this.#pages = grown;
+  }
+
+  /** The page that holds `start` and others hold, too: it must not be written into. `null`: there is none. */
+  sharedPage(start: number): PageId | null {
+    const page = this.page(Math.floor(start / PAGE_TOKENS));
+    return page !== DROPPED && this.#pool.isShared(page) ? page : null;
+  }
+
+  /** Pages that a step over `start` … `end − 1` takes. */
+  needed(start: number, end: number): number {
+    return Math.max(0, Math.ceil(end / PAGE_TOKENS) - this.#end) + (this.sharedPage(start) === null ? 0 : 1);
+  }
+
+  /**
+   * Takes the pages for positions `start` … `end − 1`: there must be {@link needed} free ones.
+   *
+   * @param copy called where what lies before `start` in a shared page has to be copied
+   */
+  prepare(start: number, end: number, copy: (from: PageId, to: PageId) => void): void {
+    const shared = this.sharedPage(start);
+    if (shared !== null) {
+      const own = this.#pool.take();
+      if (start % PAGE_TOKENS > 0) copy(shared, own);
+      this.#pool.release(shared);
+      this.#pages[Math.floor(start / PAGE_TOKENS)] = own;
     }
-    for (; this.#end < needed; this.#end++) this.#pages[this.#end] = take();
+    for (const needed = Math.ceil(end / PAGE_TOKENS); this.#end < needed; ) this.#push(this.#pool.take());
+  }
+
+  /** Goes on with a page that another holds: this table is one more holder. `DROPPED` where the window has left it. */
+  attach(page: PageId): void {
+    if (page === DROPPED) {
+      this.#grow();
+      this.#pages[this.#end++] = DROPPED;
+      this.#first = this.#end;
+      return;
+    }
+    this.#pool.share(page);
+    this.#push(page);
   }
 
   /** Physical pages of positions 0 … `end − 1`, for the backend: valid until the next change. */
@@ -71,12 +105,12 @@ export class PageTable {
     while (this.#end > Math.max(needed, this.#first)) this.#pool.release(this.#pages[--this.#end]!);
   }
 
-  /** A second table that shares the first `pages` logical pages; whoever holds it must not write into them. */
-  fork(pages: number): PageTable {
+  /** A second table that shares all pages. */
+  fork(): PageTable {
     const fork = new PageTable(this.#group, this.#pool);
     fork.#pages = this.#pages.slice();
-    fork.#first = Math.min(this.#first, pages);
-    fork.#end = pages;
+    fork.#first = this.#first;
+    fork.#end = this.#end;
     for (let i = fork.#first; i < fork.#end; i++) this.#pool.share(fork.#pages[i]!);
     return fork;
   }
@@ -92,5 +126,17 @@ export class PageTable {
   #firstSeenFrom(position: number): number {
     const { window } = this.#group;
     return window === null ? 0 : Math.floor(Math.max(0, position - window + 1) / PAGE_TOKENS);
+  }
+
+  #push(page: PageId): void {
+    this.#grow();
+    this.#pages[this.#end++] = page;
+  }
+
+  #grow(): void {
+    if (this.#end < this.#pages.length) return;
+    const grown = new Int32Array(2 * this.#pages.length);
+    grown.set(this.#pages);
+    this.#pages = grown;
   }
 }

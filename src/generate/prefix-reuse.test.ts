@@ -25,22 +25,31 @@ describe("prefix reuse", () => {
     expect(again.ids).toEqual(expectedIds(runtime, prompt, 5));
   });
 
-  it("leaves a chat alone that shares a few words only, while there is room for both", async () => {
-    const { ask, scheduler } = setUp({ context: 512, cacheTokens: 1024 });
+  it("leaves a chat alone that shares a few words only, and goes on from them in a copy", async () => {
+    const { runtime, ask, scheduler } = setUp({ context: 512, cacheTokens: 1024 });
     const system = promptOf(10);
     const one = [...system, ...promptOf(100, 2)];
     const other = [...system, ...promptOf(100, 3)];
     await ask({ ids: one, options: { maxTokens: 10 } });
-    expect((await ask({ ids: other, options: { maxTokens: 10 } })).timings.reusedTokens).toBe(0);
+    const first = await ask({ ids: other, options: { maxTokens: 10 } });
+    expect(first.timings.reusedTokens).toBe(10);
+    expect(first.ids).toEqual(expectedIds(runtime, other, 10));
     expect((await ask({ ids: one, options: { maxTokens: 10 } })).timings.reusedTokens).toBe(109);
     expect((await ask({ ids: other, options: { maxTokens: 10 } })).timings.reusedTokens).toBe(109);
     expect(scheduler.load.idle).toBe(2);
   });
 
-  it("takes those few words after all when the other chat has to go anyway", async () => {
-    const { runtime, ask, scheduler } = setUp({ context: 512, cacheTokens: 512 });
+  it("does not copy a page for a word or two", async () => {
+    const { ask, scheduler } = setUp({ context: 512, cacheTokens: 1024 });
+    await ask({ ids: [...promptOf(7), ...promptOf(100, 2)], options: { maxTokens: 10 } });
+    expect((await ask({ ids: [...promptOf(7), ...promptOf(100, 3)] })).timings.reusedTokens).toBe(0);
+    expectAllFree(scheduler);
+  });
+
+  it("writes into the very page where there is none for a copy", async () => {
+    const { runtime, ask, scheduler } = setUp({ context: 256, cacheTokens: 256 });
     const other = [...promptOf(10), ...promptOf(100, 3)];
-    await ask({ ids: [...promptOf(10), ...promptOf(300, 2)], options: { maxTokens: 10 } });
+    await ask({ ids: [...promptOf(10), ...promptOf(200, 2)], options: { maxTokens: 10 } });
     const result = await ask({ ids: other, options: { maxTokens: 10 } });
     expect(result.timings.reusedTokens).toBe(10);
     expect(result.ids).toEqual(expectedIds(runtime, other, 10));
@@ -67,7 +76,7 @@ describe("prefix reuse", () => {
     const other = [...system, ...promptOf(701, 3)];
     await ask({ ids: one, options: { maxTokens: 10 } });
     const second = await ask({ ids: other, options: { maxTokens: 10 } });
-    expect(second.timings.reusedTokens).toBe(512);
+    expect(second.timings.reusedTokens).toBe(600);
     expect(second.ids).toEqual(expectedIds(runtime, other, 10));
     expect(scheduler.load.freePages).toEqual([16 - 6 - 4]);
     const third = await ask({ ids: one, options: { maxTokens: 10 } });

@@ -3,10 +3,11 @@
 // prefill chunk, and leave nothing behind in the KV cache.
 
 import type { Output, OutputRequest } from "../backend/backend.js";
+import { NOTHING } from "./answer-job.js";
 import { GenerationOptionError, PromptTooLongError } from "./errors.js";
+import type { Job, JobPrompt, Strand, StrandAnswer } from "./job.js";
 import { checkIds } from "./prompt.js";
 import type { Scheduler, Ticket } from "./scheduler.js";
-import type { SequenceJob } from "./sequence.js";
 
 /**
  * Log-probability of each of `ids[1 …]` given those before it, `[ids.length − 1]`. The last id
@@ -91,9 +92,6 @@ export async function* logitRows(
   }
 }
 
-/** Of a position. */
-export const NOTHING = { sample: null, target: null, topLogprobs: 0, logits: false, hidden: false } as const;
-
 interface Scoring {
   /** What is wanted of a position, or `null`. */
   readonly wanted: (position: number) => Omit<OutputRequest, "index"> | null;
@@ -104,16 +102,19 @@ interface Scoring {
 }
 
 /** A job that asks about given ids and generates none. */
-export class ScoreJob implements SequenceJob {
-  readonly prompt: Int32Array;
+export class ScoreJob implements Job {
+  readonly prompts: readonly JobPrompt[];
+  readonly width = 1;
   readonly positions: number;
-  readonly reusable = 0;
+  readonly shared = 0;
+  readonly condition = "";
   readonly keep = false;
+  readonly generated = 0;
   readonly #scoring: Scoring;
   #stepped: () => void = () => {};
 
   constructor(prompt: Int32Array, scoring: Scoring) {
-    this.prompt = prompt;
+    this.prompts = [{ ids: prompt, reusable: 0 }];
     this.positions = prompt.length;
     this.#scoring = scoring;
   }
@@ -131,7 +132,7 @@ export class ScoreJob implements SequenceJob {
 
   begin(): void {}
 
-  outputs(start: number, end: number): OutputRequest[] {
+  outputs(_strand: Strand, start: number, end: number): OutputRequest[] {
     const requests: OutputRequest[] = [];
     for (let position = start; position < end; position++) {
       const wanted = this.#scoring.wanted(position);
@@ -140,10 +141,9 @@ export class ScoreJob implements SequenceJob {
     return requests;
   }
 
-  accept(outputs: readonly Output[]): null {
-    for (const output of outputs) this.#scoring.take(output);
+  accept(answers: readonly StrandAnswer[]): void {
+    for (const { outputs } of answers) for (const output of outputs) this.#scoring.take(output);
     this.#stepped();
-    return null;
   }
 }
 

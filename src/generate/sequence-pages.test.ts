@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type { PageCopy } from "../backend/backend.js";
 import { type CacheGroup, PAGE_TOKENS } from "../memory/plan.js";
 import { PagePool } from "./page-pool.js";
 import { DROPPED } from "./page-table.js";
@@ -35,7 +36,11 @@ describe("SequencePages", () => {
           const end = pages.chunkEnd(start, limit);
           expect(end).toBeGreaterThan(start);
           expect(end).toBeLessThanOrEqual(limit);
-          pages.prepare(start, end, (i) => pools[i]!.take());
+          pages.dropUnseen(start);
+          const needed = pages.needed(start, end);
+          const before = pools.map(({ free }) => free);
+          expect(pages.prepare(start, end)).toEqual([]);
+          expect(pools.map(({ free }, i) => before[i]! - free)).toEqual(needed);
           for (const [i, view] of pages.views(end).entries()) {
             const { window } = groups[i]!;
             const held = [...view].filter((page) => page !== DROPPED);
@@ -62,40 +67,50 @@ describe("SequencePages", () => {
     );
   });
 
-  it("shares pages with a fork, and each gives back its own", () => {
+  it("shares pages with a fork; who writes into a shared page takes a copy, the last one needs none", () => {
     const groups = [group(null, 2048, 256), group(400, 2048, 256)];
     const pools = groups.map(({ pages }) => new PagePool(pages));
     const pages = SequencePages.empty(groups, pools);
-    for (let start = 0; start < 1000; start += 250) pages.prepare(start, start + 250, (i) => pools[i]!.take());
-    const fork = pages.fork(768);
-    expect(fork.views(768)).toEqual(pages.views(768));
-    expect(fork.reaches(768)).toBe(true);
-    fork.prepare(768, 1000, (i) => pools[i]!.take());
-    const [whole, windowed] = [fork.views(1000), pages.views(1000)].map((views) => views.map((view) => view[3]));
-    expect(whole).not.toEqual(windowed);
-    pages.release();
-    expect([...fork.views(1000)[0]!]).not.toContain(DROPPED);
-    fork.release();
-    expect(pools.map(({ free }) => free)).toEqual(pools.map(({ size }) => size));
+    for (let start = 0; start < 1000; start += 250) advance(pages, start, start + 250);
+    const taken = () => pools.map(({ free, size }) => size - free);
+    const before = taken();
+    const [second, third] = [pages.fork(), pages.fork()];
+    expect(second.views(1000)).toEqual(pages.views(1000));
+    expect(taken()).toEqual(before);
+    const shared = pages.views(1000).map((view) => view[3]!);
+    const copies = advance(second, 1000, 1030);
+    expect(copies.map(({ group, from }) => [group, from])).toEqual([0, 1].map((g) => [g, shared[g]]));
+    expect(copies.map(({ to }) => to)).toEqual([0, 1].map((g) => second.views(1030)[g]![3]!));
+    expect(advance(third, 1000, 1001).length).toBe(2);
+    expect(advance(pages, 1000, 1001)).toEqual([]); // nobody else is left
+    expect(pages.views(1001).map((view) => view[3]!)).toEqual(shared);
+    for (const each of [pages, second, third]) each.release();
+    expect(taken()).toEqual([0, 0]);
   });
 
-  it("knows from where on it can go on", () => {
-    const groups = [group(300, 4096, 256)];
+  it("copies nothing where a shared page is written from its beginning on", () => {
+    const groups = [group(null, 2048, 256)];
+    const pools = [new PagePool(8)];
+    const pages = SequencePages.empty(groups, pools);
+    advance(pages, 0, 300);
+    pages.truncate(256);
+    const fork = pages.fork();
+    expect([advance(fork, 256, 270), advance(pages, 256, 270)]).toEqual([[], []]);
+    expect(pools[0]!.free).toBe(5);
+  });
+
+  it("keeps no page of positions that were taken back", () => {
     const pool = new PagePool(16);
-    const pages = SequencePages.empty(groups, [pool]);
-    for (let start = 0; start < 2048; start += 128) pages.prepare(start, start + 128, () => pool.take());
-    // The last step began at 1920 and dropped what 1621 and later do not need: pages before 6.
-    expect([0, 1500, 1834, 1835, 2048, 2049].map((start) => pages.reaches(start))).toEqual([
-      false,
-      false,
-      false,
-      true,
-      true,
-      false,
-    ]);
+    const pages = SequencePages.empty([group(300, 4096, 256)], [pool]);
+    for (let start = 0; start < 2048; start += 128) advance(pages, start, start + 128);
     pages.truncate(1835);
-    expect(pages.reaches(1835)).toBe(true);
+    expect(pages.held).toEqual([2]);
     pages.truncate(100);
     expect(pages.held).toEqual([0]);
   });
 });
+
+function advance(pages: SequencePages, start: number, end: number): PageCopy[] {
+  pages.dropUnseen(start);
+  return pages.prepare(start, end);
+}

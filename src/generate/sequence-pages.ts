@@ -1,8 +1,9 @@
 // One sequence's pages in all cache groups of the plan.
 
+import type { PageCopy } from "../backend/backend.js";
 import { type CacheGroup, PAGE_TOKENS } from "../memory/plan.js";
-import type { PagePool } from "./page-pool.js";
-import { PageTable } from "./page-table.js";
+import type { PageId, PagePool } from "./page-pool.js";
+import { DROPPED, PageTable } from "./page-table.js";
 
 /** Most pages that a sequence of `positions` tokens holds at once, per group. */
 export function pagesFor(groups: readonly CacheGroup[], positions: number): number[] {
@@ -21,14 +22,19 @@ export class SequencePages {
     return new SequencePages(groups.map((group, i) => new PageTable(group, pools[i]!)));
   }
 
-  /** A second sequence that shares the pages of positions 0 … `length − 1`, a multiple of the page size. */
-  fork(length: number): SequencePages {
-    return new SequencePages(this.#tables.map((table) => table.fork(length / PAGE_TOKENS)));
+  /** A second sequence that shares all pages. */
+  fork(): SequencePages {
+    return new SequencePages(this.#tables.map((table) => table.fork()));
   }
 
   /** Pages held now, per group. */
   get held(): number[] {
     return this.#tables.map((table) => table.held);
+  }
+
+  /** Physical pages of logical page `index`, per group; {@link DROPPED} where the window has left it. */
+  pageOf(index: number): PageId[] {
+    return this.#tables.map((table) => table.page(index));
   }
 
   /** The largest end of a step from `start` to at most `wanted` that keeps within every group's pagesPerSequence. */
@@ -41,13 +47,36 @@ export class SequencePages {
     return this.#tables.every((table) => table.reaches(start));
   }
 
+  /** Gives back what no position from `start` on can see. */
+  dropUnseen(start: number): void {
+    for (const table of this.#tables) table.dropUnseen(start);
+  }
+
+  /** Pages that a step over positions `start` … `end − 1` takes, per group. */
+  needed(start: number, end: number): number[] {
+    return this.#tables.map((table) => table.needed(start, end));
+  }
+
+  /** The page of each group that holds `start` and that others hold, too; `null` where there is none. */
+  sharedPages(start: number): (PageId | null)[] {
+    return this.#tables.map((table) => table.sharedPage(start));
+  }
+
   /**
-   * Makes room for a step over positions `start` … `end − 1`.
+   * Makes room for a step over positions `start` … `end − 1`; the pools must have what is {@link needed}.
    *
-   * @param take a free page of the pool of group `i`
+   * @returns what has to be copied before the step
    */
-  prepare(start: number, end: number, take: (group: number) => number): void {
-    for (const [i, table] of this.#tables.entries()) table.prepare(start, end, () => take(i));
+  prepare(start: number, end: number): PageCopy[] {
+    const copies: PageCopy[] = [];
+    for (const [group, table] of this.#tables.entries())
+      table.prepare(start, end, (from, to) => copies.push({ group, from, to }));
+    return copies;
+  }
+
+  /** Goes on with the pages of a logical page that others hold, per group. */
+  attach(pages: readonly PageId[]): void {
+    for (const [group, table] of this.#tables.entries()) table.attach(pages[group] ?? DROPPED);
   }
 
   /** Page tables of positions 0 … `end − 1`, as a batch entry carries them. */

@@ -3,14 +3,14 @@
 import { expect } from "vitest";
 import { type GenerationContext, generate, readToEnd } from "../../src/generate/generate.js";
 import type { GenerationRequest, GenerationResult } from "../../src/generate/request.js";
-import { Scheduler } from "../../src/generate/scheduler.js";
+import { Scheduler, type SchedulerOptions } from "../../src/generate/scheduler.js";
 import { GREEDY } from "../../src/sampling/parameters.js";
 import { letters } from "./fake-answers.js";
 import { type FakeModel, FakeRuntime } from "./fake-runtime.js";
 
-export function setUp(model: FakeModel = {}) {
+export function setUp(model: FakeModel = {}, options: SchedulerOptions = {}) {
   const runtime = new FakeRuntime(model);
-  const scheduler = new Scheduler(runtime);
+  const scheduler = new Scheduler(runtime, options);
   const context: GenerationContext = { scheduler, tokenizer: letters, defaults: GREEDY };
   const ask = (request: GenerationRequest, signal?: AbortSignal): Promise<GenerationResult> =>
     readToEnd(generate(context, request, signal), () => {});

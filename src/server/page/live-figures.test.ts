@@ -6,7 +6,7 @@ import { LiveFigures } from "./live-figures.js";
 
 let generatedTokens = 0;
 const status = async (): Promise<EngineStatus> => ({
-  scheduler: { waiting: 1, running: 2, idle: 3, freePages: [4], reservedPages: [0], totalPages: [8] },
+  scheduler: { waiting: 1, running: 2, idle: 3, freePages: [4], reservedPages: [0], idlePages: [0], totalPages: [8] },
   counters: { steps: 1, promptTokens: 5, generatedTokens: ++generatedTokens, reusedTokens: 0, preemptions: 0 },
   devices: [{ id: "cpu", planned: 100, measured: 90 }],
 });
