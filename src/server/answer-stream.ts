@@ -27,6 +27,18 @@ export interface AnswerRequest {
   readonly route: string;
 }
 
+/** Begins an answer's generations. What the model refuses at once ends those that have begun. */
+export function begin<T>(request: AnswerRequest, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    const reason = failed(request, error);
+    request.scope.abort(reason as Error);
+    request.scope.end();
+    throw reason;
+  }
+}
+
 /** A whole answer as JSON. @param work makes the body and says what it cost */
 export async function wholeAnswer(
   request: AnswerRequest,

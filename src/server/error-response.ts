@@ -30,6 +30,7 @@ const REQUEST_FAULTS: Readonly<Record<string, { readonly code?: string; readonly
   NO_TOKEN_ALLOWED: {},
   CHAT_TEMPLATE: { param: "messages" },
   TOKENIZER: {},
+  CONSTRAINT: { param: "response_format" },
 };
 
 /** The engine is gone or going: the same request may work in a moment. */

@@ -3,6 +3,7 @@
 import { z } from "zod";
 import type { GenerateOptions } from "../../engine/model.js";
 import { InvalidRequestError } from "../errors.js";
+import { constraintOf, constraintShape } from "./constraints.js";
 import { messagesSchema } from "./messages.js";
 import { harmlessShape, said, samplingOptions, samplingShape } from "./sampling.js";
 
@@ -24,6 +25,7 @@ export const chatRequest = z.strictObject({
   messages: messagesSchema,
   ...samplingShape,
   ...harmlessShape,
+  ...constraintShape,
   max_tokens: tokens,
   max_completion_tokens: tokens,
   n: z.int().min(1).max(MOST_CHOICES).nullish(),
@@ -46,6 +48,7 @@ export function chatOptions(request: ChatRequest): GenerateOptions {
     ...samplingOptions(request),
     ...said<GenerateOptions>({
       maxTokens: answerLength(request),
+      constraint: constraintOf(request),
       logprobs: request.logprobs ? (request.top_logprobs ?? 0) : undefined,
     }),
   };

@@ -4,6 +4,7 @@ import { z } from "zod";
 import type { GenerateOptions } from "../../engine/model.js";
 import { InvalidRequestError } from "../errors.js";
 import { MOST_CHOICES, streamOptions } from "./chat.js";
+import { constraintOf, constraintShape } from "./constraints.js";
 import { harmlessShape, said, samplingOptions, samplingShape } from "./sampling.js";
 
 /** Where the request does not say, as in OpenAI's API. */
@@ -23,6 +24,7 @@ export const completionRequest = z.strictObject({
   ]),
   ...samplingShape,
   ...harmlessShape,
+  ...constraintShape,
   max_tokens: z.int().min(0).nullish(),
   n: z.int().min(1).max(MOST_CHOICES).nullish(),
   best_of: z.int().min(1).max(MOST_CHOICES).nullish(),
@@ -81,6 +83,7 @@ export function completionOptions(request: CompletionRequest, prompt: Prompt): G
     ...said<GenerateOptions>({
       ...forText,
       maxTokens,
+      constraint: constraintOf(request),
       // The best of several is the one whose tokens were likeliest.
       logprobs: logprobs ?? (chosen ? 0 : undefined),
       promptLogprobs: echo ? logprobs : undefined,

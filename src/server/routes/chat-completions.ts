@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { Hono } from "hono";
 import type { GenerationEvent, GenerationResult } from "../../engine/model.js";
 import { AnswerFeed } from "../answer-feed.js";
-import { streamedAnswer, wholeAnswer } from "../answer-stream.js";
+import { begin, streamedAnswer, wholeAnswer } from "../answer-stream.js";
 import type { RouteContext } from "../app.js";
 import type { AppEnv } from "../app-env.js";
 import { readJson } from "../body.js";
@@ -30,10 +30,12 @@ export function chatRoutes({ models, answering, metrics, maxBody }: RouteContext
     const count = request.n ?? 1;
     const scope = answering.begin(context, count);
     const { model, signal } = scope;
-    const feeds = Array.from({ length: count }, (_, index) => {
-      return new AnswerFeed(model.chat(messages, { ...optionsOfChoice(options, index), signal }), asked, metrics);
-    });
     const answer = { context, scope, metrics, route: "/v1/chat/completions" };
+    const feeds = begin(answer, () =>
+      Array.from({ length: count }, (_, index) => {
+        return new AnswerFeed(model.chat(messages, { ...optionsOfChoice(options, index), signal }), asked, metrics);
+      }),
+    );
     if (request.stream) return streamedAnswer(answer, feeds, () => chunks(head, request, feeds));
     return wholeAnswer(answer, async () => {
       const results = await Promise.all(feeds.map((feed) => feed.result));

@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { Hono } from "hono";
 import type { GenerationResult, Model } from "../../engine/model.js";
 import { AnswerFeed } from "../answer-feed.js";
-import { streamedAnswer, wholeAnswer } from "../answer-stream.js";
+import { begin, streamedAnswer, wholeAnswer } from "../answer-stream.js";
 import type { RouteContext } from "../app.js";
 import type { AppEnv } from "../app-env.js";
 import { readJson } from "../body.js";
@@ -37,14 +37,16 @@ export function completionRoutes({ models, answering, metrics, maxBody }: RouteC
     };
     const scope = answering.begin(context, prompts.length * computed);
     const { model, signal } = scope;
-    // [prompt][answer]
-    const feeds = prompts.map((prompt, place) =>
-      Array.from({ length: computed }, (_, index) => {
-        const generation = model.generate(prompt, { ...optionsOfChoice(options[place]!, index), signal });
-        return new AnswerFeed(generation, asked, metrics);
-      }),
-    );
     const answer = { context, scope, metrics, route: "/v1/completions" };
+    // [prompt][answer]
+    const feeds = begin(answer, () =>
+      prompts.map((prompt, place) =>
+        Array.from({ length: computed }, (_, index) => {
+          const generation = model.generate(prompt, { ...optionsOfChoice(options[place]!, index), signal });
+          return new AnswerFeed(generation, asked, metrics);
+        }),
+      ),
+    );
     const echoed = () => Promise.all(prompts.map((prompt) => (request.echo ? textOf(model, prompt) : "")));
     if (request.stream) return streamedAnswer(answer, feeds.flat(), () => chunks(head, request, feeds, echoed));
     return wholeAnswer(answer, async () => {
