@@ -2,9 +2,9 @@
 // asks NVML every 20 ms and remembers the most.
 
 import { fork } from "node:child_process";
-import { fileURLToPath } from "node:url";
 import { loadNvml } from "../../src/backend/cuda/driver/load.js";
 import { Nvml } from "../../src/backend/cuda/nvml.js";
+import { distFile } from "../../src/paths.js";
 
 const INTERVAL_MS = 20;
 
@@ -15,7 +15,7 @@ export interface CardUse {
   readonly samples: number;
 }
 
-/** The child's side: `node main.js --sample=UUID,UUID`. */
+/** The child's side; sample-cards.ts runs it. */
 export function runSampler(uuids: readonly string[]): void {
   const nvml = new Nvml(loadNvml());
   const handles = uuids.map((uuid) => nvml.find(uuid)!);
@@ -43,7 +43,7 @@ export class CardSampler implements Disposable {
   readonly #child;
 
   constructor(uuids: readonly string[]) {
-    this.#child = fork(fileURLToPath(import.meta.url), [`--sample=${uuids.join(",")}`]);
+    this.#child = fork(distFile("gpu/sample-cards.js"), uuids);
   }
 
   /** Use now, and the most since the last reset. */

@@ -9,7 +9,6 @@ import { createCudaBackend, openDriver } from "../../src/backend/cuda/index.js";
 import { checkAdapterKernels, checkAdapters } from "./adapter-checks.js";
 import { checkAttention, timeAttention } from "./attention-checks.js";
 import { checkBatches } from "./batches.js";
-import { runSampler } from "./card-sampler.js";
 import { checkGolden, checkPerplexity } from "./conformance.js";
 import { checkDeterminism } from "./determinism.js";
 import { checkFaults } from "./faults.js";
@@ -21,9 +20,7 @@ import { checkSampledSteps, checkSampling, timeSampling } from "./sampling-check
 import { checkSoak } from "./soak.js";
 import { checkSynthetic } from "./synthetic.js";
 
-const sampled = process.argv.find((argument) => argument.startsWith("--sample="));
-if (sampled) runSampler(sampled.slice("--sample=".length).split(","));
-else await main();
+await main();
 
 async function main(): Promise<void> {
   const sources = openDriver();

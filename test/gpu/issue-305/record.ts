@@ -1,0 +1,36 @@
+// What one split came to: a refusal, or the plan beside what the cards showed.
+
+import type { Ran, Refused } from "./run-case.js";
+
+export interface CaseRecord {
+  readonly model: string;
+  readonly split: string;
+  readonly splitMode: string | null;
+  readonly ctx: number | string;
+  readonly peers: boolean;
+  readonly outcome: Refused | Ran;
+}
+
+/** What must hold of a run, or what did not. */
+export function violations({ outcome }: CaseRecord, mostUnused: number): string[] {
+  if (outcome.kind === "refused") return [];
+  return outcome.cards.flatMap(({ id, cap, planned, peak }) => {
+    const said: string[] = [];
+    if (peak > cap) said.push(`${id} showed ${peak} bytes, above its cap of ${cap}`);
+    if (Math.abs(peak - planned) > mostUnused) said.push(`${id} showed ${peak} bytes, planned were ${planned}`);
+    return said;
+  });
+}
+
+/** Answers to the probe differ between splits of one model: these cases, in words. */
+export function differingAnswers(records: readonly CaseRecord[]): string[] {
+  const first = new Map<string, { split: string; probe: string }>();
+  return records.flatMap(({ model, split, outcome }) => {
+    if (outcome.kind === "refused") return [];
+    const probe = outcome.probe.join(" ");
+    const known = first.get(model);
+    if (!known) first.set(model, { split, probe });
+    else if (known.probe !== probe) return [`${model}: ${split} answers otherwise than ${known.split}`];
+    return [];
+  });
+}
