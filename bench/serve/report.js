@@ -41,7 +41,7 @@ export function describe(clients, run) {
     `  throughput        ${show(run.tokensPerSecond)} tokens/s, prompts ${show(run.promptTokensPerSecond)} tokens/s`,
     `  first token       p50 ${show(first.p50)}  p95 ${show(first.p95)}  p99 ${show(first.p99)} ms`,
     `  between tokens    p50 ${show(between.p50, 2)}  p95 ${show(between.p95, 2)}  p99 ${show(between.p99, 2)} ms`,
-    `  server            event loop p99 ${show(run.eventLoopP99Ms, 2)} ms (timer of 5 ms included), pages free ${run.pagesFree} of ${run.pagesTotal}, reserved ${run.pagesReserved}`,
+    `  server            event loop p99 ${show(run.eventLoopP99Ms, 2)} ms (timer of 5 ms included), pages free ${run.pagesFree} + kept for reuse ${run.pagesIdle} of ${run.pagesTotal}`,
   ];
   if (memory)
     lines.push(

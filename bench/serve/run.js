@@ -134,6 +134,7 @@ async function measured(clients, questions) {
     outcomes,
     eventLoopP99Ms: metrics.lag * 1000,
     pagesFree: metrics.free,
+    pagesIdle: metrics.idle,
     pagesTotal: metrics.total,
     pagesReserved: metrics.reserved,
     memory: memoryOf(memory.filter((sample) => sample !== null)),
@@ -151,7 +152,14 @@ async function settled(url) {
     if (running === 0 || tries === 50) {
       const sum = (name) =>
         [...metrics].filter(([key]) => key.startsWith(`exllama_${name}{`)).reduce((total, [, value]) => total + value, 0);
-      return { lag, free: sum("kv_pages_free"), total: sum("kv_pages_total"), reserved: sum("kv_pages_reserved"), running };
+      return {
+        lag,
+        free: sum("kv_pages_free"),
+        idle: sum("kv_pages_idle"),
+        total: sum("kv_pages_total"),
+        reserved: sum("kv_pages_reserved"),
+        running,
+      };
     }
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
@@ -169,7 +177,7 @@ function memoryOf(samples) {
 }
 
 /** What is not as promised. */
-function judge({ outcomes, errors, eventLoopP99Ms, pagesReserved, pagesTotal, memory }, solo) {
+function judge({ outcomes, errors, eventLoopP99Ms, pagesFree, pagesIdle, pagesReserved, pagesTotal, memory }, solo) {
   const problems = [];
   const wrong = outcomes.filter(
     ({ question, ids, left, error }) =>
@@ -178,6 +186,8 @@ function judge({ outcomes, errors, eventLoopP99Ms, pagesReserved, pagesTotal, me
   if (wrong.length > 0) problems.push(`${wrong.length} answers differ from the question asked alone`);
   if (errors > 0) problems.push(`${errors} errors`);
   if (pagesReserved !== 0) problems.push(`${pagesReserved} of ${pagesTotal} pages are still reserved`);
+  if (pagesFree + pagesIdle !== pagesTotal)
+    problems.push(`${pagesTotal - pagesFree - pagesIdle} of ${pagesTotal} pages are held by nobody`);
   if (!(eventLoopP99Ms < MOST_LOOP_DELAY_MS)) problems.push(`event loop delay p99 of ${eventLoopP99Ms} ms`);
   for (const [name, { first, last }] of Object.entries(memory ?? {}))
     if (last > first * (1 + MEMORY_GROWTH.share) + MEMORY_GROWTH.bytes)

@@ -30,8 +30,12 @@ const REQUEST_FAULTS: Readonly<Record<string, { readonly code?: string; readonly
   NO_TOKEN_ALLOWED: {},
   CHAT_TEMPLATE: { param: "messages" },
   TOKENIZER: {},
+  TOO_MANY_SEQUENCES: {},
   CONSTRAINT: { param: "response_format" },
 };
+
+/** The engine has no room for it now. */
+const BUSY = new Set(["QUEUE_FULL", "NO_ROOM"]);
 
 /** The engine is gone or going: the same request may work in a moment. */
 const GONE = new Set([
@@ -59,6 +63,7 @@ export function errorReply(thrown: unknown): ErrorReply {
       fault?.param ?? parameterOf(thrown),
       fault?.code ?? thrown.code.toLowerCase(),
     );
+  if (BUSY.has(thrown.code)) return reply(429, "rate_limit_error", thrown, null, thrown.code.toLowerCase(), 1);
   // How the engine ended (process ids, its last lines) is for the log.
   if (GONE.has(thrown.code)) return errorReply(new ModelReloadingError("its engine ended", RELOAD_SECONDS));
   return reply(500, "server_error", thrown, null, thrown.code.toLowerCase());

@@ -97,6 +97,9 @@ function engineGauges(registry: Registry) {
   const most = gauge(registry, "sequences_max", "Sequences that may run at once");
   const free = gauge(registry, "kv_pages_free", "KV pages that nobody holds", ["group"]);
   const total = gauge(registry, "kv_pages_total", "KV pages", ["group"]);
+  const kept = gauge(registry, "kv_pages_idle", "KV pages of finished sequences, which give way when pages are needed", [
+    "group",
+  ]);
   const reserved = gauge(registry, "kv_pages_reserved", "KV pages reserved by running sequences", ["group"]);
   const planned = gauge(registry, "device_memory_planned_bytes", "Memory by the plan", ["device"]);
   const measured = gauge(registry, "device_memory_measured_bytes", "Memory taken now", ["device"]);
@@ -108,7 +111,7 @@ function engineGauges(registry: Registry) {
   return {
     set(model: Model | null, status: EngineStatus | null): void {
       up.set(model ? 1 : 0);
-      for (const one of [free, total, reserved, planned, measured]) one.reset();
+      for (const one of [free, total, kept, reserved, planned, measured]) one.reset();
       if (!model || !status) return;
       const { scheduler, devices } = status;
       const set = (one: Counter, value: number) => {
@@ -120,6 +123,7 @@ function engineGauges(registry: Registry) {
       idle.set(scheduler.idle);
       most.set(model.plan.run.maxSequences);
       scheduler.freePages.forEach((pages, group) => void free.set({ group }, pages));
+      scheduler.idlePages.forEach((pages, group) => void kept.set({ group }, pages));
       scheduler.reservedPages.forEach((pages, group) => void reserved.set({ group }, pages));
       model.plan.cacheGroups.forEach(({ pages }, group) => void total.set({ group }, pages));
       for (const device of devices) {
