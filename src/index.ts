@@ -49,8 +49,11 @@ export {
   CacheTooSmallError,
   EmptyPromptError,
   GenerationOptionError,
+  NoRoomError,
   PromptTooLongError,
+  QueueFullError,
   TokenIdError,
+  TooManySequencesError,
 } from "./generate/errors.js";
 export { ArenaTooSmallError, PlanRefusedError } from "./memory/errors.js";
 export type { CacheType, RunShape } from "./memory/packing.js";

@@ -12,6 +12,7 @@ import { openCheckpoint } from "../checkpoint/local.js";
 import { isSyntheticAddress, openSynthetic } from "../checkpoint/synthetic.js";
 import { UsageError } from "../errors.js";
 import { samplingDefaults } from "../generate/defaults.js";
+import { checkPressureOptions } from "../generate/scheduler-options.js";
 import { describesDevices } from "../memory/devices.js";
 import { PlanRefusedError } from "../memory/errors.js";
 import type { Plan, PlanDevice, PlanRefusal } from "../memory/plan.js";
@@ -39,6 +40,7 @@ import type { EngineOptions } from "./protocol.js";
  * @throws what checkpoints, configs, plans, tokenizers and the backend refuse; everything taken is given back then
  */
 export async function loadEngine(path: string, options: EngineOptions, hooks: LoadHooks): Promise<Engine> {
+  checkPressureOptions(options);
   refuseRemote(path);
   const checkpoint = isSyntheticAddress(path) ? openSynthetic(path) : await openCheckpoint(path);
   let draft: DraftModel | undefined;
@@ -121,7 +123,7 @@ async function loadCheckpoint(
   };
   const planning = { ...request, packing: request.packing.name };
   const measureDevices = () => measureDeviceMemory(plan, gpus);
-  return new LoadedEngine({ info, planning, runtime, text, measureDevices });
+  return new LoadedEngine({ info, planning, runtime, text, pressure: options, measureDevices });
 }
 
 /** The backend that the plan is for. */

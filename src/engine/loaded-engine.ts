@@ -7,6 +7,7 @@ import { EmptyPromptError, TokenIdError } from "../generate/errors.js";
 import { type AnswerTokenizer, type GenerationContext, generate, readToEnd } from "../generate/generate.js";
 import type { GenerationRequest } from "../generate/request.js";
 import { Scheduler } from "../generate/scheduler.js";
+import type { PressureOptions } from "../generate/scheduler-options.js";
 import { logitRows, logprobs } from "../generate/score.js";
 import type { Plan } from "../memory/plan.js";
 import type { PlanRequestData } from "../memory/plan-request.js";
@@ -21,6 +22,7 @@ export interface EngineParts {
   readonly runtime: Runtime;
   readonly text: ModelText;
   readonly planning: PlanRequestData;
+  readonly pressure: PressureOptions;
   /** What the devices' memory is used for now. */
   readonly measureDevices: () => DeviceMemory[];
 }
@@ -35,7 +37,7 @@ export class LoadedEngine implements Engine {
   readonly #measureDevices: () => DeviceMemory[];
   #structured: StructuredOutput | null = null;
 
-  constructor({ info, planning, runtime, text, measureDevices }: EngineParts) {
+  constructor({ info, planning, runtime, text, pressure, measureDevices }: EngineParts) {
     this.info = info;
     this.#measureDevices = measureDevices;
     this.plan = runtime.plan;
@@ -43,7 +45,7 @@ export class LoadedEngine implements Engine {
     this.#runtime = runtime;
     this.#text = text;
     this.#context = {
-      scheduler: new Scheduler(runtime),
+      scheduler: new Scheduler(runtime, pressure),
       tokenizer: text.hasTokenizer ? text.tokenizer : WORDLESS,
       defaults: info.sampling.parameters,
     };

@@ -64,6 +64,13 @@ export interface LoadOptions extends PlanOptions {
   hugePages?: boolean;
   /** GPUs: hidden states go from card to card directly where cards can reach each other; default true. */
   peers?: boolean;
+  /**
+   * What happens where memory or places are short: `"wait"` (default), `"preempt"` (more requests at
+   * once; the youngest is computed again when pages run out) or `"refuse"` (NoRoomError at once).
+   */
+  onPressure?: "wait" | "preempt" | "refuse";
+  /** Requests that may wait; one more fails with QueueFullError. Default: any number. */
+  maxWaiting?: number;
   /** Run the engine in a child process (default) or in a worker thread of this one. */
   engine?: "process" | "thread";
   /** Ends the loading; everything taken is given back and the promise rejects with `signal.reason`. */

@@ -29,7 +29,14 @@ const PLAN_OPTIONS: Names<PlanOptions> = {
   adapters: true,
 };
 
-const ENGINE_OPTIONS: Names<EngineOptions> = { ...PLAN_OPTIONS, threads: true, hugePages: true, peers: true };
+const ENGINE_OPTIONS: Names<EngineOptions> = {
+  ...PLAN_OPTIONS,
+  threads: true,
+  hugePages: true,
+  peers: true,
+  onPressure: true,
+  maxWaiting: true,
+};
 
 const ANSWER_OPTIONS: Names<AnswerOptions> = {
   temperature: true,

@@ -16,6 +16,7 @@ import { CacheTooSmallError, NoRoomError, QueueFullError, SchedulerClosedError, 
 import type { Job } from "./job.js";
 import { KvCache } from "./kv-cache.js";
 import { type AnsweredPart, Place } from "./place.js";
+import type { PressureOptions } from "./scheduler-options.js";
 import type { Sequence } from "./sequence.js";
 import { WaitingPlaces } from "./waiting-places.js";
 
@@ -32,11 +33,7 @@ export interface Ticket {
   resume(): void;
 }
 
-export interface SchedulerOptions {
-  /** Default `"wait"`. */
-  readonly onPressure?: "wait" | "preempt" | "refuse" | undefined;
-  /** Requests that may wait; default: any number. */
-  readonly maxWaiting?: number | undefined;
+export interface SchedulerOptions extends PressureOptions {
   /** Awaited before each step is composed: may append to strands (speculation). No job leaves meanwhile. */
   readonly propose?: (() => Promise<void>) | undefined;
 }
