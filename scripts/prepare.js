@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
-const tools = ["tsdown", "assemblyscript"].every((name) => existsSync(join(root, "node_modules", name)));
+const tools = ["tsdown", "assemblyscript", "vite"].every((name) => existsSync(join(root, "node_modules", name)));
 
 if (tools) {
   const run = spawnSync("npm", ["run", "--silent", "build"], {

@@ -15,7 +15,7 @@ let passed = 0;
 let failed = 0;
 
 step("build", ["npm", "run", "--silent", "build"]);
-step("types", ["npx", "--no-install", "tsc", "--noEmit"]);
+step("types", ["npm", "run", "--silent", "types"]);
 step("lint", ["npx", "--no-install", "biome", "check", "."]);
 const unit = run([
   "npx",
