@@ -24,6 +24,8 @@ interface ChartProps {
 }
 
 const HEIGHT = 150;
+/** Seconds. */
+const SHOWN_AT_LEAST = 300;
 
 export function Charts() {
   const rates = ratesOf(samples.value);
@@ -110,9 +112,12 @@ function optionsFor(element: HTMLElement, lines: readonly Line[], whole: boolean
     height: HEIGHT,
     legend: { show: false },
     cursor: { show: false },
-    scales: { y: { range: (_, __, most) => [0, Math.max(1, (most ?? 0) * 1.15)] } },
+    scales: {
+      x: { range: (_, first, last) => [Math.min(first ?? 0, (last ?? 0) - SHOWN_AT_LEAST), last ?? 0] },
+      y: { range: (_, __, most) => [0, Math.max(1, (most ?? 0) * 1.15)] },
+    },
     axes: [
-      { ...axis, space: 70, values: (_, ticks) => ticks.map(clock) },
+      { ...axis, size: 26, space: 60, incrs: [60, 120, 300], values: (_, ticks) => ticks.map(clock) },
       { ...axis, size: 44, space: 34, ...(whole ? { incrs: [1, 2, 5, 10, 20, 50, 100] } : {}) },
     ],
     series: [

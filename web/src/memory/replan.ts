@@ -55,6 +55,11 @@ export function freeOn(device: PlanDevice): number {
   return Math.max(0, device.total - device.usedByOthers);
 }
 
+/** What the CPU's cap is where nobody says: 80 % of what is free. */
+function automaticCap(device: PlanDevice): number {
+  return Math.floor(freeOn(device) * 0.8);
+}
+
 /** The caps as figures: what `auto` came to where they are automatic. */
 export function capsOf(wishes: Wishes, planning: PlanRequestData, loaded: Plan): readonly number[] {
   if (wishes.caps !== "auto") return planning.devices.map((_, index) => (wishes.caps as readonly number[])[index] ?? 0);
@@ -76,9 +81,10 @@ export function suggestionText({ change, value }: PlanSuggestion): string {
 }
 
 /** @param start what comes before the plan's own options: `exllama serve --model …` */
-export function commandLine(start: string, { packing }: PlanRequestData, wishes: Wishes): string {
+export function commandLine(start: string, { packing, devices }: PlanRequestData, wishes: Wishes): string {
   const { context, cacheType, cacheTokens, maxSequences, prefillChunk, splitMode, caps } = wishes;
-  const sizes = caps === "auto" ? null : caps.map(exactSize).join(",");
+  const automatic = caps === "auto" || (packing !== "cuda" && caps[0] === automaticCap(devices[0]!));
+  const sizes = automatic ? null : (caps as readonly number[]).map(exactSize).join(",");
   const options = [
     `--ctx ${context}`,
     ...(packing === "cpu-exact" ? ["--cpu-exact"] : [`--cache ${cacheType}`]),
