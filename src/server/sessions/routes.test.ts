@@ -1,18 +1,24 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Hono } from "hono";
+import { Hono } from "hono";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { sessionContent } from "../../../test/support/session-content.js";
+import type { AppEnv } from "../app-env.js";
+import { errorReply } from "../error-response.js";
 import { LIMITS, type SessionDocument } from "./document.js";
 import { sessionRoutes } from "./routes.js";
 import { SessionStore } from "./store.js";
 
 let folder: string;
-let app: Hono;
+let app: Hono<AppEnv>;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "sessions-"));
-  app = sessionRoutes(await SessionStore.open(folder));
+  app = new Hono<AppEnv>().route("/", sessionRoutes(await SessionStore.open(folder)));
+  app.onError((error, c) => {
+    const { status, body } = errorReply(error);
+    return c.json(body, status as 400);
+  });
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
@@ -75,7 +81,7 @@ describe("sessionRoutes", () => {
   ])("refuses %s with %i", async (_, status, init) => {
     const response = await app.request("/", init);
     expect(response.status).toBe(status);
-    expect(await response.json()).toMatchObject({ error: { code: expect.stringMatching(/^SESSION_/) } });
+    expect(await response.json()).toMatchObject({ error: { type: "invalid_request_error", message: expect.any(String) } });
   });
 
   it("refuses a write without a revision, and knows no ids that are paths", async () => {

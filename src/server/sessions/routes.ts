@@ -2,16 +2,16 @@
 // form on another site cannot write here; conflicts answer with what is there now.
 
 import { type Context, Hono } from "hono";
-import { bodyLimit } from "hono/body-limit";
+import { z } from "zod";
 import { ExllamaError } from "../../errors.js";
+import type { AppEnv } from "../app-env.js";
+import { readJson } from "../body.js";
 import { LIMITS } from "./document.js";
 import { SessionConflictError } from "./errors.js";
 import type { SessionStore } from "./store.js";
 
-const STATUS: Readonly<Record<string, 400 | 404 | 409 | 413 | 415 | 428 | 507>> = {
+const STATUS: Readonly<Record<string, 400 | 404 | 409 | 413 | 428 | 507>> = {
   SESSION_INVALID: 400,
-  SESSION_BODY: 400,
-  SESSION_BODY_TYPE: 415,
   SESSION_REVISION: 428,
   SESSION_NOT_FOUND: 404,
   SESSION_CONFLICT: 409,
@@ -20,14 +20,8 @@ const STATUS: Readonly<Record<string, 400 | 404 | 409 | 413 | 415 | 428 | 507>> 
 };
 
 /** Mount at `/api/sessions`. */
-export function sessionRoutes(store: SessionStore): Hono {
-  const routes = new Hono();
-  routes.use(
-    bodyLimit({
-      maxSize: LIMITS.bytes,
-      onError: (c) => c.json(errorBody("SESSION_TOO_LARGE", `a session takes at most ${LIMITS.bytes} bytes`), 413),
-    }),
-  );
+export function sessionRoutes(store: SessionStore): Hono<AppEnv> {
+  const routes = new Hono<AppEnv>();
   routes.get("/", async (c) => c.json(await store.list((c.req.query("q") ?? "").slice(0, 500))));
   routes.post("/", async (c) => c.json(await store.create(await jsonBody(c)), 201));
   routes.get("/:id", async (c) => c.json(await store.read(c.req.param("id"))));
@@ -51,7 +45,7 @@ export function sessionRoutes(store: SessionStore): Hono {
 }
 
 /** `If-Match: "7"`. */
-function expectedRevision(c: Context): number {
+function expectedRevision(c: Context<AppEnv>): number {
   const match = /^"?(\d{1,15})"?$/.exec(c.req.header("if-match") ?? "");
   if (match) return Number(match[1]);
   throw new ExllamaError("SESSION_REVISION", "the write does not say which revision it was made from", {
@@ -59,17 +53,9 @@ function expectedRevision(c: Context): number {
   });
 }
 
-async function jsonBody(c: Context): Promise<unknown> {
-  if (!/^application\/json\b/i.test(c.req.header("content-type") ?? ""))
-    throw new ExllamaError("SESSION_BODY_TYPE", "the body is not declared as JSON", {
-      hint: "Send content-type: application/json.",
-    });
-  const text = await c.req.text();
-  try {
-    return JSON.parse(text) as unknown;
-  } catch (error) {
-    throw new ExllamaError("SESSION_BODY", `the body is not JSON: ${(error as Error).message}`);
-  }
+/** What it must be, the store says. */
+function jsonBody(c: Context<AppEnv>): Promise<unknown> {
+  return readJson(c, LIMITS.bytes, z.unknown());
 }
 
 /** The shape of every error of this server. */
