@@ -1,6 +1,13 @@
 // The public API. What is exported here is supported; everything else may change.
 
 export {
+  AdapterConfigError,
+  AdapterNotFoundError,
+  AdapterTensorError,
+  TorchFileError,
+  UnsupportedAdapterError,
+} from "./adapters/errors.js";
+export {
   CpuLoadError,
   CpuMemoryError,
   CpuRuntimeEndedError,
@@ -25,6 +32,7 @@ export {
 export { demoModel, loadModel, plan } from "./engine/client.js";
 export { BackendUnavailableError, EngineDiedError, GenerationCancelledError, ModelDisposedError } from "./engine/errors.js";
 export type {
+  AdapterChoice,
   ChatMessage,
   DeviceMemory,
   EngineStatus,
@@ -41,6 +49,7 @@ export type {
   PromptTokenInfo,
   SchedulerCounters,
   SchedulerLoad,
+  ScoreOptions,
   Timings,
   TokenInfo,
 } from "./engine/model.js";

@@ -23,11 +23,14 @@ import type {
   Model,
   ModelInfo,
   PlanOptions,
+  ScoreOptions,
 } from "./model.js";
 import { checkAnswerOptions, checkLoadOptions, checkPlanOptions, idsOf, inputsOf, known, messagesOf } from "./options.js";
 import { startProcess } from "./process-link.js";
 import type { ChatCall, EngineOptions, GenerateCall, Replies } from "./protocol.js";
 import { startThread } from "./thread-link.js";
+
+const SCORE_OPTIONS = { signal: true, adapters: true } as const;
 
 /** How long an engine that was asked to end may take before it is killed, ms. */
 const GRACE_MS = 3000;
@@ -130,28 +133,25 @@ class LoadedModel implements Model {
     return Array.from(await this.#connection.call({ op: "tokenizeChat", messages: messagesOf(messages) }).reply);
   }
 
-  async logits(ids: readonly number[], options: { last?: number; signal?: AbortSignal } = {}): Promise<Float32Array[]> {
+  async logits(ids: readonly number[], options: ScoreOptions & { last?: number } = {}): Promise<Float32Array[]> {
     this.#assertUsable();
-    const { last = 1, signal } = known("logits", options, { last: true, signal: true });
+    const { last = 1, signal, adapters = [] } = known("logits", options, { last: true, ...SCORE_OPTIONS });
     const rows: Float32Array[] = [];
     const onRow = (row: Float32Array) => void rows.push(row);
-    await this.#connection.call({ op: "logits", ids: idsOf(ids, "ids"), last }, { signal, onRow }).reply;
+    await this.#connection.call({ op: "logits", ids: idsOf(ids, "ids"), last, adapters }, { signal, onRow }).reply;
     return rows;
   }
 
-  async logprobs(ids: readonly number[], options: { signal?: AbortSignal } = {}): Promise<Float32Array> {
+  async logprobs(ids: readonly number[], options: ScoreOptions = {}): Promise<Float32Array> {
     this.#assertUsable();
-    const { signal } = known("logprobs", options, { signal: true });
-    return this.#connection.call({ op: "logprobs", ids: idsOf(ids, "ids") }, { signal }).reply;
+    const { signal, adapters = [] } = known("logprobs", options, SCORE_OPTIONS);
+    return this.#connection.call({ op: "logprobs", ids: idsOf(ids, "ids"), adapters }, { signal }).reply;
   }
 
-  async embed(
-    inputs: ReadonlyArray<string | readonly number[]>,
-    options: { signal?: AbortSignal } = {},
-  ): Promise<Float32Array[]> {
+  async embed(inputs: ReadonlyArray<string | readonly number[]>, options: ScoreOptions = {}): Promise<Float32Array[]> {
     this.#assertUsable();
-    const { signal } = known("embed", options, { signal: true });
-    return this.#connection.call({ op: "embed", inputs: inputsOf(inputs) }, { signal }).reply;
+    const { signal, adapters = [] } = known("embed", options, SCORE_OPTIONS);
+    return this.#connection.call({ op: "embed", inputs: inputsOf(inputs), adapters }, { signal }).reply;
   }
 
   async status(): Promise<EngineStatus> {

@@ -3,6 +3,7 @@
 // `EngineFactory`; nothing here knows what it runs in.
 
 import { ExllamaError } from "../errors.js";
+import type { AdapterChoice } from "../generate/adapters.js";
 import type { Plan } from "../memory/plan.js";
 import type { PlanRequestData } from "../memory/plan-request.js";
 import { ModelDisposedError } from "./errors.js";
@@ -19,6 +20,12 @@ export interface AnswerHooks {
   readonly onPiece: (piece: GenerationEvent) => void;
 }
 
+/** What text or ids are scored with. */
+export interface ScoreHooks {
+  readonly signal: AbortSignal;
+  readonly adapters: readonly AdapterChoice[];
+}
+
 /** A loaded model as the host drives it. Calls may overlap; each ends early when its signal is aborted. */
 export interface Engine {
   readonly info: ModelInfo;
@@ -31,14 +38,10 @@ export interface Engine {
   detokenize(ids: Int32Array): Promise<string>;
   tokenizeChat(messages: readonly ChatMessage[]): Promise<Int32Array>;
   /** Logits `[vocab]` of the last positions, in order; waits for `onRow` before the next. */
-  logits(
-    ids: Int32Array,
-    last: number,
-    hooks: { signal: AbortSignal; onRow: (row: Float32Array) => Promise<void> },
-  ): Promise<void>;
-  logprobs(ids: Int32Array, hooks: { signal: AbortSignal }): Promise<Float32Array>;
+  logits(ids: Int32Array, last: number, hooks: ScoreHooks & { onRow: (row: Float32Array) => Promise<void> }): Promise<void>;
+  logprobs(ids: Int32Array, hooks: ScoreHooks): Promise<Float32Array>;
   /** Mean of the final hidden states of each input, of length 1. */
-  embed(inputs: ReadonlyArray<string | Int32Array>, hooks: { signal: AbortSignal }): Promise<Float32Array[]>;
+  embed(inputs: ReadonlyArray<string | Int32Array>, hooks: ScoreHooks): Promise<Float32Array[]>;
   status(): EngineStatus;
   /** Gives everything back. Idempotent. */
   dispose(): Promise<void>;
@@ -140,13 +143,13 @@ export class Host {
         return engine.tokenizeChat(call.messages);
       case "logits": {
         const onRow = (row: Float32Array) => this.#port.send({ type: "row", id, row });
-        await engine.logits(call.ids, call.last, { signal, onRow });
+        await engine.logits(call.ids, call.last, { signal, onRow, adapters: call.adapters });
         return null;
       }
       case "logprobs":
-        return engine.logprobs(call.ids, { signal });
+        return engine.logprobs(call.ids, { signal, adapters: call.adapters });
       case "embed":
-        return engine.embed(call.inputs, { signal });
+        return engine.embed(call.inputs, { signal, adapters: call.adapters });
       case "status":
         return engine.status();
     }

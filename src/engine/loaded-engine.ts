@@ -12,7 +12,7 @@ import { logitRows, logprobs } from "../generate/score.js";
 import type { Plan } from "../memory/plan.js";
 import type { PlanRequestData } from "../memory/plan-request.js";
 import { StructuredOutput } from "../structured/structured-output.js";
-import type { AnswerHooks, Engine } from "./host.js";
+import type { AnswerHooks, Engine, ScoreHooks } from "./host.js";
 import type { ChatMessage, DeviceMemory, EngineStatus, GenerationResult, ModelInfo } from "./model.js";
 import type { ModelText } from "./model-text.js";
 import type { AnswerOptions } from "./protocol.js";
@@ -84,21 +84,21 @@ export class LoadedEngine implements Engine {
   async logits(
     ids: Int32Array,
     last: number,
-    { signal, onRow }: { signal: AbortSignal; onRow: (row: Float32Array) => Promise<void> },
+    { onRow, ...hooks }: ScoreHooks & { onRow: (row: Float32Array) => Promise<void> },
   ): Promise<void> {
-    for await (const row of logitRows(this.#context.scheduler, ids, { last, signal })) await onRow(row);
+    for await (const row of logitRows(this.#context.scheduler, ids, { last, ...hooks })) await onRow(row);
   }
 
-  async logprobs(ids: Int32Array, { signal }: { signal: AbortSignal }): Promise<Float32Array> {
-    return logprobs(this.#context.scheduler, ids, { signal });
+  async logprobs(ids: Int32Array, hooks: ScoreHooks): Promise<Float32Array> {
+    return logprobs(this.#context.scheduler, ids, hooks);
   }
 
-  async embed(inputs: ReadonlyArray<string | Int32Array>, { signal }: { signal: AbortSignal }): Promise<Float32Array[]> {
+  async embed(inputs: ReadonlyArray<string | Int32Array>, hooks: ScoreHooks): Promise<Float32Array[]> {
     const prompts = inputs.map((input) => {
       if (input === "") throw new EmptyPromptError();
       return typeof input === "string" ? this.#encode(input, {}) : input;
     });
-    return embed(this.#context.scheduler, prompts, { signal });
+    return embed(this.#context.scheduler, prompts, hooks);
   }
 
   status(): EngineStatus {

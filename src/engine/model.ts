@@ -2,6 +2,7 @@
 // is either plain data that crosses to the engine's process, or an interface that
 // `client.ts` implements over that border.
 
+import type { AdapterChoice } from "../generate/adapters.js";
 import type { SamplingDefaults } from "../generate/defaults.js";
 import type {
   FinishReason,
@@ -14,6 +15,7 @@ import type {
   TokenInfo,
 } from "../generate/request.js";
 import type { SchedulerCounters, SchedulerLoad } from "../generate/scheduler.js";
+import type { ScoreOptions } from "../generate/score.js";
 import type { Plan, PlannedAdapter } from "../memory/plan.js";
 import type { PlanRequestData } from "../memory/plan-request.js";
 import type { Constraint } from "../structured/constraint.js";
@@ -94,6 +96,7 @@ export interface GenerateOptions extends GenerationOptions {
 }
 
 export type {
+  AdapterChoice,
   FinishReason,
   GenerationEvent,
   GenerationResult,
@@ -101,6 +104,7 @@ export type {
   PromptTokenInfo,
   SchedulerCounters,
   SchedulerLoad,
+  ScoreOptions,
   Timings,
   TokenInfo,
 };
@@ -178,11 +182,11 @@ export interface Model extends AsyncDisposable {
   /** Ids of a conversation as the chat template writes it, ready for an answer. */
   tokenizeChat(messages: readonly ChatMessage[]): Promise<number[]>;
   /** Logits `[last][vocab]` at the last positions of a prompt. */
-  logits(ids: readonly number[], options?: { last?: number; signal?: AbortSignal }): Promise<Float32Array[]>;
+  logits(ids: readonly number[], options?: ScoreOptions & { last?: number }): Promise<Float32Array[]>;
   /** Log-probability of each of ids[1…] given those before it. */
-  logprobs(ids: readonly number[], options?: { signal?: AbortSignal }): Promise<Float32Array>;
+  logprobs(ids: readonly number[], options?: ScoreOptions): Promise<Float32Array>;
   /** One vector `[hidden]` of length 1 for each input: the mean of its final hidden states. */
-  embed(inputs: ReadonlyArray<string | readonly number[]>, options?: { signal?: AbortSignal }): Promise<Float32Array[]>;
+  embed(inputs: ReadonlyArray<string | readonly number[]>, options?: ScoreOptions): Promise<Float32Array[]>;
   /** What runs, what waits, and the memory that is used. */
   status(): Promise<EngineStatus>;
   /** Ends the engine and gives all memory back; requests in flight reject. Idempotent. */

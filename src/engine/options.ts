@@ -57,6 +57,7 @@ const ANSWER_OPTIONS: Names<AnswerOptions> = {
   stopIds: true,
   ignoreEos: true,
   logprobs: true,
+  adapters: true,
   promptLogprobs: true,
   constraint: true,
   parseSpecial: true,

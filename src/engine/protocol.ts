@@ -4,6 +4,7 @@
 // cross in one `step` message per step, and the program acknowledges those, so that a slow
 // reader bounds what is under way (`outbox.ts`).
 
+import type { AdapterChoice } from "../generate/adapters.js";
 import type { Plan } from "../memory/plan.js";
 import type { PlanRequestData } from "../memory/plan-request.js";
 import type {
@@ -67,17 +68,20 @@ export interface TokenizeChatCall {
 /** Answered by one `row` event for each position, in order, then `done`. */
 export interface LogitsCall {
   readonly op: "logits";
+  readonly adapters: readonly AdapterChoice[];
   readonly ids: Int32Array;
   readonly last: number;
 }
 
 export interface LogprobsCall {
   readonly op: "logprobs";
+  readonly adapters: readonly AdapterChoice[];
   readonly ids: Int32Array;
 }
 
 export interface EmbedCall {
   readonly op: "embed";
+  readonly adapters: readonly AdapterChoice[];
   readonly inputs: ReadonlyArray<string | Int32Array>;
 }
 

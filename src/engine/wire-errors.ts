@@ -2,6 +2,7 @@
 // the message of an Error, so the engine writes the rest out as plain data, and the caller
 // revives it as the same class: `instanceof`, `code`, `hint` and `details` hold on both sides.
 
+import * as adapterErrors from "../adapters/errors.js";
 import * as cpuErrors from "../backend/cpu/errors.js";
 import * as driverErrors from "../backend/cuda/driver/errors.js";
 import * as cudaErrors from "../backend/cuda/errors.js";
@@ -22,6 +23,7 @@ type ErrorClass = typeof ExllamaError;
 const CLASSES = new Map<string, ErrorClass>(
   [
     { UsageError },
+    adapterErrors,
     backendErrors,
     cpuErrors,
     cudaErrors,

@@ -1,6 +1,8 @@
 // A plain answer as the scheduler runs it: one strand, one id sampled after the other.
 
 import type { Output, OutputRequest } from "../backend/backend.js";
+import type { AdapterUse } from "../model/adapter.js";
+import { adapterCondition } from "./adapters.js";
 import type { AnswerRecord } from "./answer-record.js";
 import type { Job, JobPrompt, Strand, StrandAnswer } from "./job.js";
 
@@ -12,7 +14,8 @@ export class AnswerJob implements Job {
   readonly width = 1;
   readonly positions: number;
   readonly shared = 0;
-  readonly condition = "";
+  readonly condition: string;
+  readonly adapters: readonly AdapterUse[];
   readonly keep = true;
   readonly #record: AnswerRecord;
 
@@ -21,6 +24,8 @@ export class AnswerJob implements Job {
     // The last prompt token's logits are wanted, or those of all of them.
     this.prompts = [{ ids: prompt, reusable: options.promptLogprobs === null ? prompt.length - 1 : 0 }];
     this.positions = record.positions;
+    this.adapters = options.adapters;
+    this.condition = adapterCondition(options.adapters);
     this.#record = record;
   }
 

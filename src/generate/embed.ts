@@ -3,10 +3,12 @@
 // plan has places, so that a long list neither fills the queue nor crowds answers out.
 
 import type { Output, OutputRequest } from "../backend/backend.js";
+import type { AdapterUse } from "../model/adapter.js";
+import { resolveAdapters } from "./adapters.js";
 import { NOTHING } from "./answer-job.js";
 import { checkIds } from "./prompt.js";
 import type { Scheduler } from "./scheduler.js";
-import { checkContext, ScoreJob, untilDone } from "./score.js";
+import { checkContext, ScoreJob, type ScoreOptions, untilDone } from "./score.js";
 
 /**
  * @returns for each input `[hidden]`
@@ -16,12 +18,13 @@ import { checkContext, ScoreJob, untilDone } from "./score.js";
 export async function embed(
   scheduler: Scheduler,
   inputs: ReadonlyArray<ArrayLike<number>>,
-  options: { signal?: AbortSignal } = {},
+  options: ScoreOptions = {},
 ): Promise<Float32Array[]> {
   options.signal?.throwIfAborted();
   const { spec, plan } = scheduler.runtime;
   const prompts = inputs.map((ids) => checkIds(ids, spec.vocabSize));
   for (const prompt of prompts) checkContext(scheduler, prompt.length);
+  const adapters = resolveAdapters(options.adapters ?? [], spec.adapters);
 
   const stop = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
@@ -30,7 +33,7 @@ export async function embed(
   const work = async (): Promise<void> => {
     while (next < prompts.length) {
       const index = next++;
-      vectors[index] = await embedOne(scheduler, prompts[index]!, signal);
+      vectors[index] = await embedOne(scheduler, prompts[index]!, adapters, signal);
     }
   };
   const workers = Array.from({ length: Math.min(prompts.length, plan.run.maxSequences) }, work);
@@ -44,9 +47,14 @@ export async function embed(
   return vectors;
 }
 
-async function embedOne(scheduler: Scheduler, prompt: Int32Array, signal: AbortSignal): Promise<Float32Array> {
+async function embedOne(
+  scheduler: Scheduler,
+  prompt: Int32Array,
+  adapters: readonly AdapterUse[],
+  signal: AbortSignal,
+): Promise<Float32Array> {
   const sum = new Float64Array(scheduler.runtime.spec.hiddenSize);
-  const job = new ScoreJob(prompt, { wanted: wantHidden, take: (output) => addHidden(sum, output) });
+  const job = new ScoreJob(prompt, { adapters, wanted: wantHidden, take: (output) => addHidden(sum, output) });
   await untilDone(scheduler.submit(job), signal);
   const length = Math.sqrt(sum.reduce((squares, value) => squares + value * value, 0));
   return Float32Array.from(sum, (value) => (length === 0 ? 0 : value / length));

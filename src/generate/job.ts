@@ -8,6 +8,7 @@
 // A job is over when none of its strands has anything left to feed.
 
 import type { Output, OutputRequest } from "../backend/backend.js";
+import type { AdapterUse } from "../model/adapter.js";
 
 /** A sequence as its job moves it. Only between steps: in `begin`, in `accept`, or from the scheduler's `propose`. */
 export interface Strand {
@@ -61,6 +62,8 @@ export interface Job {
   readonly keep: boolean;
   /** What its KV depends on beside its ids (adapters): only jobs of the same condition share pages. */
   readonly condition: string;
+  /** What its strands are computed with; missing: the model itself. `condition` is their adapterCondition(). */
+  readonly adapters?: readonly AdapterUse[];
   /** Tokens generated so far, for the counters. */
   readonly generated: number;
   /** While true it takes no part in steps: nobody reads what it says. */

@@ -1,10 +1,12 @@
 // A request's options, checked and completed: what is to be sampled how, and what ends it.
 
 import { randomInt } from "node:crypto";
+import type { AdapterUse } from "../model/adapter.js";
 import type { ModelSpec } from "../model/spec.js";
 import { nearestName } from "../sampling/nearest-name.js";
 import { GREEDY, type SamplingParameters } from "../sampling/parameters.js";
 import { SAMPLING_PARAMETERS, validateSampling } from "../sampling/validate.js";
+import { ADAPTER_CHOICES, areAdapterChoices, resolveAdapters } from "./adapters.js";
 import { GenerationOptionError, TokenIdError } from "./errors.js";
 import type { GenerationOptions } from "./request.js";
 
@@ -20,6 +22,8 @@ export interface ResolvedOptions {
   readonly logprobs: number | null;
   /** The same for the prompt's tokens. */
   readonly promptLogprobs: number | null;
+  /** In the order of their indices. */
+  readonly adapters: readonly AdapterUse[];
 }
 
 /** Most likeliest ids that are told beside a token. */
@@ -54,6 +58,7 @@ const OWN_RULES: Readonly<Record<OwnOption, Rule>> = {
   ignoreEos: { expected: "true or false", accepts: (value) => typeof value === "boolean" },
   logprobs: LOGPROBS_RULE,
   promptLogprobs: LOGPROBS_RULE,
+  adapters: { expected: ADAPTER_CHOICES, accepts: areAdapterChoices },
 };
 
 const ALL_OPTIONS: readonly string[] = [...Object.keys(OWN_RULES), ...SAMPLING_PARAMETERS];
@@ -68,10 +73,10 @@ const ALL_OPTIONS: readonly string[] = [...Object.keys(OWN_RULES), ...SAMPLING_P
 export function resolveOptions(
   options: GenerationOptions,
   defaults: SamplingParameters,
-  spec: Pick<ModelSpec, "vocabSize" | "bosId">,
+  spec: Pick<ModelSpec, "vocabSize" | "bosId" | "adapters">,
   eosIds: readonly number[],
 ): ResolvedOptions {
-  const { maxTokens, seed, stop, stopIds, ignoreEos, logprobs, promptLogprobs, ...sampling } = checkOwnOptions(options);
+  const { maxTokens, seed, stop, stopIds, ignoreEos, logprobs, promptLogprobs, adapters, ...sampling } = checkOwnOptions(options);
   const greedy = (sampling.temperature ?? defaults.temperature) === 0;
   const parameters = validateSampling(sampling, greedy ? GREEDY : defaults);
   checkIdList("stopIds", stopIds ?? [], spec.vocabSize);
@@ -89,6 +94,7 @@ export function resolveOptions(
     stopIds: new Set([...(ignoreEos ? [] : eosIds), ...(stopIds ?? [])]),
     logprobs: logprobs ?? null,
     promptLogprobs: promptLogprobs ?? null,
+    adapters: resolveAdapters(adapters ?? [], spec.adapters),
   };
 }
 

@@ -2,6 +2,7 @@
 // border, be queued or be kept.
 
 import type { SamplingParameters } from "../sampling/parameters.js";
+import type { AdapterChoice } from "./adapters.js";
 
 /** Sampling parameters and what ends the answer; what is not given comes from the model's defaults. */
 export interface GenerationOptions extends Partial<SamplingParameters> {
@@ -22,6 +23,8 @@ export interface GenerationOptions extends Partial<SamplingParameters> {
    * With this `maxTokens` may be 0. Default: none.
    */
   readonly promptLogprobs?: number;
+  /** LoRA adapters to answer with, of those that are loaded; several are added up. Default: none. */
+  readonly adapters?: readonly AdapterChoice[];
 }
 
 export interface GenerationRequest {

@@ -3,6 +3,8 @@
 // prefill chunk, and leave nothing behind in the KV cache.
 
 import type { Output, OutputRequest } from "../backend/backend.js";
+import type { AdapterUse } from "../model/adapter.js";
+import { type AdapterChoice, adapterCondition, resolveAdapters } from "./adapters.js";
 import { NOTHING } from "./answer-job.js";
 import { GenerationOptionError, PromptTooLongError } from "./errors.js";
 import type { Job, JobPrompt, Strand, StrandAnswer } from "./job.js";
@@ -16,11 +18,7 @@ import type { Scheduler, Ticket } from "./scheduler.js";
  * @throws {EmptyPromptError}, {@link TokenIdError}, {@link PromptTooLongError}, {@link CacheTooSmallError}; the
  *   signal's reason when aborted
  */
-export async function logprobs(
-  scheduler: Scheduler,
-  ids: ArrayLike<number>,
-  options: { signal?: AbortSignal } = {},
-): Promise<Float32Array> {
+export async function logprobs(scheduler: Scheduler, ids: ArrayLike<number>, options: ScoreOptions = {}): Promise<Float32Array> {
   options.signal?.throwIfAborted();
   const all = checkIds(ids, scheduler.runtime.spec.vocabSize);
   const scores = new Float32Array(all.length - 1);
@@ -29,6 +27,7 @@ export async function logprobs(
   checkContext(scheduler, fed.length);
   let scored = 0;
   const job = new ScoreJob(fed, {
+    adapters: resolveAdapters(options.adapters ?? [], scheduler.runtime.spec.adapters),
     wanted: (position) => ({ ...NOTHING, target: all[position + 1]! }),
     take: ({ targetLogprob }) => {
       scores[scored++] = targetLogprob!;
@@ -47,7 +46,7 @@ export async function logprobs(
 export async function logits(
   scheduler: Scheduler,
   ids: ArrayLike<number>,
-  options: { last?: number; signal?: AbortSignal } = {},
+  options: ScoreOptions & { last?: number } = {},
 ): Promise<Float32Array[]> {
   const rows: Float32Array[] = [];
   for await (const row of logitRows(scheduler, ids, options)) rows.push(row);
@@ -58,7 +57,7 @@ export async function logits(
 export async function* logitRows(
   scheduler: Scheduler,
   ids: ArrayLike<number>,
-  { last = 1, signal }: { last?: number; signal?: AbortSignal } = {},
+  { last = 1, signal, adapters = [] }: ScoreOptions & { last?: number } = {},
 ): AsyncGenerator<Float32Array, void, undefined> {
   signal?.throwIfAborted();
   const prompt = checkIds(ids, scheduler.runtime.spec.vocabSize);
@@ -66,6 +65,7 @@ export async function* logitRows(
   checkLast(last, prompt.length);
   const rows: Float32Array[] = [];
   const job = new ScoreJob(prompt, {
+    adapters: resolveAdapters(adapters, scheduler.runtime.spec.adapters),
     wanted: (position) => (position >= prompt.length - last ? { ...NOTHING, logits: true } : null),
     take: (output) => rows.push(output.logits!),
     paused: () => rows.length > 0,
@@ -92,7 +92,14 @@ export async function* logitRows(
   }
 }
 
+export interface ScoreOptions {
+  signal?: AbortSignal;
+  /** As for an answer. */
+  adapters?: readonly AdapterChoice[];
+}
+
 interface Scoring {
+  readonly adapters: readonly AdapterUse[];
   /** What is wanted of a position, or `null`. */
   readonly wanted: (position: number) => Omit<OutputRequest, "index"> | null;
   /** Takes the answers in the order of the positions. */
@@ -107,7 +114,8 @@ export class ScoreJob implements Job {
   readonly width = 1;
   readonly positions: number;
   readonly shared = 0;
-  readonly condition = "";
+  readonly condition: string;
+  readonly adapters: readonly AdapterUse[];
   readonly keep = false;
   readonly generated = 0;
   readonly #scoring: Scoring;
@@ -116,6 +124,8 @@ export class ScoreJob implements Job {
   constructor(prompt: Int32Array, scoring: Scoring) {
     this.prompts = [{ ids: prompt, reusable: 0 }];
     this.positions = prompt.length;
+    this.adapters = scoring.adapters;
+    this.condition = adapterCondition(scoring.adapters);
     this.#scoring = scoring;
   }
 

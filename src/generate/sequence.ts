@@ -195,6 +195,7 @@ export class Sequence implements Strand {
       start,
       ropeLength: start < this.promptLength ? this.promptLength : end,
       pages: this.#held().pages.views(end),
+      ...(this.job.adapters?.length ? { adapters: this.job.adapters } : {}),
       outputs: asking === start ? outputs : outputs.map((output) => ({ ...output, index: output.index + asking - start })),
     };
   }
