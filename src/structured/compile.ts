@@ -2,11 +2,14 @@
 
 import { choiceOf } from "./choices.js";
 import { writeEbnf } from "./ebnf.js";
-import { type Expression, either, type Grammar, rule, sequence, text } from "./expression.js";
+import { type Expression, either, type Grammar, NOTHING, repeat, rule, sequence, text } from "./expression.js";
 import { schemaGrammar } from "./json-schema.js";
-import type { ConstraintSource, TemplatePart } from "./messages.js";
+import type { CallPart, CallsSource, ConstraintSource } from "./messages.js";
 import { keepProductive } from "./productive.js";
 import { regexExpression } from "./regex.js";
+
+/** Calls in one answer. */
+const MOST_CALLS = 32;
 
 /** @throws {ConstraintError} */
 export function sourceEbnf(source: ConstraintSource): string {
@@ -24,25 +27,28 @@ function sourceGrammar(source: Exclude<ConstraintSource, { kind: "grammar" }>): 
       return keepProductive(plain(regexExpression(source.pattern, { whole: true })));
     case "choice":
       return plain(choiceOf(source.choices));
-    case "templates":
-      return templatesGrammar(source.templates);
+    case "calls":
+      return keepProductive(callsGrammar(source));
   }
 }
 
-/** Each schema keeps its own rules: their names get the place of the schema before them. */
-function templatesGrammar(templates: readonly (readonly TemplatePart[])[]): Grammar {
+function callsGrammar({ before, calls, separator, after }: CallsSource): Grammar {
   const rules = new Map<string, Expression>();
-  const alternatives = templates.map((parts, i) =>
-    sequence(
-      ...parts.map((part, j) => {
-        if (typeof part === "string") return text(part);
-        const grammar = schemaGrammar(part.schema, { strict: part.strict });
-        for (const [name, body] of grammar.rules) rules.set(`${i}.${j} ${name}`, renamed(body, `${i}.${j} `));
-        return renamed(grammar.root, `${i}.${j} `);
-      }),
-    ),
-  );
-  return { root: either(...alternatives), rules };
+  const parts = (list: readonly CallPart[]): Expression => sequence(...list.map((part) => partExpression(part, rules)));
+  rules.set("call", either(...calls.map(parts)));
+  const call = rule("call");
+  const more = separator === null ? NOTHING : repeat(sequence(parts(separator), call), 0, MOST_CALLS - 1);
+  return { root: sequence(parts(before), call, more, parts(after)), rules };
+}
+
+/** A schema's rules get names of their own. */
+function partExpression(part: CallPart, rules: Map<string, Expression>): Expression {
+  if (typeof part === "string") return text(part);
+  if ("marker" in part) return { type: "marker", marker: part.marker };
+  const grammar = schemaGrammar(part.schema, { strict: part.strict });
+  const prefix = `${rules.size} `;
+  for (const [name, body] of grammar.rules) rules.set(prefix + name, renamed(body, prefix));
+  return renamed(grammar.root, prefix);
 }
 
 function renamed(expression: Expression, prefix: string): Expression {

@@ -2,7 +2,7 @@
 // compiler's time and memory grow with it.
 
 import { ConstraintError } from "./errors.js";
-import { type CodeRange, type Expression, type Grammar, LAST_CODE_POINT } from "./expression.js";
+import { type CodeRange, type Expression, FIRST_MARKER, type Grammar, LAST_CODE_POINT } from "./expression.js";
 
 /** Elements of a grammar, repetitions counted as often as they repeat (a repeated single character counts once). */
 const MOST_ELEMENTS = 100_000;
@@ -27,6 +27,7 @@ export function writeEbnf({ root, rules }: Grammar): string {
 function weight(expression: Expression): number {
   switch (expression.type) {
     case "text":
+    case "marker":
     case "class":
     case "rule":
       return 1;
@@ -63,6 +64,8 @@ class EbnfWriter {
     switch (expression.type) {
       case "text":
         return `"${[...expression.text].map(escapeInText).join("")}"`;
+      case "marker":
+        return `"${codeEscape(expression.marker.codePointAt(0)!)}"`;
       case "class":
         return writeClass(expression.ranges, expression.negated);
       case "sequence":
@@ -91,22 +94,31 @@ function quantifier(least: number, most: number | null): string {
 }
 
 function escapeInText(character: string): string {
+  if (character.codePointAt(0)! >= FIRST_MARKER)
+    throw new ConstraintError("the constraint holds a character of Unicode's last private plane", {
+      hint: "Characters from U+100000 on stand for special tokens here.",
+    });
   return /[ !#-[\]-~]/.test(character) ? character : codeEscape(character.codePointAt(0)!);
 }
 
+const MARKERS: CodeRange = [FIRST_MARKER, LAST_CODE_POINT];
+/** Halves of surrogate pairs are code points that no text has. */
+const SURROGATES: CodeRange = [0xd800, 0xdfff];
+
 function writeClass(ranges: readonly CodeRange[], negated: boolean): string {
-  if (ranges.length === 0 && negated) return writeClass([[0, LAST_CODE_POINT]], false);
-  const written = negated ? ranges : ranges.flatMap(withoutSurrogates);
-  return `[${negated ? "^" : ""}${written.map(writeRange).join("")}]`;
+  if (negated) return `[^${[...ranges, MARKERS].map(writeRange).join("")}]`;
+  const written = ranges.flatMap((range) => without(range, SURROGATES)).flatMap((range) => without(range, MARKERS));
+  if (written.length === 0) throw new ConstraintError("the constraint asks for a character that no text has");
+  return `[${written.map(writeRange).join("")}]`;
 }
 
-/** Halves of surrogate pairs are code points that no text has. */
-function withoutSurrogates([first, last]: CodeRange): CodeRange[] {
+/** What of a range lies outside another. */
+function without([first, last]: CodeRange, [from, to]: CodeRange): CodeRange[] {
   const parts: CodeRange[] = [
-    [first, Math.min(last, 0xd7ff)],
-    [Math.max(first, 0xe000), last],
+    [first, Math.min(last, from - 1)],
+    [Math.max(first, to + 1), last],
   ];
-  return last < 0xd800 || first > 0xdfff ? [[first, last]] : parts.filter(([from, to]) => from <= to);
+  return parts.filter(([begin, end]) => begin <= end);
 }
 
 function writeRange([first, last]: CodeRange): string {

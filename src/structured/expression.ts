@@ -3,6 +3,8 @@
 
 export type Expression =
   | { readonly type: "text"; readonly text: string }
+  /** A special token, see {@link markerOf}. */
+  | { readonly type: "marker"; readonly marker: string }
   /** One character within the ranges, or outside all of them. */
   | { readonly type: "class"; readonly ranges: readonly CodeRange[]; readonly negated: boolean }
   | { readonly type: "sequence"; readonly parts: readonly Expression[] }
@@ -20,6 +22,17 @@ export interface Grammar {
 }
 
 export const LAST_CODE_POINT = 0x10ffff;
+
+/**
+ * Special tokens stand in grammars as characters of Unicode's last, private plane, and have
+ * those as their bytes in the matcher's vocabulary. No text or class of a grammar takes them in.
+ */
+export const FIRST_MARKER = 0x100000;
+
+/** @param index of a special token, in the order of ids */
+export function markerOf(index: number): string {
+  return String.fromCodePoint(FIRST_MARKER + index);
+}
 
 export const NOTHING: Expression = { type: "text", text: "" };
 

@@ -4,12 +4,21 @@
 
 import type { Constraint } from "./constraint.js";
 
-/** What a matcher can be made of: a request's constraint, or one of several sequences of texts and JSON values. */
-export type ConstraintSource =
-  | Constraint
-  | { readonly kind: "templates"; readonly templates: readonly (readonly TemplatePart[])[] };
+/** What a matcher can be made of: a request's constraint, or calls of tools. */
+export type ConstraintSource = Constraint | CallsSource;
 
-export type TemplatePart = string | { readonly schema: unknown; readonly strict: boolean };
+/** One or several of the calls, between what begins and ends them. */
+export interface CallsSource {
+  readonly kind: "calls";
+  readonly before: readonly CallPart[];
+  readonly calls: readonly (readonly CallPart[])[];
+  /** Stands between calls; `null`: there is one call only. */
+  readonly separator: readonly CallPart[] | null;
+  readonly after: readonly CallPart[];
+}
+
+/** Text, a special token, or a JSON value. */
+export type CallPart = string | { readonly marker: string } | { readonly schema: unknown; readonly strict: boolean };
 
 /** A vocabulary as bytes: token i is `bytes[offsets[i] … offsets[i + 1])`; empty: never allowed. */
 export interface TokenBytes {

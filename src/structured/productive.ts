@@ -32,6 +32,7 @@ function productiveRules(rules: ReadonlyMap<string, Expression>): ReadonlySet<st
 function ends(expression: Expression, productive: ReadonlySet<string>): boolean {
   switch (expression.type) {
     case "text":
+    case "marker":
       return true;
     case "class":
       return expression.negated || expression.ranges.length > 0;

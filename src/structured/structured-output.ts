@@ -4,14 +4,15 @@
 
 import { type Constraint, checkConstraint } from "./constraint.js";
 import { GrammarWorker } from "./grammar-worker.js";
-import type { ConstraintSource, TokenBytes } from "./messages.js";
-import { type ConstrainedVocabulary, tokenBytes } from "./token-bytes.js";
+import type { ConstraintSource } from "./messages.js";
+import { type ConstrainedVocabulary, type Markers, specialMarkers, tokenBytes } from "./token-bytes.js";
 import type { WorkerMatcher } from "./worker-matcher.js";
 
 export class StructuredOutput {
+  /** What stands for special tokens in sources made by this program. */
+  readonly markers: Markers;
   readonly #vocabulary: ConstrainedVocabulary;
   readonly #stopIds: readonly number[];
-  #tokens: TokenBytes | null = null;
   #own: GrammarWorker | null = null;
   #foreign: GrammarWorker | null = null;
 
@@ -19,6 +20,7 @@ export class StructuredOutput {
   constructor(vocabulary: ConstrainedVocabulary, stopIds: readonly number[]) {
     this.#vocabulary = vocabulary;
     this.#stopIds = stopIds;
+    this.markers = specialMarkers(vocabulary, stopIds);
   }
 
   /** A matcher for one answer; close it when the answer is over. @throws {ConstraintError} */
@@ -28,13 +30,19 @@ export class StructuredOutput {
 
   /** As {@link open}, of a source that this program made. @throws {ConstraintError} */
   async openSource(source: ConstraintSource): Promise<WorkerMatcher> {
-    this.#tokens ??= tokenBytes(this.#vocabulary, this.#stopIds);
-    if (source.kind === "grammar") this.#foreign ??= new GrammarWorker(this.#tokens);
-    else this.#own ??= new GrammarWorker(this.#tokens);
-    return (source.kind === "grammar" ? this.#foreign : this.#own)!.open(source);
+    if (source.kind === "grammar") {
+      this.#foreign ??= this.#worker(new Map());
+      return this.#foreign.open(source);
+    }
+    this.#own ??= this.#worker(this.markers);
+    return this.#own.open(source);
   }
 
   async close(): Promise<void> {
     await Promise.all([this.#own?.close(), this.#foreign?.close()]);
+  }
+
+  #worker(markers: Markers): GrammarWorker {
+    return new GrammarWorker(tokenBytes(this.#vocabulary, this.#stopIds, markers));
   }
 }

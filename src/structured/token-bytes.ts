@@ -1,6 +1,7 @@
 // A vocabulary as the grammar worker gets it: what each token adds to the text, in bytes,
 // whichever way its tokenizer spells it (byte-level characters, byte pieces, space marks).
 
+import { markerOf } from "./expression.js";
 import type { TokenBytes } from "./messages.js";
 
 /** What is needed of a tokenizer. */
@@ -11,13 +12,29 @@ export interface ConstrainedVocabulary {
   isSpecial(id: number): boolean;
 }
 
-/** @param stopIds end an answer; special tokens, and those without bytes, are never allowed */
-export function tokenBytes(vocabulary: ConstrainedVocabulary, stopIds: readonly number[]): TokenBytes {
+/** Special tokens, and what stands for each of them in grammars. */
+export type Markers = ReadonlyMap<number, string>;
+
+/** Every special token that does not end an answer. */
+export function specialMarkers(vocabulary: ConstrainedVocabulary, stopIds: readonly number[]): Markers {
+  const ids = Array.from({ length: vocabulary.vocabSize }, (_, id) => id).filter(
+    (id) => vocabulary.isSpecial(id) && !stopIds.includes(id),
+  );
+  return new Map(ids.map((id, index) => [id, markerOf(index)]));
+}
+
+/**
+ * @param stopIds end an answer
+ * @param markers special tokens that grammars may name; all others, and those without bytes, are never allowed
+ */
+export function tokenBytes(vocabulary: ConstrainedVocabulary, stopIds: readonly number[], markers: Markers): TokenBytes {
   const size = vocabulary.vocabSize;
   const stops = new Set(stopIds.filter((id) => id < size));
-  const pieces = Array.from({ length: size }, (_, id) =>
-    vocabulary.isSpecial(id) || stops.has(id) ? new Uint8Array(0) : vocabulary.bytes(id),
-  );
+  const encoder = new TextEncoder();
+  const pieces = Array.from({ length: size }, (_, id) => {
+    if (stops.has(id)) return new Uint8Array(0);
+    return vocabulary.isSpecial(id) ? encoder.encode(markers.get(id) ?? "") : vocabulary.bytes(id);
+  });
   const offsets = new Uint32Array(size + 1);
   for (const [id, piece] of pieces.entries()) offsets[id + 1] = offsets[id]! + piece.length;
   const bytes = new Uint8Array(offsets[size]!);

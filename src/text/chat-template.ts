@@ -7,9 +7,20 @@ import { ChatTemplateError } from "./errors.js";
 import { withTimeLimit } from "./time-limit.js";
 import { expectObject } from "./tokenizer-config.js";
 
+/** A message as templates read it; an assistant's may hold the calls that it made, their arguments as values. */
 export interface TemplateMessage {
   readonly role: string;
   readonly content: string;
+  readonly name?: string;
+  readonly tool_call_id?: string;
+  readonly tool_calls?: readonly unknown[];
+}
+
+export interface RenderOptions {
+  /** End where the assistant's answer begins; default true. */
+  readonly addGenerationPrompt?: boolean;
+  /** What the model may call, in OpenAI's form; default: the template finds `tools` undefined. */
+  readonly tools?: readonly unknown[];
 }
 
 /** A template may take this many evaluation steps, and so many more for each message. */
@@ -49,17 +60,17 @@ export class ChatTemplate {
   /**
    * The prompt as text, special tokens spelled out.
    *
-   * @param options.addGenerationPrompt end where the assistant's answer begins; default true
    * @throws {ChatTemplateError} when the template refuses the messages, fails, or does not come to an end
    */
-  render(messages: readonly TemplateMessage[], options: { addGenerationPrompt?: boolean } = {}): string {
+  render(messages: readonly TemplateMessage[], options: RenderOptions = {}): string {
     const environment = new JinjaEnvironment();
     for (const [name, value] of Object.entries(globals())) environment.set(name, value);
     environment.set("messages", messages);
+    if (options.tools !== undefined) environment.set("tools", options.tools);
     environment.set("add_generation_prompt", options.addGenerationPrompt ?? true);
     environment.set("bos_token", this.bosToken ?? "");
     environment.set("eos_token", this.eosToken ?? "");
-    const size = messages.reduce((sum, { content }) => sum + content.length, 0);
+    const size = JSON.stringify([messages, options.tools]).length;
     const interpreter = new BoundedInterpreter(environment, {
       steps: STEPS + messages.length * STEPS_PER_MESSAGE,
       text: LARGEST_TEXT + size * 4,
@@ -192,27 +203,35 @@ function strftime(date: Date, format: string): string {
   return format.replace(/%(.)/g, (all, code: string) => codes[code] ?? all);
 }
 
-/** Where a folder's files keep the template; of a list of named ones, the one called `default`. */
-export function chatTemplateSource(files: { jinja: string | null; json: unknown; config: unknown }): string | null {
-  if (files.jinja !== null) return files.jinja;
+/**
+ * Where a folder's files keep the template; of a list of named ones, the one called `default`.
+ *
+ * @param name another one of the list: `null` then where there is no list, or none of that name
+ */
+export function chatTemplateSource(
+  files: { jinja: string | null; json: unknown; config: unknown },
+  name?: string,
+): string | null {
+  if (files.jinja !== null) return name === undefined ? files.jinja : null;
   for (const file of [files.json, files.config]) {
     if (file === null || file === undefined) continue;
     const template = expectObject(file, "the file with the chat template").chat_template;
     if (template === undefined || template === null) continue;
-    if (typeof template === "string") return template;
-    return namedTemplate(template);
+    if (typeof template === "string") return name === undefined ? template : null;
+    return namedTemplate(template, name);
   }
   return null;
 }
 
-function namedTemplate(list: unknown): string {
+function namedTemplate(list: unknown, name?: string): string | null {
   const entries = Array.isArray(list)
     ? list
     : Object.entries(expectObject(list, "chat_template")).map(([name, template]) => ({ name, template }));
   const found: unknown =
-    entries.find((entry: unknown) => (entry as { name?: unknown } | null)?.name === "default") ??
-    (entries.length === 1 ? entries[0] : undefined);
+    entries.find((entry: unknown) => (entry as { name?: unknown } | null)?.name === (name ?? "default")) ??
+    (entries.length === 1 && name === undefined ? entries[0] : undefined);
   const template = (found as { template?: unknown } | undefined)?.template;
+  if (found === undefined && name !== undefined) return null;
   if (typeof template !== "string") throw new ChatTemplateError('the chat template is a list without one named "default"');
   return template;
 }

@@ -3,7 +3,7 @@
 // spelling inside a message is swapped for one of Unicode's private use that occurs nowhere
 // else, and swapped back in the ordinary text between the template's own special tokens.
 
-import type { ChatTemplate, TemplateMessage } from "./chat-template.js";
+import type { ChatTemplate, RenderOptions, TemplateMessage } from "./chat-template.js";
 import { ChatTemplateError } from "./errors.js";
 import { type Segment, spellingPattern, type Tokenizer } from "./tokenizer.js";
 
@@ -17,19 +17,19 @@ export function encodeChat(
   tokenizer: Tokenizer,
   template: ChatTemplate | null,
   messages: readonly TemplateMessage[],
-  options: { addGenerationPrompt?: boolean } = {},
+  options: RenderOptions = {},
 ): number[] {
   if (!template)
     throw new ChatTemplateError("this model has no chat template, so it cannot chat", {
       hint: "Use plain completion (exllama generate, model.generate), or put a chat_template.jinja into the model's folder.",
     });
-  const disguise = new Disguise(tokenizer.specialTokens.keys(), template.source, messages);
-  const hidden = messages.map((message) => ({
-    ...message,
-    role: disguise.hide(message.role),
-    content: disguise.hide(message.content),
-  }));
-  const rendered = template.render(hidden, options);
+  const { tools } = options;
+  const disguise = new Disguise(tokenizer.specialTokens.keys(), template.source, [messages, tools ?? []]);
+  const hidden = disguise.hideAll(messages) as TemplateMessage[];
+  const rendered = template.render(
+    hidden,
+    tools === undefined ? options : { ...options, tools: disguise.hideAll(tools) as unknown[] },
+  );
 
   const segments: Segment[] = tokenizer
     .split(rendered)
@@ -47,13 +47,14 @@ class Disguise {
   readonly #standIn = new Map<string, string>();
   readonly #original = new Map<string, string>();
 
-  constructor(spellings: Iterable<string>, template: string, messages: readonly TemplateMessage[]) {
+  /** @param said everything that comes from outside */
+  constructor(spellings: Iterable<string>, template: string, said: unknown) {
     this.#spellings = [...spellings];
     const any = spellingPattern(this.#spellings);
     this.#startsOfSpecial = any && new RegExp(`(?=${any.source}).`, "gsu");
     const firstCharacters = new Set(this.#spellings.map((spelling) => String.fromCodePoint(spelling.codePointAt(0)!)));
     const taken = new Set<string>();
-    for (const text of [template, ...this.#spellings, ...messages.flatMap(({ role, content }) => [role, content])])
+    for (const text of [template, ...this.#spellings, ...textsIn(said)])
       for (const [character] of text.matchAll(/[\ue000-\uf8ff]/g)) taken.add(character);
     let next = PRIVATE_FIRST;
     for (const character of firstCharacters) {
@@ -75,6 +76,14 @@ class Disguise {
     return this.#hideLooseEnd(inside);
   }
 
+  /** The same with every text in it hidden, names of fields included. */
+  hideAll(value: unknown): unknown {
+    if (typeof value === "string") return this.hide(value);
+    if (Array.isArray(value)) return value.map((item) => this.hideAll(item));
+    if (typeof value !== "object" || value === null) return value;
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [this.hide(key), this.hideAll(item)]));
+  }
+
   reveal(text: string): string {
     return text.replace(/[\ue000-\uf8ff]/g, (character) => this.#original.get(character) ?? character);
   }
@@ -94,4 +103,13 @@ class Disguise {
     for (const character of text.slice(start, end)) hidden += this.#standIn.get(character) ?? character;
     return text.slice(0, start) + hidden + text.slice(end);
   }
+}
+
+function* textsIn(value: unknown): Iterable<string> {
+  if (typeof value === "string") yield value;
+  else if (typeof value === "object" && value !== null)
+    for (const [key, item] of Object.entries(value)) {
+      yield key;
+      yield* textsIn(item);
+    }
 }

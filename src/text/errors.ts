@@ -15,3 +15,10 @@ export class ChatTemplateError extends ExllamaError {
     super("CHAT_TEMPLATE", message, options);
   }
 }
+
+/** Messages, tools or a tool choice that are not what they must be; says which and where. */
+export class ChatMessageError extends ExllamaError {
+  constructor(message: string, options: { hint?: string; details?: Record<string, unknown> } = {}) {
+    super("CHAT_MESSAGE", message, options);
+  }
+}

@@ -17,6 +17,8 @@ export interface EncodeOptions {
 export interface DecodeOptions {
   /** Leave special tokens out. Default true. */
   skipSpecial?: boolean;
+  /** Special tokens that are shown all the same. */
+  shown?: ReadonlySet<number>;
   /** The ids go on from earlier text: a space before them is theirs, and stays. Default false. */
   continuation?: boolean;
 }
@@ -135,7 +137,7 @@ export class Tokenizer {
 
   /** Decodes ids as they come; what it returns adds up to `decode` of them all, and no character is ever cut. */
   stream(options: DecodeOptions = {}): TextStream {
-    return new TextStream((id) => this.#bytes(id, options.skipSpecial ?? true), {
+    return new TextStream((id) => this.#bytes(id, (options.skipSpecial ?? true) && !options.shown?.has(id)), {
       dropLeadingSpaces: options.continuation ? 0 : this.#vocabulary.leadingSpacesDropped,
     });
   }
