@@ -277,9 +277,13 @@ export class KvCache {
     this.#index.clear();
   }
 
-  #match({ condition, ids, promptLength, reusable }: CacheRequest): PrefixMatch {
-    if (promptLength > this.fixedLength) return { path: [], part: null };
-    return this.#index.match(condition, ids, Math.min(reusable, this.fixedLength));
+  /** So many leading ids of a request can be had from elsewhere, if they are there. */
+  reusableOf({ promptLength, reusable }: CacheRequest): number {
+    return promptLength > this.fixedLength ? 0 : Math.min(reusable, this.fixedLength);
+  }
+
+  #match(request: CacheRequest): PrefixMatch {
+    return this.#index.match(request.condition, request.ids, this.reusableOf(request));
   }
 
   /**

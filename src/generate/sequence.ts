@@ -124,7 +124,7 @@ export class Sequence implements Strand {
     this.#fed = reused;
     if (this.#asked === 0) this.#reused = reused;
     this.#settled = Math.max(this.promptLength, this.#asked);
-    this.#keys = pageKeys(request.condition, request.ids.subarray(0, request.reusable));
+    this.#keys = pageKeys(request.condition, request.ids.subarray(0, this.#cache.reusableOf(request)));
     return reused;
   }
 
