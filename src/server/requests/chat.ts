@@ -3,6 +3,7 @@
 import { z } from "zod";
 import type { GenerateOptions } from "../../engine/model.js";
 import { InvalidRequestError } from "../errors.js";
+import { modelShape, type ServedModel } from "../served-model.js";
 import { constraintOf, constraintShape } from "./constraints.js";
 import { messagesSchema } from "./messages.js";
 import { harmlessShape, said, samplingOptions, samplingShape } from "./sampling.js";
@@ -21,7 +22,7 @@ export const streamOptions = z.strictObject({
 });
 
 export const chatRequest = z.strictObject({
-  model: z.string().nullish(),
+  ...modelShape,
   messages: messagesSchema,
   ...samplingShape,
   ...harmlessShape,
@@ -41,13 +42,14 @@ export const chatRequest = z.strictObject({
 export type ChatRequest = z.output<typeof chatRequest>;
 
 /** What the engine is asked for one answer. */
-export function chatOptions(request: ChatRequest): GenerateOptions {
+export function chatOptions(request: ChatRequest, { adapters }: ServedModel): GenerateOptions {
   if (request.top_logprobs != null && !request.logprobs)
     throw new InvalidRequestError("'top_logprobs' goes with 'logprobs': true", { param: "top_logprobs" });
   return {
     ...samplingOptions(request),
     ...said<GenerateOptions>({
       maxTokens: answerLength(request),
+      adapters,
       constraint: constraintOf(request),
       logprobs: request.logprobs ? (request.top_logprobs ?? 0) : undefined,
     }),

@@ -3,6 +3,7 @@
 import { z } from "zod";
 import type { GenerateOptions } from "../../engine/model.js";
 import { InvalidRequestError } from "../errors.js";
+import { modelShape, type ServedModel } from "../served-model.js";
 import { MOST_CHOICES, streamOptions } from "./chat.js";
 import { constraintOf, constraintShape } from "./constraints.js";
 import { harmlessShape, said, samplingOptions, samplingShape } from "./sampling.js";
@@ -15,7 +16,7 @@ const MOST_LOGPROBS = 20;
 const ids = z.array(z.int().min(0));
 
 export const completionRequest = z.strictObject({
-  model: z.string().nullish(),
+  ...modelShape,
   prompt: z.union([
     z.string(),
     z.array(z.string()).min(1).max(MOST_PROMPTS),
@@ -63,7 +64,7 @@ export function choicesOf(request: CompletionRequest): { readonly computed: numb
 }
 
 /** What the engine is asked for one answer. */
-export function completionOptions(request: CompletionRequest, prompt: Prompt): GenerateOptions {
+export function completionOptions(request: CompletionRequest, prompt: Prompt, { adapters }: ServedModel): GenerateOptions {
   const { logprobs, echo } = request;
   const maxTokens = request.max_tokens ?? USUAL_TOKENS;
   if (echo && logprobs != null && request.stream)
@@ -83,6 +84,7 @@ export function completionOptions(request: CompletionRequest, prompt: Prompt): G
     ...said<GenerateOptions>({
       ...forText,
       maxTokens,
+      adapters,
       constraint: constraintOf(request),
       // The best of several is the one whose tokens were likeliest.
       logprobs: logprobs ?? (chosen ? 0 : undefined),

@@ -1,6 +1,7 @@
 // The body of POST /v1/embeddings.
 
 import { z } from "zod";
+import { modelShape } from "../served-model.js";
 import { harmlessShape } from "./sampling.js";
 
 /** As in OpenAI's API. */
@@ -10,7 +11,7 @@ const text = z.string().min(1, { error: "there is nothing to embed in an empty t
 const ids = z.array(z.int().min(0)).min(1);
 
 export const embeddingRequest = z.strictObject({
-  model: z.string().nullish(),
+  ...modelShape,
   input: z.union([text, z.array(text).min(1).max(MOST_INPUTS), ids, z.array(ids).min(1).max(MOST_INPUTS)]),
   encoding_format: z.enum(["float", "base64"]).nullish(),
   user: harmlessShape.user,

@@ -12,20 +12,21 @@ import { asTheyCome, optionsOfChoice } from "../choices.js";
 import { chatLogprobs } from "../logprobs.js";
 import { type ChatRequest, chatOptions, chatRequest } from "../requests/chat.js";
 import { messagesOf } from "../requests/messages.js";
+import { servedModel } from "../served-model.js";
 import { sseEvent } from "../sse.js";
 import { timingsOf, type Usage, usageOf } from "../usage.js";
-import { servedName } from "./models.js";
 
 export function chatRoutes({ models, answering, metrics, maxBody }: RouteContext): Hono<AppEnv> {
   return new Hono<AppEnv>().post("/v1/chat/completions", async (context) => {
     const asked = performance.now();
     const request = await readJson(context, maxBody, chatRequest);
-    const options = chatOptions(request);
+    const served = servedModel(models, request);
+    const options = chatOptions(request, served);
     const messages = messagesOf(request.messages);
     const head = {
       id: `chatcmpl-${randomUUID().replaceAll("-", "")}`,
       created: Math.floor(Date.now() / 1000),
-      model: servedName(models, request.model),
+      model: served.name,
     };
     const count = request.n ?? 1;
     const scope = answering.begin(context, count);

@@ -18,9 +18,9 @@ import {
   type Prompt,
   promptsOf,
 } from "../requests/completion.js";
+import { servedModel } from "../served-model.js";
 import { sseEvent } from "../sse.js";
 import { timingsOf, type Usage, usageOf } from "../usage.js";
-import { servedName } from "./models.js";
 
 export function completionRoutes({ models, answering, metrics, maxBody }: RouteContext): Hono<AppEnv> {
   return new Hono<AppEnv>().post("/v1/completions", async (context) => {
@@ -28,12 +28,13 @@ export function completionRoutes({ models, answering, metrics, maxBody }: RouteC
     const request = await readJson(context, maxBody, completionRequest);
     const prompts = promptsOf(request);
     const { computed, given } = choicesOf(request);
-    const options = prompts.map((prompt) => completionOptions(request, prompt));
+    const served = servedModel(models, request);
+    const options = prompts.map((prompt) => completionOptions(request, prompt, served));
     const head = {
       id: `cmpl-${randomUUID().replaceAll("-", "")}`,
       object: "text_completion",
       created: Math.floor(Date.now() / 1000),
-      model: servedName(models, request.model),
+      model: served.name,
     };
     const scope = answering.begin(context, prompts.length * computed);
     const { model, signal } = scope;

@@ -6,7 +6,7 @@ import type { RouteContext } from "../app.js";
 import type { AppEnv } from "../app-env.js";
 import { readJson } from "../body.js";
 import { embeddingRequest, inputsOf } from "../requests/embeddings.js";
-import { servedName } from "./models.js";
+import { servedModel } from "../served-model.js";
 
 /** Inputs that are computed at once: one request with thousands leaves room for others. */
 const AT_ONCE = 16;
@@ -15,7 +15,7 @@ export function embeddingRoutes({ models, answering, metrics, maxBody }: RouteCo
   return new Hono<AppEnv>().post("/v1/embeddings", async (context) => {
     const request = await readJson(context, maxBody, embeddingRequest);
     const inputs = inputsOf(request);
-    const name = servedName(models, request.model);
+    const { name, adapters = [] } = servedModel(models, request);
     const scope = answering.begin(context, Math.min(AT_ONCE, inputs.length));
     return wholeAnswer({ context, scope, metrics, route: "/v1/embeddings" }, async () => {
       const { model, signal } = scope;
@@ -23,7 +23,7 @@ export function embeddingRoutes({ models, answering, metrics, maxBody }: RouteCo
       let tokens = 0;
       for (let at = 0; at < inputs.length; at += AT_ONCE) {
         const part = inputs.slice(at, at + AT_ONCE);
-        vectors.push(...(await model.embed(part, { signal })));
+        vectors.push(...(await model.embed(part, { signal, adapters })));
         for (const input of part) tokens += typeof input === "string" ? (await model.tokenize(input)).length : input.length;
       }
       const write = request.encoding_format === "base64" ? base64 : (vector: Float32Array) => Array.from(vector);

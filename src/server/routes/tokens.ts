@@ -8,10 +8,10 @@ import { readJson } from "../body.js";
 import { InvalidRequestError } from "../errors.js";
 import { messagesOf, messagesSchema } from "../requests/messages.js";
 import { said } from "../requests/sampling.js";
-import { servedName } from "./models.js";
+import { modelShape, servedModel } from "../served-model.js";
 
 const tokenizeRequest = z.strictObject({
-  model: z.string().nullish(),
+  model: modelShape.model,
   prompt: z.string().nullish(),
   messages: messagesSchema.nullish(),
   // For prompts, as in completions; default here: neither.
@@ -19,14 +19,14 @@ const tokenizeRequest = z.strictObject({
   parse_special: z.boolean().nullish(),
 });
 
-const detokenizeRequest = z.strictObject({ model: z.string().nullish(), tokens: z.array(z.int().min(0).max(0x7fffffff)) });
+const detokenizeRequest = z.strictObject({ model: modelShape.model, tokens: z.array(z.int().min(0).max(0x7fffffff)) });
 
 export function tokenRoutes({ models, maxBody }: RouteContext): Hono<AppEnv> {
   return new Hono<AppEnv>()
     .post("/tokenize", async (context) => {
       const request = await readJson(context, maxBody, tokenizeRequest);
       const { prompt, messages, add_bos: addBos, parse_special: parseSpecial } = request;
-      servedName(models, request.model);
+      servedModel(models, request);
       if ((prompt == null) === (messages == null))
         throw new InvalidRequestError("give either 'prompt' or 'messages'", { param: "prompt" });
       const model = models.current();
@@ -37,7 +37,7 @@ export function tokenRoutes({ models, maxBody }: RouteContext): Hono<AppEnv> {
     })
     .post("/detokenize", async (context) => {
       const request = await readJson(context, maxBody, detokenizeRequest);
-      servedName(models, request.model);
+      servedModel(models, request);
       return context.json({ prompt: await models.current().detokenize(request.tokens) });
     });
 }
