@@ -2,11 +2,12 @@
 
 import { type Command, Option } from "commander";
 import type { GenerateOptions } from "../index.js";
+import { type AdapterFlags, adapterChoicesOf, useAdapterOption } from "./adapter-options.js";
 import { collected, count, decimal, logitBias, tokenIds, wholeNumber } from "./flag-values.js";
 import { addSettableOptions } from "./settings.js";
 
 /** As commander hands them over. */
-export interface AnswerFlags {
+export interface AnswerFlags extends AdapterFlags {
   maxTokens?: number;
   temperature?: number;
   topK?: number;
@@ -47,6 +48,7 @@ const endingOptions = (): Option[] => [
   new Option("--stop <text>", "end before this text; may be repeated").argParser(collected),
   new Option("--stop-ids <ids>", "end at these ids, too").argParser(tokenIds),
   new Option("--ignore-eos", "go on past the model's end tokens"),
+  useAdapterOption(),
 ];
 
 export function addAnswerOptions(command: Command): Command {
@@ -66,6 +68,7 @@ export function answerOptionsOf(flags: AnswerFlags): GenerateOptions {
   const all: GenerateOptions = {
     ...{ maxTokens, temperature, topK, topP, minP, typical, repetitionPenalty, penaltySustain, penaltyDecay },
     ...{ frequencyPenalty, presencePenalty, seed, logitBias: flags.logitBias, bannedIds, stop, stopIds, ignoreEos },
+    ...adapterChoicesOf(flags),
   };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }

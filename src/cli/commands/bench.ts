@@ -7,13 +7,14 @@ import { SYNTHETIC_MODELS, syntheticAddress } from "../../checkpoint/synthetic.j
 import { UsageError } from "../../errors.js";
 import type { GenerationResult, Model } from "../../index.js";
 import { formatBytes } from "../../memory/size.js";
+import { type AdapterFlags, adapterChoicesOf, useAdapterOption } from "../adapter-options.js";
 import { count } from "../flag-values.js";
 import { interruptible } from "../interrupt.js";
 import { addLoadOptions, type LoadFlags, withModel } from "../load-options.js";
 import { grouped, note, printJson, printTable, seconds } from "../output.js";
 import { applySettings } from "../settings.js";
 
-interface Flags extends LoadFlags {
+interface Flags extends LoadFlags, AdapterFlags {
   prompt?: number;
   tokens: number;
   warmups: number;
@@ -44,7 +45,7 @@ export function addBench(program: Command): void {
     .option("--bits <n>", "bits of its weights (default: 4)", count)
     .option("--group <n>", "group size of its weights (default: 128)", count)
     .option("--json", "print one JSON line");
-  addLoadOptions(command);
+  addLoadOptions(command.addOption(useAdapterOption()));
   command.action(async () => {
     applySettings(command);
     await bench(command.opts<Flags>());
@@ -76,8 +77,13 @@ async function measure(model: Model, flags: Flags, { loadMs, signal }: { loadMs:
     );
   let round = 0;
   const run = (length: number, maxTokens: number): Promise<GenerationResult> =>
-    model.generate(benchPrompt(length, round++, model.info.vocabSize), { maxTokens, temperature: 0, ignoreEos: true, signal })
-      .result;
+    model.generate(benchPrompt(length, round++, model.info.vocabSize), {
+      maxTokens,
+      temperature: 0,
+      ignoreEos: true,
+      signal,
+      ...adapterChoicesOf(flags),
+    }).result;
 
   for (let i = 0; i < flags.warmups; i++) {
     if (process.stderr.isTTY) note(`warm-up ${i + 1} of ${flags.warmups}`);

@@ -3,12 +3,13 @@
 import { type Command, Option } from "commander";
 import { UsageError } from "../../errors.js";
 import type { Model } from "../../index.js";
+import { type AdapterFlags, adapterChoicesOf, useAdapterOption } from "../adapter-options.js";
 import { count, tokenIds } from "../flag-values.js";
 import { interruptible } from "../interrupt.js";
 import { addLoadOptions, type LoadFlags, withModel } from "../load-options.js";
 import { applySettings } from "../settings.js";
 
-interface Flags extends LoadFlags {
+interface Flags extends LoadFlags, AdapterFlags {
   prompt?: string;
   promptIds?: number[];
   last: number;
@@ -32,7 +33,7 @@ export function addLogits(program: Command): void {
     .option("--last <n>", "positions, counted from the end", count, 1)
     .option("--top <n>", "without --json: so many of the likeliest tokens", count, 10)
     .option("--json", 'print {"logits": [[…] …]}: f32, one row per position, before any sampling');
-  addLoadOptions(command);
+  addLoadOptions(command.addOption(useAdapterOption()));
   command.action(async () => {
     applySettings(command);
     await logits(command.opts<Flags>());
@@ -45,7 +46,7 @@ async function logits(flags: Flags): Promise<void> {
   await interruptible((signal) =>
     withModel(flags, signal, async (model) => {
       const ids = flags.promptIds ?? (await model.tokenize(flags.prompt!, { addBos: true }));
-      const rows = await model.logits(ids, { last: flags.last, signal });
+      const rows = await model.logits(ids, { last: flags.last, signal, ...adapterChoicesOf(flags) });
       if (flags.json) printRows(rows);
       else await printLikeliest(model, rows, { top: flags.top, first: ids.length - rows.length });
     }),

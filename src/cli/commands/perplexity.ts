@@ -2,7 +2,8 @@
 
 import type { Command } from "commander";
 import { UsageError } from "../../errors.js";
-import { loadTokenizer, type Model } from "../../index.js";
+import { loadTokenizer, type Model, type ScoreOptions } from "../../index.js";
+import { type AdapterFlags, adapterChoicesOf, useAdapterOption } from "../adapter-options.js";
 import { count } from "../flag-values.js";
 import { readIdsFile, readJsonLines, readTextFile } from "../input-files.js";
 import { interruptible } from "../interrupt.js";
@@ -12,7 +13,7 @@ import { windowsOf } from "../perplexity-windows.js";
 import { ProgressBar } from "../progress.js";
 import { applySettings } from "../settings.js";
 
-interface Flags extends LoadFlags {
+interface Flags extends LoadFlags, AdapterFlags {
   ids?: string;
   text?: string;
   jsonl?: string;
@@ -49,7 +50,7 @@ export function addPerplexity(program: Command): void {
     .option("--minimum <n>", "a shorter last window counts from so many ids", count)
     .option("--limit <n>", "measure at most so many windows", count)
     .option("--json", 'print {"nll", "ppl", "tokens", …}');
-  addLoadOptions(command);
+  addLoadOptions(command.addOption(useAdapterOption()));
   command.action(async () => {
     applySettings(command);
     await perplexity(command.opts<Flags>());
@@ -69,7 +70,7 @@ async function perplexity(flags: Flags): Promise<void> {
   const begun = performance.now();
   const measured = await interruptible((signal) =>
     // A window is a sequence of its own: no longer context is needed, and no memory is taken for one.
-    withModel(flags, signal, (model) => measure(model, windows, signal), { ctx: longest }),
+    withModel(flags, signal, (model) => measure(model, windows, { signal, ...adapterChoicesOf(flags) }), { ctx: longest }),
   );
   report(flags, { ...measured, windows: windows.length, dropped, milliseconds: performance.now() - begun });
 }
@@ -89,14 +90,14 @@ async function readTexts(flags: Flags): Promise<number[][]> {
 async function measure(
   model: Model,
   windows: readonly (readonly number[])[],
-  signal: AbortSignal,
+  options: ScoreOptions,
 ): Promise<{ nll: number; tokens: number }> {
   const bar = new ProgressBar("measuring");
   let sum = 0;
   let tokens = 0;
   try {
     for (const [index, ids] of windows.entries()) {
-      for (const logprob of await model.logprobs(ids, { signal })) sum -= logprob;
+      for (const logprob of await model.logprobs(ids, options)) sum -= logprob;
       tokens += ids.length - 1;
       bar.show(index + 1, windows.length, `${index + 1} of ${windows.length}, ppl ${Math.exp(sum / tokens).toFixed(4)}`);
     }
