@@ -32,7 +32,7 @@ describe("chat", () => {
     await send(page, STORY);
     const answer = page.getByRole("article", { name: "Model said" });
     await answer.locator(".prose p").waitFor();
-    await page.getByRole("button", { name: "Stop" }).click();
+    await page.getByRole("button", { name: "Stop", exact: true }).click();
     await answer.locator(".figures", { hasText: "stopped" }).waitFor();
     expect((await answer.locator(".prose").innerText()).length).toBeGreaterThan(0);
     await page.context().close();

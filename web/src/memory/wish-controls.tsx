@@ -101,6 +101,7 @@ interface CapsProps extends Pick<PageData, "planning" | "plan"> {
 /** The most that may be taken on each device. */
 function Caps({ planning, plan, now, loaded, set }: CapsProps) {
   const caps = capsOf(now, planning, plan);
+  const total = plan.devices.reduce((sum, device) => sum + device.total, 0) / MiB;
   return (
     <>
       {planning.devices.map((device, index) => {
@@ -114,7 +115,7 @@ function Caps({ planning, plan, now, loaded, set }: CapsProps) {
             value={cap}
             min={0}
             max={Math.max(free, cap)}
-            step={stepFor(free)}
+            step={stepFor(free, total)}
             isSet={now.caps !== loaded.caps}
             hint={
               index === planning.devices.length - 1
@@ -130,9 +131,9 @@ function Caps({ planning, plan, now, loaded, set }: CapsProps) {
   );
 }
 
-/** A few hundred steps over the whole. */
-function stepFor(mebibytes: number): number {
-  return 2 ** Math.max(0, Math.floor(Math.log2(mebibytes / 512)));
+/** A few hundred steps over the whole, and some thirty over what is taken. */
+function stepFor(free: number, taken: number): number {
+  return 2 ** Math.max(0, Math.floor(Math.log2(Math.min(free / 512, taken / 32))));
 }
 
 interface ChoiceProps<T extends string> {

@@ -91,7 +91,7 @@ export function Slider({ label, value, min, max, step, hint, text, isSet = false
       <div class="slider-head">
         <label for={id}>{label}</label>
         {isSet && onReset && (
-          <button type="button" class="link small" aria-label={`${label}: back to the default`} onClick={onReset}>
+          <button type="button" class="link small" aria-label={`reset ${label}`} onClick={onReset}>
             reset
           </button>
         )}

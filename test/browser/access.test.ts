@@ -1,0 +1,147 @@
+// Everybody can use the page: no serious finding of axe in any theme, at any width; everything
+// by keyboard; a screen reader hears of answers without chatter; with a key where one is wanted.
+
+import axe from "axe-core";
+import type { Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { answered, chat, type Site, START_MS, send, startSite } from "./harness.js";
+
+const KEY = "a-key-for-tests";
+
+let site: Site;
+beforeAll(async () => {
+  site = await startSite(["--api-key", KEY]);
+}, START_MS);
+afterAll(() => site?.close());
+
+const PHONE = { width: 390, height: 800 };
+
+async function open(path = "/", options: Parameters<Site["open"]>[1] = {}): Promise<Page> {
+  const storageState = { cookies: [], origins: [{ origin: site.url, localStorage: [{ name: "exllama.key", value: KEY }] }] };
+  return site.open(path, { storageState, ...options });
+}
+
+/** Serious and critical findings, one line each. */
+async function findings(page: Page): Promise<string[]> {
+  await page.evaluate(axe.source); // past the page's own policy, as the tests' tools may
+  const { violations } = (await page.evaluate("axe.run()")) as axe.AxeResults;
+  return violations
+    .filter(({ impact }) => impact === "serious" || impact === "critical")
+    .flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`));
+}
+
+describe.each(["light", "dark"] as const)("axe, %s", (colorScheme) => {
+  it.each([
+    ["desktop", { width: 1280, height: 800 }],
+    ["phone", PHONE],
+  ])("finds nothing serious on the conversation and its settings (%s)", async (_, viewport) => {
+    const page = await open("/", { colorScheme, viewport });
+    await page.getByRole("heading", { name: "What shall we write?" }).waitFor();
+    expect(await findings(page)).toEqual([]);
+    await chat(page, "What colour is the sky?");
+    await page.getByRole("button", { name: "Token probabilities" }).click();
+    expect(await findings(page)).toEqual([]);
+    await page.getByRole("button", { name: "Settings", exact: true }).click();
+    expect(await findings(page)).toEqual([]);
+    await page.context().close();
+  });
+
+  it.each([
+    ["desktop", { width: 1280, height: 800 }],
+    ["phone", PHONE],
+  ])("finds nothing serious on the memory page, with a plan that fits and one that does not (%s)", async (_, viewport) => {
+    const page = await open("/#/memory", { colorScheme, viewport });
+    await page.getByText(/^now \d/).waitFor();
+    expect(await findings(page)).toEqual([]);
+    await page.getByRole("slider", { name: "Context" }).fill("512");
+    await page.getByText("Fits.").waitFor();
+    expect(await findings(page)).toEqual([]);
+    await page.getByRole("slider", { name: "Most on cpu" }).fill("0");
+    await page.getByText("Refused.").waitFor();
+    expect(await findings(page)).toEqual([]);
+    await page.context().close();
+  });
+});
+
+describe("keyboard and screen reader", () => {
+  it("begin, stop, edit and move through a conversation without a pointer", async () => {
+    const page = await open();
+    await page.getByRole("textbox", { name: "Message" }).waitFor();
+    await expect.poll(() => focused(page)).toBe("Message");
+    await page.keyboard.type("Tell me a story about a fox.");
+    await page.keyboard.press("Enter");
+    await page.locator(".theirs .prose p").waitFor();
+    await page.keyboard.press("Escape");
+    await page.locator(".figures", { hasText: "stopped" }).waitFor();
+    expect(await focused(page)).toBe("Message");
+    // Backwards from the message through the answer's buttons.
+    for (let steps = 0; steps < 12 && (await focused(page)) !== "Edit"; steps++) await page.keyboard.press("Shift+Tab");
+    await page.keyboard.press("Enter");
+    expect(await focused(page)).toBe("Text");
+    await page.keyboard.type(" The end.");
+    await page.keyboard.press("Control+Enter");
+    await page.locator(".theirs .prose", { hasText: "The end." }).waitFor();
+    await page.context().close();
+  });
+
+  it("skip the list of sessions", async () => {
+    const page = await open();
+    await page.getByRole("heading", { name: "What shall we write?" }).waitFor();
+    await page.getByRole("link", { name: /^Skip/ }).focus();
+    await page.keyboard.press("Enter");
+    expect(await page.evaluate("document.activeElement.id")).toBe("main");
+    await page.context().close();
+  });
+
+  it("hear that an answer begins and ends, in few announcements", async () => {
+    const page = await open();
+    await page.evaluate(`
+      window.heard = [];
+      const region = document.querySelector("[role=status]");
+      new MutationObserver(() => window.heard.push(region.textContent)).observe(region, { childList: true, characterData: true, subtree: true });
+    `);
+    await send(page, "Tell me a story about a fox.");
+    await answered(page, 1);
+    const heard = (await page.evaluate("window.heard")) as string[];
+    expect(heard[0]).toBe("The model is answering.");
+    expect(heard.at(-1)).toMatch(/Answer finished\.$/);
+    expect(heard.length).toBeLessThan(8);
+    const words = heard.slice(1).join(" ").replace(" Answer finished.", "").split(/\s+/);
+    const shown = (await page.locator(".theirs .prose").innerText()).split(/\s+/);
+    expect(words.filter(Boolean)).toEqual(shown.filter(Boolean));
+    await page.context().close();
+  });
+});
+
+describe("on a phone", () => {
+  it("opens the list and the settings over the conversation, which never is wider than the screen", async () => {
+    const page = await open("/", { viewport: PHONE, hasTouch: true, isMobile: true });
+    await page.getByRole("button", { name: /^Chat/ }).tap();
+    await page.getByRole("button", { name: "Sessions" }).tap();
+    await page.getByRole("link", { name: "Memory" }).tap();
+    await page.getByText(/^now \d/).waitFor();
+    expect(await page.evaluate("document.documentElement.scrollWidth")).toBeLessThanOrEqual(PHONE.width);
+    await page.goBack();
+    await page.getByRole("button", { name: "Settings", exact: true }).tap();
+    await page.getByRole("button", { name: "Close the settings" }).tap();
+    expect(await page.evaluate("document.documentElement.scrollWidth")).toBeLessThanOrEqual(PHONE.width);
+    await page.context().close();
+  });
+});
+
+describe("a server that wants a key", () => {
+  it("is asked for it, and opened with it", async () => {
+    const page = await site.open();
+    await page.getByRole("dialog").getByLabel("Key").fill(KEY);
+    await page.getByRole("button", { name: "Use it" }).click();
+    await page.getByRole("heading", { name: "What shall we write?" }).waitFor();
+    await page.reload();
+    await page.getByRole("heading", { name: "What shall we write?" }).waitFor();
+    expect(await page.getByRole("dialog").count()).toBe(0);
+    await page.context().close();
+  });
+});
+
+function focused(page: Page): Promise<string | null> {
+  return page.evaluate("document.activeElement?.getAttribute('aria-label')");
+}
