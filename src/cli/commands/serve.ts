@@ -4,7 +4,7 @@ import { basename, resolve } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { SYNTHETIC_MODELS, syntheticAddress } from "../../checkpoint/synthetic.js";
 import { UsageError } from "../../errors.js";
-import { demoModel, type LoadOptions, loadModel, plan } from "../../index.js";
+import { demoModel, type LoadOptions, loadModel, type PlanOptions, plan } from "../../index.js";
 import { parseSize } from "../../memory/size.js";
 import { collected, count, wholeNumber } from "../flag-values.js";
 import { readTextFile } from "../input-files.js";
@@ -23,6 +23,7 @@ interface Flags extends LoadFlags {
   cors?: string[];
   modelName?: string[];
   maxWaiting: number;
+  onPressure: "wait" | "preempt" | "refuse";
   maxConnections: number;
   maxBody: string;
   requestTimeout: number;
@@ -36,6 +37,7 @@ interface Flags extends LoadFlags {
   json?: boolean;
 }
 
+const DEFAULT_HOST = "127.0.0.1";
 /** Free on most computers; 5000 is taken by the system on some. */
 const DEFAULT_PORT = 5005;
 /** Sequences that run at once where nobody says. */
@@ -86,7 +88,7 @@ export function addServe(program: Command): void {
 }
 
 const serverOptions = (): Option[] => [
-  new Option("--host <address>", "address to listen on").default("127.0.0.1"),
+  new Option("--host <address>", "address to listen on").default(DEFAULT_HOST),
   new Option("--port <n>", "port to listen on; 0 = any that is free").argParser(port).default(DEFAULT_PORT),
   new Option("--api-key <key>", "a key that opens the API; may be repeated").argParser(collected),
   new Option("--api-key-file <file>", "keys that open the API, one a line; # begins a remark"),
@@ -97,6 +99,9 @@ const serverOptions = (): Option[] => [
   new Option("--max-waiting <n>", "answers that may wait for their turn; more are refused with 429")
     .argParser(wholeNumber)
     .default(512),
+  new Option("--on-pressure <way>", "where memory is short: an answer waits, preempts the youngest one, or is refused")
+    .choices(["wait", "preempt", "refuse"])
+    .default("preempt"),
   new Option("--request-timeout <seconds>", "longest that an answer may take; 0 = no limit").argParser(wholeNumber).default(600),
   new Option("--max-body <size>", "most of a request's body").default("16MiB"),
   new Option("--max-connections <n>", "connections at once").argParser(count).default(16_384),
@@ -139,7 +144,7 @@ async function serve(flags: Flags): Promise<void> {
   const folder = modelFolder(flags);
   const log = openLog(flags.logLevel);
   await interruptible(async (signal) => {
-    const options = await withPool(folder, loadOptionsOf(flags), signal);
+    const options = { ...(await withPool(folder, loadOptionsOf(flags), signal)), onPressure: flags.onPressure };
     const model = await openModel({ ...flags, model: folder }, signal, options);
     remarksOf(model);
     const server = await startServer(model, {
@@ -153,7 +158,7 @@ async function serve(flags: Flags): Promise<void> {
       maxBody: parseSize(/^\d+$/.test(flags.maxBody) ? `${flags.maxBody}B` : flags.maxBody),
       maxConnections: flags.maxConnections,
       sessions: flags.page ? (flags.sessions ?? sessionsFolder()) : null,
-      command: `exllama serve ${folder === demoModel ? "" : folder}`.trim(),
+      command: commandOf(folder, flags),
       log,
       reload: (stop) => loadModel(folder, { ...options, signal: stop }),
     });
@@ -185,16 +190,40 @@ function readKeys(file: string): string[] {
   return keys;
 }
 
+/** What serves this model again, up to what its plan depends on. */
+function commandOf(folder: string, { host, port }: Flags): string {
+  const model = folder === demoModel ? [] : ["--model", folder];
+  const address = [
+    ...(host === DEFAULT_HOST ? [] : ["--host", host]),
+    ...(port === DEFAULT_PORT ? [] : ["--port", String(port)]),
+  ];
+  return ["exllama", "serve", ...model, ...address].join(" ");
+}
+
 /** `synthetic:7b:4:128` and folders by their own names. */
 function nameOf(folder: string): string {
   return folder === demoModel ? "demo" : basename(resolve(folder));
 }
 
+/** What loading takes and planning does not. */
+const NOT_PLANNED: Readonly<Record<Exclude<keyof LoadOptions, keyof PlanOptions>, true>> = {
+  threads: true,
+  hugePages: true,
+  peers: true,
+  onPressure: true,
+  maxWaiting: true,
+  engine: true,
+  signal: true,
+  onProgress: true,
+};
+
 /** Where nobody says how many sequences run and what their KV pool holds: enough for several at once. */
 async function withPool(folder: string, given: LoadOptions, signal: AbortSignal): Promise<LoadOptions> {
   const options = { maxSequences: DEFAULT_SEQUENCES, ...given };
   if (given.cacheTokens !== undefined) return options;
-  const { threads: _threads, hugePages: _pages, peers: _peers, engine: _engine, ...planned } = options;
+  const planned = Object.fromEntries(
+    Object.entries(options).filter(([name]) => !Object.hasOwn(NOT_PLANNED, name)),
+  ) as PlanOptions;
   const { context, largestContext, run } = await plan(folder, { ...planned, signal });
   const fits = run.cacheType in largestContext ? largestContext[run.cacheType as "f16"] : context;
   const wanted = Math.min(DEFAULT_POOL_CONTEXTS, options.maxSequences) * context;
