@@ -33,6 +33,28 @@ describe("PagePool", () => {
     );
   });
 
+  it("knows pages that the index alone holds, frees what it lets go, and never frees what it keeps", () => {
+    const pool = new PagePool(4);
+    const [kept, shared] = [pool.take(), pool.take()];
+    pool.keep(kept);
+    expect([pool.isIdle(kept), pool.isKeptByOne(kept), pool.idle]).toEqual([false, true, 0]);
+    pool.release(kept);
+    expect([pool.isIdle(kept), pool.idle, pool.free]).toEqual([true, 1, 2]);
+    pool.share(kept);
+    expect(pool.idle).toBe(0);
+    pool.release(kept);
+    pool.keep(shared);
+    pool.unkeep(shared);
+    expect([pool.free, pool.isShared(shared)]).toEqual([2, false]);
+    pool.unkeep(kept);
+    expect([pool.free, pool.idle]).toEqual([3, 0]);
+    expect(() => pool.unkeep(kept)).toThrow(/not kept/);
+    pool.keep(shared);
+    expect(() => pool.keep(shared)).toThrow(/kept twice/);
+    pool.release(shared);
+    expect(() => pool.release(shared)).toThrow(/the index alone/);
+  });
+
   it("refuses to release or share what nobody holds", () => {
     const pool = new PagePool(2);
     const page = pool.take();
