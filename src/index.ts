@@ -34,6 +34,7 @@ export { BackendUnavailableError, EngineDiedError, GenerationCancelledError, Mod
 export type {
   AdapterChoice,
   ChatMessage,
+  ChatOptions,
   DeviceMemory,
   EngineStatus,
   FinishReason,
@@ -47,11 +48,17 @@ export type {
   ModelInfo,
   PlanOptions,
   PromptTokenInfo,
+  Role,
   SchedulerCounters,
   SchedulerLoad,
   ScoreOptions,
+  TextPart,
   Timings,
   TokenInfo,
+  Tool,
+  ToolCall,
+  ToolCallDelta,
+  ToolChoice,
 } from "./engine/model.js";
 export { ExllamaError, UsageError } from "./errors.js";
 export {
@@ -91,6 +98,6 @@ export { LogitsError, NoTokenAllowedError, SamplingParameterError } from "./samp
 export type { SamplingParameters } from "./sampling/parameters.js";
 export type { Constraint } from "./structured/constraint.js";
 export { ConstraintError } from "./structured/errors.js";
-export { ChatTemplateError, TokenizerError } from "./text/errors.js";
+export { ChatMessageError, ChatTemplateError, TokenizerError } from "./text/errors.js";
 export { loadTokenizer } from "./text/load.js";
 export type { DecodeOptions, EncodeOptions, Tokenizer } from "./text/tokenizer.js";

@@ -10,12 +10,14 @@ import { UsageError } from "../errors.js";
 import type { Plan } from "../memory/plan.js";
 import type { PlanRequestData } from "../memory/plan-request.js";
 import { packageRoot } from "../paths.js";
+import { checkMessages } from "../text/messages.js";
 import { Answer } from "./answer.js";
 import { Connection } from "./connection.js";
 import { ModelDisposedError } from "./errors.js";
 import type { EngineLink } from "./link.js";
 import type {
   ChatMessage,
+  ChatOptions,
   EngineStatus,
   GenerateOptions,
   Generation,
@@ -24,8 +26,18 @@ import type {
   ModelInfo,
   PlanOptions,
   ScoreOptions,
+  Tool,
 } from "./model.js";
-import { checkAnswerOptions, checkLoadOptions, checkPlanOptions, idsOf, inputsOf, known, messagesOf } from "./options.js";
+import {
+  checkAnswerOptions,
+  checkChatOptions,
+  checkLoadOptions,
+  checkPlanOptions,
+  idsOf,
+  inputsOf,
+  known,
+  plainTools,
+} from "./options.js";
 import { startProcess } from "./process-link.js";
 import type { ChatCall, EngineOptions, GenerateCall, Replies } from "./protocol.js";
 import { startThread } from "./thread-link.js";
@@ -111,9 +123,9 @@ class LoadedModel implements Model {
     return this.#answer({ op: "generate", prompt: wirePrompt, options: answerOptions }, signal);
   }
 
-  chat(messages: readonly ChatMessage[], options: GenerateOptions = {}): Generation {
-    const { answerOptions, signal } = checkAnswerOptions(options);
-    return this.#answer({ op: "chat", messages: messagesOf(messages), options: answerOptions }, signal);
+  chat(messages: readonly ChatMessage[], options: ChatOptions = {}): Generation {
+    const { answerOptions, signal } = checkChatOptions(options);
+    return this.#answer({ op: "chat", messages: checkMessages(messages), options: answerOptions }, signal);
   }
 
   async tokenize(text: string, options: { addBos?: boolean; parseSpecial?: boolean } = {}): Promise<number[]> {
@@ -128,9 +140,11 @@ class LoadedModel implements Model {
     return this.#connection.call({ op: "detokenize", ids: idsOf(ids, "ids") }).reply;
   }
 
-  async tokenizeChat(messages: readonly ChatMessage[]): Promise<number[]> {
+  async tokenizeChat(messages: readonly ChatMessage[], options: { tools?: readonly Tool[] } = {}): Promise<number[]> {
     this.#assertUsable();
-    return Array.from(await this.#connection.call({ op: "tokenizeChat", messages: messagesOf(messages) }).reply);
+    const { tools } = known("tokenizeChat", options, { tools: true });
+    const call = { op: "tokenizeChat", messages: checkMessages(messages), tools: plainTools(tools) } as const;
+    return Array.from(await this.#connection.call(call).reply);
   }
 
   async logits(ids: readonly number[], options: ScoreOptions & { last?: number } = {}): Promise<Float32Array[]> {

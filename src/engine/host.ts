@@ -7,9 +7,18 @@ import type { AdapterChoice } from "../generate/adapters.js";
 import type { Plan } from "../memory/plan.js";
 import type { PlanRequestData } from "../memory/plan-request.js";
 import { ModelDisposedError } from "./errors.js";
-import type { ChatMessage, EngineStatus, GenerationEvent, GenerationResult, ModelInfo, PlanOptions } from "./model.js";
+import type { ChatMessage, EngineStatus, GenerationEvent, GenerationResult, ModelInfo, PlanOptions, Tool } from "./model.js";
 import { Outbox } from "./outbox.js";
-import type { AnswerOptions, Call, EngineOptions, FromEngine, ModelCall, Replies, ToEngine } from "./protocol.js";
+import type {
+  AnswerOptions,
+  Call,
+  ChatAnswerOptions,
+  EngineOptions,
+  FromEngine,
+  ModelCall,
+  Replies,
+  ToEngine,
+} from "./protocol.js";
 import { writeError } from "./wire-errors.js";
 
 /** Progress crosses at most this often, in parts of the whole. */
@@ -33,10 +42,10 @@ export interface Engine {
   /** What the plan was made from. */
   readonly planning: PlanRequestData;
   generate(prompt: string | Int32Array, options: AnswerOptions, hooks: AnswerHooks): Promise<GenerationResult>;
-  chat(messages: readonly ChatMessage[], options: AnswerOptions, hooks: AnswerHooks): Promise<GenerationResult>;
+  chat(messages: readonly ChatMessage[], options: ChatAnswerOptions, hooks: AnswerHooks): Promise<GenerationResult>;
   tokenize(text: string, options: { addBos: boolean; parseSpecial: boolean }): Promise<Int32Array>;
   detokenize(ids: Int32Array): Promise<string>;
-  tokenizeChat(messages: readonly ChatMessage[]): Promise<Int32Array>;
+  tokenizeChat(messages: readonly ChatMessage[], tools: readonly Tool[]): Promise<Int32Array>;
   /** Logits `[vocab]` of the last positions, in order; waits for `onRow` before the next. */
   logits(ids: Int32Array, last: number, hooks: ScoreHooks & { onRow: (row: Float32Array) => Promise<void> }): Promise<void>;
   logprobs(ids: Int32Array, hooks: ScoreHooks): Promise<Float32Array>;
@@ -140,7 +149,7 @@ export class Host {
       case "detokenize":
         return engine.detokenize(call.ids);
       case "tokenizeChat":
-        return engine.tokenizeChat(call.messages);
+        return engine.tokenizeChat(call.messages, call.tools);
       case "logits": {
         const onRow = (row: Float32Array) => this.#port.send({ type: "row", id, row });
         await engine.logits(call.ids, call.last, { signal, onRow, adapters: call.adapters });

@@ -13,9 +13,10 @@ import type { Plan } from "../memory/plan.js";
 import type { PlanRequestData } from "../memory/plan-request.js";
 import { StructuredOutput } from "../structured/structured-output.js";
 import type { AnswerHooks, Engine, ScoreHooks } from "./host.js";
-import type { ChatMessage, DeviceMemory, EngineStatus, GenerationResult, ModelInfo } from "./model.js";
+import type { ChatMessage, DeviceMemory, EngineStatus, GenerationResult, ModelInfo, Tool } from "./model.js";
 import type { ModelText } from "./model-text.js";
-import type { AnswerOptions } from "./protocol.js";
+import type { AnswerOptions, ChatAnswerOptions } from "./protocol.js";
+import { ToolAnswer } from "./tool-answer.js";
 
 export interface EngineParts {
   readonly info: ModelInfo;
@@ -61,9 +62,29 @@ export class LoadedEngine implements Engine {
     return this.#answer({ ids: this.#encode(prompt, { addBos, parseSpecial }), continuation: true, options: rest }, hooks);
   }
 
-  async chat(messages: readonly ChatMessage[], options: AnswerOptions, hooks: AnswerHooks): Promise<GenerationResult> {
-    refuseTextOptions(options, "a chat, whose template places special tokens");
-    return this.#answer({ ids: this.#text.encodeChat(messages), options }, hooks);
+  async chat(messages: readonly ChatMessage[], options: ChatAnswerOptions, hooks: AnswerHooks): Promise<GenerationResult> {
+    const { tools = [], toolChoice = "none", parallelToolCalls = true, ...answerOptions } = options;
+    refuseTextOptions(answerOptions, "a chat, whose template places special tokens");
+    if (toolChoice === "none") return this.#answer({ ids: this.#text.encodeChat(messages), options: answerOptions }, hooks);
+    const answer = new ToolAnswer({
+      tokenizer: this.#text.tokenizer,
+      structured: this.#structuredOutput(),
+      format: this.#text.toolFormat,
+      tools,
+      choice: toolChoice,
+      parallel: parallelToolCalls,
+    });
+    const request = { ids: this.#text.encodeChat(messages, tools), options: answerOptions };
+    const { signal, onPiece } = hooks;
+    const constraint = await answer.open();
+    try {
+      const stream = generate(this.#context, request, signal, { constraint, text: answer.text() });
+      const { last, result } = answer.end(await readToEnd(stream, (event) => onPiece(answer.event(event))));
+      if (last) onPiece(last);
+      return result;
+    } finally {
+      constraint.close();
+    }
   }
 
   async tokenize(text: string, options: { addBos: boolean; parseSpecial: boolean }): Promise<Int32Array> {
@@ -77,8 +98,8 @@ export class LoadedEngine implements Engine {
     return this.#text.tokenizer.decode(ids);
   }
 
-  async tokenizeChat(messages: readonly ChatMessage[]): Promise<Int32Array> {
-    return Int32Array.from(this.#text.encodeChat(messages));
+  async tokenizeChat(messages: readonly ChatMessage[], tools: readonly Tool[]): Promise<Int32Array> {
+    return Int32Array.from(this.#text.encodeChat(messages, tools));
   }
 
   async logits(

@@ -19,6 +19,8 @@ import type { ScoreOptions } from "../generate/score.js";
 import type { Plan, PlannedAdapter } from "../memory/plan.js";
 import type { PlanRequestData } from "../memory/plan-request.js";
 import type { Constraint } from "../structured/constraint.js";
+import type { ChatMessage, Role, TextPart, Tool, ToolCall, ToolChoice } from "../text/messages.js";
+import type { ToolCallDelta } from "../text/tools/tool-call-parser.js";
 
 /** What to plan: every field is also an option of the command line, under its usual spelling. */
 export interface PlanOptions {
@@ -121,9 +123,15 @@ export interface Generation extends AsyncIterable<string> {
   readonly result: Promise<GenerationResult>;
 }
 
-export interface ChatMessage {
-  readonly role: string;
-  readonly content: string;
+export type { ChatMessage, Role, TextPart, Tool, ToolCall, ToolCallDelta, ToolChoice };
+
+export interface ChatOptions extends GenerateOptions {
+  /** Functions that the model may call; what it calls is in the result's `toolCalls`. */
+  readonly tools?: readonly Tool[];
+  /** Default `auto`. With `required` or a function the answer is calls only, with arguments that the schemas accept. */
+  readonly toolChoice?: ToolChoice;
+  /** The answer may hold several calls; default true. */
+  readonly parallelToolCalls?: boolean;
 }
 
 export interface ModelInfo {
@@ -175,12 +183,12 @@ export interface Model extends AsyncDisposable {
   readonly planning: PlanRequestData;
   generate(prompt: string | readonly number[], options?: GenerateOptions): Generation;
   /** Renders the model's chat template and answers; KV of the common prefix with earlier turns is reused. */
-  chat(messages: readonly ChatMessage[], options?: GenerateOptions): Generation;
+  chat(messages: readonly ChatMessage[], options?: ChatOptions): Generation;
   /** Text → ids; without BOS and without special tokens unless asked. */
   tokenize(text: string, options?: { addBos?: boolean; parseSpecial?: boolean }): Promise<number[]>;
   detokenize(ids: readonly number[]): Promise<string>;
   /** Ids of a conversation as the chat template writes it, ready for an answer. */
-  tokenizeChat(messages: readonly ChatMessage[]): Promise<number[]>;
+  tokenizeChat(messages: readonly ChatMessage[], options?: { tools?: readonly Tool[] }): Promise<number[]>;
   /** Logits `[last][vocab]` at the last positions of a prompt. */
   logits(ids: readonly number[], options?: ScoreOptions & { last?: number }): Promise<Float32Array[]>;
   /** Log-probability of each of ids[1…] given those before it. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { UsageError } from "../errors.js";
-import type { ChatMessage, GenerateOptions, LoadOptions } from "./model.js";
-import { checkAnswerOptions, checkLoadOptions, checkPlanOptions, idsOf, messagesOf } from "./options.js";
+import type { GenerateOptions, LoadOptions } from "./model.js";
+import { checkAnswerOptions, checkLoadOptions, checkPlanOptions, idsOf } from "./options.js";
 
 describe("options", () => {
   it("are split into what crosses and what stays", () => {
@@ -33,16 +33,5 @@ describe("idsOf", () => {
 
   it.each([[[1.5]], [[-1]], [[Number.NaN]], [["1"]], [[2 ** 31]], ["text"], [null]])("refuses %j", (ids) => {
     expect(() => idsOf(ids as number[], "ids")).toThrow(/ids/);
-  });
-});
-
-describe("messagesOf", () => {
-  it("takes role and content, and refuses what no template would get", () => {
-    expect(messagesOf([{ role: "user", content: "hi" }])).toEqual([{ role: "user", content: "hi" }]);
-    expect(() => messagesOf([{ role: "user", content: "hi", name: "Ann" } as ChatMessage])).toThrow(/messages\[0\].*"name"/);
-  });
-
-  it.each([[[]], [[{ role: "user" }]], [[null]], ["hi"]])("refuses %j", (messages) => {
-    expect(() => messagesOf(messages as ChatMessage[])).toThrow(UsageError);
   });
 });

@@ -5,8 +5,9 @@
 import { UsageError } from "../errors.js";
 import { nearestName } from "../sampling/nearest-name.js";
 import { type Constraint, checkConstraint } from "../structured/constraint.js";
-import type { ChatMessage, GenerateOptions, LoadOptions, PlanOptions } from "./model.js";
-import type { AnswerOptions, EngineOptions } from "./protocol.js";
+import { checkToolChoice, checkTools, type Tool } from "../text/messages.js";
+import type { ChatOptions, GenerateOptions, LoadOptions, PlanOptions } from "./model.js";
+import type { AnswerOptions, ChatAnswerOptions, EngineOptions } from "./protocol.js";
 
 type Names<T> = { readonly [K in keyof Required<T>]: true };
 
@@ -64,7 +65,7 @@ const ANSWER_OPTIONS: Names<AnswerOptions> = {
   addBos: true,
 };
 
-const MESSAGE_FIELDS: Names<ChatMessage> = { role: true, content: true };
+const MOST_TOOL_CHARACTERS = 2 ** 20;
 
 /** Splits LoadOptions into what crosses to the engine and what stays here. */
 export function checkLoadOptions(options: LoadOptions): {
@@ -93,6 +94,27 @@ export function checkAnswerOptions(options: GenerateOptions): {
   return { answerOptions: { ...answerOptions, constraint: plainConstraint(constraint) }, signal };
 }
 
+/** Splits ChatOptions as {@link checkAnswerOptions} does. @throws {ChatMessageError} for tools or a choice that are none */
+export function checkChatOptions(options: ChatOptions): {
+  readonly answerOptions: ChatAnswerOptions;
+  readonly signal: AbortSignal | undefined;
+} {
+  const { tools, toolChoice, parallelToolCalls, ...rest } = options;
+  const { answerOptions, signal } = checkAnswerOptions(rest);
+  if (parallelToolCalls !== undefined && typeof parallelToolCalls !== "boolean")
+    throw new UsageError(`parallelToolCalls is ${String(parallelToolCalls)}`, { expected: "true or false" });
+  const checked = plainTools(tools);
+  const choice = checkToolChoice(toolChoice, checked);
+  if (choice !== "none" && answerOptions.constraint !== undefined)
+    throw new UsageError("a constraint does not go with tools that may be called", {
+      hint: 'set toolChoice to "none", or leave one of them out',
+    });
+  return {
+    answerOptions: { ...answerOptions, tools: checked, toolChoice: choice, parallelToolCalls: parallelToolCalls ?? true },
+    signal,
+  };
+}
+
 /** A schema may be an object that says how it is written as JSON; what crosses is that. @throws {ConstraintError} */
 function plainConstraint(constraint: Constraint): Constraint {
   return JSON.parse(JSON.stringify(checkConstraint(constraint))) as Constraint;
@@ -117,19 +139,13 @@ export function inputsOf(inputs: ReadonlyArray<string | readonly number[]>): (st
   return inputs.map((input, i) => (typeof input === "string" ? input : idsOf(input, `inputs[${i}]`)));
 }
 
-/** Messages as they cross: role and content, nothing else, as no template would get more. */
-export function messagesOf(messages: readonly ChatMessage[]): ChatMessage[] {
-  if (!Array.isArray(messages) || messages.length === 0)
-    throw new UsageError("there are no messages", { expected: `an array such as [{ role: "user", content: "…" }]` });
-  return messages.map((message, index) => {
-    const { role, content } = Object(message) as Partial<ChatMessage>;
-    if (typeof role !== "string" || typeof content !== "string")
-      throw new UsageError(`messages[${index}] has no role and content of text`, {
-        expected: `{ role: "user", content: "…" }`,
-      });
-    known(`messages[${index}]`, message, MESSAGE_FIELDS);
-    return { role, content };
-  });
+/** Tools as they cross: schemas as the plain JSON that they are written as. @throws {ChatMessageError} */
+export function plainTools(tools: readonly Tool[] | undefined): readonly Tool[] {
+  if (tools === undefined) return [];
+  const checked = checkTools(tools);
+  if (JSON.stringify(checked).length > MOST_TOOL_CHARACTERS)
+    throw new UsageError(`the tools have more than ${MOST_TOOL_CHARACTERS} characters`);
+  return JSON.parse(JSON.stringify(checked)) as Tool[];
 }
 
 /** @throws {UsageError} naming the first option that is none */

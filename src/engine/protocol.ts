@@ -9,6 +9,7 @@ import type { Plan } from "../memory/plan.js";
 import type { PlanRequestData } from "../memory/plan-request.js";
 import type {
   ChatMessage,
+  ChatOptions,
   EngineStatus,
   GenerateOptions,
   GenerationEvent,
@@ -16,6 +17,7 @@ import type {
   LoadOptions,
   ModelInfo,
   PlanOptions,
+  Tool,
 } from "./model.js";
 
 /** LoadOptions without what cannot cross: functions, signals, and the choice of the engine itself. */
@@ -23,6 +25,9 @@ export type EngineOptions = Omit<LoadOptions, "signal" | "onProgress" | "engine"
 
 /** GenerateOptions without the signal, which crosses as a `cancel` message. */
 export type AnswerOptions = Omit<GenerateOptions, "signal">;
+
+/** The same of ChatOptions. */
+export type ChatAnswerOptions = Omit<ChatOptions, "signal">;
 
 export interface LoadCall {
   readonly op: "load";
@@ -45,7 +50,7 @@ export interface GenerateCall {
 export interface ChatCall {
   readonly op: "chat";
   readonly messages: readonly ChatMessage[];
-  readonly options: AnswerOptions;
+  readonly options: ChatAnswerOptions;
 }
 
 export interface TokenizeCall {
@@ -63,6 +68,7 @@ export interface DetokenizeCall {
 export interface TokenizeChatCall {
   readonly op: "tokenizeChat";
   readonly messages: readonly ChatMessage[];
+  readonly tools: readonly Tool[];
 }
 
 /** Answered by one `row` event for each position, in order, then `done`. */

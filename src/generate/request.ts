@@ -2,6 +2,8 @@
 // border, be queued or be kept.
 
 import type { SamplingParameters } from "../sampling/parameters.js";
+import type { ToolCall } from "../text/messages.js";
+import type { ToolCallDelta } from "../text/tools/tool-call-parser.js";
 import type { AdapterChoice } from "./adapters.js";
 
 /** Sampling parameters and what ends the answer; what is not given comes from the model's defaults. */
@@ -67,6 +69,8 @@ export interface GenerationEvent {
   readonly ids: readonly number[];
   /** One for each of `ids`, where `logprobs` was asked. */
   readonly tokens?: readonly TokenInfo[];
+  /** Pieces of calls, where the model may call tools; the text is what stands outside of them. */
+  readonly toolCalls?: readonly ToolCallDelta[];
 }
 
 /** `stop`: an end id or a stop string; `length`: maxTokens or the end of the context. */
@@ -89,6 +93,8 @@ export interface Timings {
 
 export interface GenerationResult {
   readonly text: string;
+  /** What the model calls, where it may call tools and does; the last one may be unfinished at the token limit. */
+  readonly toolCalls?: readonly ToolCall[];
   /** Generated ids, the stop id excluded; those that spell a stop string are in it. */
   readonly ids: readonly number[];
   readonly promptTokens: number;

@@ -65,15 +65,23 @@ export function createTokenizer(files: TextFiles): Tokenizer {
   });
 }
 
-/** The first of chat_template.jinja, chat_template.json and tokenizer_config.json that has one. @throws {ChatTemplateError} */
-export function createChatTemplate(files: TextFiles): ChatTemplate | null {
+/**
+ * The first of chat_template.jinja, chat_template.json and tokenizer_config.json that has one.
+ *
+ * @param name one of several named templates (`tool_use`); default: the one called `default`, or the only one
+ * @throws {ChatTemplateError}
+ */
+export function createChatTemplate(files: TextFiles, name?: string): ChatTemplate | null {
   const rawConfig = parseJson(files.tokenizerConfig, FILES.tokenizerConfig, files.source);
   const config = readTokenizerConfig(rawConfig, parseJson(files.specialTokensMap, FILES.specialTokensMap, files.source));
-  const source = chatTemplateSource({
-    jinja: files.chatTemplateJinja === null ? null : decodeUtf8(files.chatTemplateJinja, FILES.chatTemplateJinja, files.source),
-    json: parseJson(files.chatTemplateJson, FILES.chatTemplateJson, files.source),
-    config: rawConfig,
-  });
+  const source = chatTemplateSource(
+    {
+      jinja: files.chatTemplateJinja === null ? null : decodeUtf8(files.chatTemplateJinja, FILES.chatTemplateJinja, files.source),
+      json: parseJson(files.chatTemplateJson, FILES.chatTemplateJson, files.source),
+      config: rawConfig,
+    },
+    name,
+  );
   return source === null ? null : new ChatTemplate(source, { bosToken: config.bos, eosToken: config.eos });
 }
 

@@ -21,7 +21,7 @@ export interface ToolCall {
 
 export interface ChatMessage {
   /** `developer` is `system` to models that do not know it; `function` is an older name of `tool`. */
-  readonly role: Role;
+  readonly role: Role | (string & {});
   /** May be missing or `null` where an assistant only calls tools. */
   readonly content?: string | null | readonly TextPart[];
   /** Tool, function: which function this is the result of. */

@@ -6,12 +6,13 @@ import { Conversation } from "./conversation.js";
 function modelOf(context: number): Pick<Model, "tokenizeChat" | "plan"> {
   return {
     plan: { context } as Model["plan"],
-    tokenizeChat: async (messages: readonly ChatMessage[]) => messages.flatMap(({ content }) => Array.from(content, () => 0)),
+    tokenizeChat: async (messages: readonly ChatMessage[]) =>
+      messages.flatMap(({ content }) => Array.from(String(content), () => 0)),
   };
 }
 
 const contents = async (conversation: Conversation, context: number): Promise<string[]> =>
-  (await conversation.messages(modelOf(context))).messages.map(({ content }) => content);
+  (await conversation.messages(modelOf(context))).messages.map(({ content }) => String(content));
 
 describe("Conversation", () => {
   it("is the system message, then questions and answers in turn", async () => {

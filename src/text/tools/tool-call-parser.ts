@@ -76,9 +76,14 @@ export class ToolCallParser {
   end(): ParsedPiece {
     const unnamed = this.#state === "open" || this.#state === "named" || (this.#state === "call" && this.#reader!.name === null);
     if (unnamed) this.#say(this.#raw + this.#buffer);
-    else if (this.#state === "text" && (this.#calls.length === 0 || this.#buffer.trim() !== "")) this.#say(this.#buffer);
+    else if (this.#state === "text" && !this.#isHalfMark(this.#buffer.trim())) this.#say(this.#buffer);
     this.#buffer = "";
     return this.#take();
+  }
+
+  /** Behind a call another one may have been beginning when the answer was cut off. */
+  #isHalfMark(text: string): boolean {
+    return this.#calls.length > 0 && this.#marks.some((mark) => mark.startsWith(text));
   }
 
   #take(): ParsedPiece {

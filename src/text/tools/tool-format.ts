@@ -21,6 +21,8 @@ export interface ToolFormat {
   readonly before: (name: string) => string;
   /** What stands behind them. */
   readonly after: string;
+  /** Marks within a call. */
+  readonly inner: readonly string[];
   /** Field of a call that holds its arguments. */
   readonly argumentsField: "arguments" | "parameters";
   /** Several calls in one answer. */
@@ -42,6 +44,7 @@ const HERMES: ToolFormat = {
   end: "</tool_call>",
   before: jsonCall("arguments"),
   after: "}",
+  inner: [],
   argumentsField: "arguments",
   parallel: true,
   between: "\n",
@@ -83,6 +86,7 @@ const MISTRAL_NAMED: ToolFormat = {
   end: "",
   before: (name) => `${name}[ARGS]`,
   after: "",
+  inner: ["[ARGS]", "[CALL_ID]"],
   between: "",
 };
 

@@ -87,6 +87,13 @@ function describe(messages: readonly KnownMessage[], format: ToolFormat, tools: 
   return [{ role: "system", content: text }, ...plain];
 }
 
+/** The same with a system text at the beginning of the first turn, for templates that have none. */
+export function withoutSystem(messages: readonly TemplateMessage[]): TemplateMessage[] {
+  const [first, second, ...rest] = messages;
+  if (first?.role !== "system" || !second) return [...messages];
+  return [{ ...second, content: `${first.content}\n\n${second.content}` }, ...rest];
+}
+
 function withCalls(content: string, calls: readonly ToolCall[], format: ToolFormat): string {
   const written = calls.map((call) => {
     const { name, arguments: given } = call.function;
