@@ -1,7 +1,7 @@
 // The conversation in a real browser, on the demo model.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { answered, chat, type Site, START_MS, send, startSite } from "./harness.js";
+import { answered, chat, type Site, START_MS, send, startEndlessChat, startSite } from "./harness.js";
 
 let site: Site;
 beforeAll(async () => {
@@ -29,9 +29,10 @@ describe("chat", () => {
 
   it("stops when told to, and keeps what was written", async () => {
     const page = await site.open();
+    await startEndlessChat(page);
     await send(page, STORY);
     const answer = page.getByRole("article", { name: "Model said" });
-    await answer.locator(".prose p").waitFor();
+    await answer.locator(".prose").waitFor();
     await page.getByRole("button", { name: "Stop", exact: true }).click();
     await answer.locator(".figures", { hasText: "stopped" }).waitFor();
     expect((await answer.locator(".prose").innerText()).length).toBeGreaterThan(0);

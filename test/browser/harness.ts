@@ -100,3 +100,13 @@ export async function answered(page: Page, count: number): Promise<void> {
     .waitFor();
   await page.getByRole("button", { name: "Send" }).waitFor();
 }
+
+/** A chat whose answers are so random that they hardly ever end by themselves. */
+export async function startEndlessChat(page: Page): Promise<void> {
+  await page.getByRole("button", { name: /^Chat/ }).click();
+  await page.getByRole("button", { name: "Settings", exact: true }).click();
+  await page.getByRole("slider", { name: "Temperature" }).fill("2");
+  await page.getByRole("slider", { name: "Top-p" }).fill("1");
+  await page.getByLabel("Tokens, at most").fill("2000");
+  await page.getByRole("button", { name: "Settings", exact: true }).click();
+}
