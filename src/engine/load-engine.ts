@@ -13,6 +13,7 @@ import { isSyntheticAddress, openSynthetic } from "../checkpoint/synthetic.js";
 import { UsageError } from "../errors.js";
 import { samplingDefaults } from "../generate/defaults.js";
 import { checkPressureOptions } from "../generate/scheduler-options.js";
+import { checkSpeculation } from "../generate/strategy-options.js";
 import { describesDevices } from "../memory/devices.js";
 import { PlanRefusedError } from "../memory/errors.js";
 import type { Plan, PlanDevice, PlanRefusal } from "../memory/plan.js";
@@ -91,6 +92,7 @@ async function loadCheckpoint(
   options: EngineOptions,
   { signal, onProgress }: LoadHooks,
 ): Promise<Engine> {
+  const speculate = checkSpeculation(options.speculate);
   const spec = withAdapters(readModel(checkpoint, options), specsOf(adapters));
   checkLoadable(spec, options);
   const { threads } = options;
@@ -123,7 +125,7 @@ async function loadCheckpoint(
   };
   const planning = { ...request, packing: request.packing.name };
   const measureDevices = () => measureDeviceMemory(plan, gpus);
-  return new LoadedEngine({ info, planning, runtime, text, pressure: options, measureDevices });
+  return new LoadedEngine({ info, planning, runtime, text, pressure: options, speculate, measureDevices });
 }
 
 /** The backend that the plan is for. */

@@ -5,16 +5,19 @@ import { UsageError } from "../errors.js";
 import { embed } from "../generate/embed.js";
 import { EmptyPromptError, TokenIdError } from "../generate/errors.js";
 import { type AnswerTokenizer, type GenerationContext, generate, readToEnd } from "../generate/generate.js";
-import type { GenerationRequest } from "../generate/request.js";
+import type { GenerationOptions, GenerationRequest } from "../generate/request.js";
 import { Scheduler } from "../generate/scheduler.js";
 import type { PressureOptions } from "../generate/scheduler-options.js";
 import { logitRows, logprobs } from "../generate/score.js";
+import { Speculator } from "../generate/speculation/speculator.js";
+import type { Speculation } from "../generate/strategy-options.js";
 import type { Plan } from "../memory/plan.js";
 import type { PlanRequestData } from "../memory/plan-request.js";
 import { StructuredOutput } from "../structured/structured-output.js";
 import type { AnswerHooks, Engine, ScoreHooks } from "./host.js";
 import type { ChatMessage, DeviceMemory, EngineStatus, GenerationResult, ModelInfo, Tool } from "./model.js";
 import type { ModelText } from "./model-text.js";
+import { withNegativeIds, withSystem } from "./negative-prompt.js";
 import type { AnswerOptions, ChatAnswerOptions } from "./protocol.js";
 import { ToolAnswer } from "./tool-answer.js";
 
@@ -24,6 +27,8 @@ export interface EngineParts {
   readonly text: ModelText;
   readonly planning: PlanRequestData;
   readonly pressure: PressureOptions;
+  /** Guesses ahead where a request does not say; `null`: as the draft model makes by default. */
+  readonly speculate: Speculation | null;
   /** What the devices' memory is used for now. */
   readonly measureDevices: () => DeviceMemory[];
 }
@@ -38,33 +43,40 @@ export class LoadedEngine implements Engine {
   readonly #measureDevices: () => DeviceMemory[];
   #structured: StructuredOutput | null = null;
 
-  constructor({ info, planning, runtime, text, pressure, measureDevices }: EngineParts) {
+  constructor({ info, planning, runtime, text, pressure, speculate, measureDevices }: EngineParts) {
     this.info = info;
     this.#measureDevices = measureDevices;
     this.plan = runtime.plan;
     this.planning = planning;
     this.#runtime = runtime;
     this.#text = text;
+    const speculator = new Speculator(runtime);
     this.#context = {
-      scheduler: new Scheduler(runtime, pressure),
+      scheduler: new Scheduler(runtime, { ...pressure, propose: () => speculator.propose() }),
       tokenizer: text.hasTokenizer ? text.tokenizer : WORDLESS,
       defaults: info.sampling.parameters,
+      speculator,
+      speculate,
     };
   }
 
   async generate(prompt: string | Int32Array, options: AnswerOptions, hooks: AnswerHooks): Promise<GenerationResult> {
-    const { addBos, parseSpecial, ...rest } = options;
+    const { addBos, parseSpecial, ...others } = options;
+    const encode = (text: string) => this.#encode(text, { addBos, parseSpecial });
+    const rest = withNegativeIds(others, encode);
     if (typeof prompt !== "string") {
       refuseTextOptions(options, "a prompt of ids");
       return this.#answer({ ids: prompt, continuation: true, options: rest }, hooks);
     }
     if (prompt === "") throw new EmptyPromptError();
-    return this.#answer({ ids: this.#encode(prompt, { addBos, parseSpecial }), continuation: true, options: rest }, hooks);
+    return this.#answer({ ids: encode(prompt), continuation: true, options: rest }, hooks);
   }
 
   async chat(messages: readonly ChatMessage[], options: ChatAnswerOptions, hooks: AnswerHooks): Promise<GenerationResult> {
-    const { tools = [], toolChoice = "none", parallelToolCalls = true, ...answerOptions } = options;
-    refuseTextOptions(answerOptions, "a chat, whose template places special tokens");
+    const { tools = [], toolChoice = "none", parallelToolCalls = true, ...others } = options;
+    refuseTextOptions(others, "a chat, whose template places special tokens");
+    const negative = (text: string) => this.#text.encodeChat(withSystem(messages, text), toolChoice === "none" ? [] : tools);
+    const answerOptions = withNegativeIds(others, negative);
     if (toolChoice === "none") return this.#answer({ ids: this.#text.encodeChat(messages), options: answerOptions }, hooks);
     const answer = new ToolAnswer({
       tokenizer: this.#text.tokenizer,
@@ -129,6 +141,7 @@ export class LoadedEngine implements Engine {
 
   async dispose(): Promise<void> {
     await this.#context.scheduler.close();
+    await this.#context.speculator.close();
     await this.#structured?.close();
     await this.#runtime.dispose();
   }
@@ -164,7 +177,7 @@ export class LoadedEngine implements Engine {
 }
 
 interface AnswerRequest extends GenerationRequest {
-  readonly options: AnswerOptions;
+  readonly options: Omit<AnswerOptions, "guidance"> & GenerationOptions;
 }
 
 /** Stands in for a tokenizer that is not there: answers are ids only, their text is empty. */

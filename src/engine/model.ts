@@ -16,6 +16,7 @@ import type {
 } from "../generate/request.js";
 import type { SchedulerCounters, SchedulerLoad } from "../generate/scheduler.js";
 import type { ScoreOptions } from "../generate/score.js";
+import type { Speculation } from "../generate/strategy-options.js";
 import type { Plan, PlannedAdapter } from "../memory/plan.js";
 import type { PlanRequestData } from "../memory/plan-request.js";
 import type { Constraint } from "../structured/constraint.js";
@@ -62,6 +63,12 @@ export interface PlanOptions {
 }
 
 export interface LoadOptions extends PlanOptions {
+  /**
+   * Guesses ahead of answers, so many tokens in a step: of the draft model, without one of the
+   * text itself; `{ tokens, ngram }`: of the text anyway, where its last `ngram` tokens came before.
+   * Answers stay the same. Default: 4 with a draft model, else 0.
+   */
+  speculate?: Speculation;
   /** CPU compute threads; default: the number of cores this process may use. */
   threads?: number;
   /** CPU: ask for huge pages (Linux); default true where it works. */
@@ -86,7 +93,13 @@ export interface LoadOptions extends PlanOptions {
  * Sampling defaults are the model's generation_config.json where it says something, else
  * ExLlama's (src/generate/defaults.ts).
  */
-export interface GenerateOptions extends GenerationOptions {
+export interface GenerateOptions extends Omit<GenerationOptions, "guidance"> {
+  /**
+   * Every token is chosen from a mixture of what follows the prompt and what follows a negative
+   * one: log p = (1 − scale) · log p(negative) + scale · log p(prompt). A negative prompt of text
+   * becomes ids as the prompt does; in a chat it is the same chat with this system message.
+   */
+  readonly guidance?: { readonly scale: number; readonly negative: readonly number[] | string };
   /** What the answer must look like: JSON, a JSON schema, a regular expression, one of several texts, a grammar. */
   readonly constraint?: Constraint;
   /** Text prompts: `<|special|>` spellings become special tokens; default false. */
@@ -107,6 +120,7 @@ export type {
   SchedulerCounters,
   SchedulerLoad,
   ScoreOptions,
+  Speculation,
   Timings,
   TokenInfo,
 };

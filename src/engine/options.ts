@@ -32,6 +32,7 @@ const PLAN_OPTIONS: Names<PlanOptions> = {
 
 const ENGINE_OPTIONS: Names<EngineOptions> = {
   ...PLAN_OPTIONS,
+  speculate: true,
   threads: true,
   hugePages: true,
   peers: true,
@@ -59,6 +60,9 @@ const ANSWER_OPTIONS: Names<AnswerOptions> = {
   ignoreEos: true,
   logprobs: true,
   adapters: true,
+  guidance: true,
+  beams: true,
+  speculate: true,
   promptLogprobs: true,
   constraint: true,
   parseSpecial: true,

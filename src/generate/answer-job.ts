@@ -3,11 +3,9 @@
 import type { Output, OutputRequest } from "../backend/backend.js";
 import type { AdapterUse } from "../model/adapter.js";
 import { adapterCondition } from "./adapters.js";
+import { choiceAfter, NOTHING, promptOutputs } from "./answer-outputs.js";
 import type { AnswerRecord } from "./answer-record.js";
 import type { Job, JobPrompt, Strand, StrandAnswer } from "./job.js";
-
-/** What is wanted of a position: nothing yet. */
-export const NOTHING = { sample: null, target: null, topLogprobs: 0, logits: false, hidden: false } as const;
 
 export class AnswerJob implements Job {
   readonly prompts: readonly JobPrompt[];
@@ -42,18 +40,11 @@ export class AnswerJob implements Job {
   }
 
   outputs({ ids }: Strand, start: number, end: number): OutputRequest[] {
-    const { prompt, limit, options, constraint } = this.#record;
-    const requests = this.#promptOutputs(start, end);
-    if (end < prompt.length || limit === 0) return requests;
-    const sample = {
-      parameters: options.sampling,
-      history: ids.subarray(0, end),
-      promptLength: prompt.length,
-      seed: options.seed,
-      position: end,
-      mask: constraint?.mask() ?? null,
-    };
-    requests.push({ ...NOTHING, index: end - 1 - start, sample, topLogprobs: options.logprobs ?? 0 });
+    const record = this.#record;
+    const requests = promptOutputs(record, start, end);
+    if (end < record.prompt.length || record.limit === 0) return requests;
+    const sample = choiceAfter(record, ids.subarray(0, end));
+    requests.push({ ...NOTHING, index: end - 1 - start, sample, topLogprobs: record.options.logprobs ?? 0 });
     return requests;
   }
 
@@ -69,15 +60,5 @@ export class AnswerJob implements Job {
 
   #takeSample({ logprob, top }: Output, id: number): boolean {
     return this.#record.take({ id, logprob, top });
-  }
-
-  /** Each prompt token after the first, as what follows the one before it. */
-  #promptOutputs(start: number, end: number): OutputRequest[] {
-    const { prompt, options } = this.#record;
-    const requests: OutputRequest[] = [];
-    if (options.promptLogprobs === null) return requests;
-    for (let at = start; at < Math.min(end, prompt.length - 1); at++)
-      requests.push({ ...NOTHING, index: at - start, target: prompt[at + 1]!, topLogprobs: options.promptLogprobs });
-    return requests;
   }
 }

@@ -47,6 +47,7 @@ export class AnswerRecord {
   #unreadText = "";
   #unreadIds: number[] = [];
   #finishReason: FinishReason | null = null;
+  #guesses: { proposed: number; accepted: number } | null = null;
 
   readonly #requestedAt = performance.now();
   #begunAt = 0;
@@ -107,6 +108,12 @@ export class AnswerRecord {
     return goesOn;
   }
 
+  /** So many ids were guessed, so many of them stood. */
+  countGuesses(proposed: number, accepted: number): void {
+    const before = this.#guesses ?? { proposed: 0, accepted: 0 };
+    this.#guesses = { proposed: before.proposed + proposed, accepted: before.accepted + accepted };
+  }
+
   /** There are no more tokens. */
   finish(reason: FinishReason): false {
     this.#say(this.#stopStrings.push(this.#text.end()));
@@ -148,6 +155,7 @@ export class AnswerRecord {
       },
       ...(this.options.logprobs === null ? {} : { tokens: this.#tokens }),
       ...(this.options.promptLogprobs === null ? {} : { promptLogprobs: this.#promptTokens }),
+      ...(this.#guesses ? { speculation: this.#guesses } : {}),
     };
   }
 

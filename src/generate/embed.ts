@@ -5,7 +5,7 @@
 import type { Output, OutputRequest } from "../backend/backend.js";
 import type { AdapterUse } from "../model/adapter.js";
 import { resolveAdapters } from "./adapters.js";
-import { NOTHING } from "./answer-job.js";
+import { NOTHING } from "./answer-outputs.js";
 import { checkIds } from "./prompt.js";
 import type { Scheduler } from "./scheduler.js";
 import { checkContext, ScoreJob, type ScoreOptions, untilDone } from "./score.js";

@@ -5,12 +5,16 @@
 import type { SamplingParameters } from "../sampling/parameters.js";
 import { AnswerJob } from "./answer-job.js";
 import { AnswerRecord, type AnswerText } from "./answer-record.js";
+import { BeamAnswer } from "./beams/beam-answer.js";
 import { GenerationLeftError, GenerationOptionError, PromptTooLongError } from "./errors.js";
-import type { Job } from "./job.js";
-import { resolveOptions } from "./options.js";
+import { GuidedAnswer } from "./guided-answer.js";
+import { type ResolvedOptions, resolveOptions } from "./options.js";
 import { checkIds } from "./prompt.js";
 import type { GenerationEvent, GenerationRequest, GenerationResult } from "./request.js";
 import type { Scheduler, Ticket } from "./scheduler.js";
+import { SpeculativeAnswer } from "./speculation/speculative-answer.js";
+import type { Speculator } from "./speculation/speculator.js";
+import { checkStrategy, planSpeculation, type Speculation } from "./strategy-options.js";
 import type { TokenConstraint } from "./token-constraint.js";
 
 /** What a generation needs of a tokenizer. */
@@ -27,6 +31,10 @@ export interface GenerationContext {
   readonly tokenizer: AnswerTokenizer;
   /** For what a request does not say; see `samplingDefaults`. */
   readonly defaults: SamplingParameters;
+  /** Asked by the scheduler for guesses. */
+  readonly speculator: Speculator;
+  /** Guesses ahead where a request does not say; `null`: as many as the draft model makes by default. */
+  readonly speculate: Speculation | null;
 }
 
 /** What is made for one answer only. */
@@ -63,14 +71,25 @@ export function generate(
 ): GenerationStream {
   signal?.throwIfAborted();
   const record = makeRecord(context, request, parts);
-  const ticket = context.scheduler.submit(makeJob(record));
+  const ticket = submit(context, record);
   if (parts.constraint) parts.constraint.onReady = () => ticket.resume();
   return new AnswerStream(record, ticket, signal);
 }
 
-/** How the answer's tokens are chosen. */
-function makeJob(record: AnswerRecord): Job {
-  return new AnswerJob(record);
+/** How the answer's tokens are found. */
+function submit({ scheduler, speculator, speculate }: GenerationContext, record: AnswerRecord): Ticket {
+  const { guidance, beams, speculate: asked } = record.options.strategy;
+  if (guidance) return scheduler.submit(new GuidedAnswer(record, guidance.scale, Int32Array.from(guidance.negative)));
+  if (beams) return scheduler.submit(new BeamAnswer(record, beams));
+  const speculation = planSpeculation(asked ?? speculate, speculator.draft !== null);
+  // What a constraint allows is known one token ahead.
+  if (!speculation || record.constraint) return scheduler.submit(new AnswerJob(record));
+  const job = new SpeculativeAnswer(record, speculator.proposerFor(record, speculation), speculation.tokens);
+  const ticket = scheduler.submit(job);
+  speculator.add(job);
+  const leave = () => speculator.remove(job);
+  ticket.done.then(leave, leave);
+  return ticket;
 }
 
 function makeRecord(
@@ -78,24 +97,32 @@ function makeRecord(
   request: GenerationRequest,
   { constraint, text }: AnswerParts,
 ): AnswerRecord {
-  const { spec, plan } = scheduler.runtime;
+  const { spec } = scheduler.runtime;
   const prompt = checkIds(request.ids, spec.vocabSize);
-  const { context } = plan.run;
-  if (prompt.length >= context) throw new PromptTooLongError(prompt.length, context);
   const eosIds = [...new Set([...spec.eosIds, ...tokenizer.eosIds])];
   const options = resolveOptions(request.options ?? {}, defaults, spec, eosIds);
-  // Without maxTokens the answer may take what there is; what was asked for must fit as asked.
-  const room = context - prompt.length;
-  const limit =
-    options.maxTokens === null
-      ? Math.max(1, Math.min(room, scheduler.longestSequence - prompt.length))
-      : Math.min(room, options.maxTokens);
+  checkStrategy(options.strategy, { constrained: constraint !== undefined, promptLogprobs: options.promptLogprobs !== null });
+  const limit = answerLimit(scheduler, prompt, options);
   if (constraint && request.options?.ignoreEos)
     throw new GenerationOptionError("ignoreEos does not go with a constraint", {
       hint: "Leave it out: a constrained answer ends where the constraint is satisfied.",
     });
   const stream = text ?? tokenizer.stream({ continuation: request.continuation ?? false });
   return new AnswerRecord(prompt, limit, options, stream, (id) => tokenizer.bytes(id), constraint);
+}
+
+/** Most tokens of the answer. Without maxTokens it may take what there is; what was asked for must fit as asked. */
+function answerLimit(scheduler: Scheduler, prompt: Int32Array, { maxTokens, strategy }: ResolvedOptions): number {
+  const { spec, plan } = scheduler.runtime;
+  const { context } = plan.run;
+  const prompts = [prompt, ...(strategy.guidance ? [checkIds(strategy.guidance.negative, spec.vocabSize)] : [])];
+  const longest = Math.max(...prompts.map(({ length }) => length));
+  if (longest >= context) throw new PromptTooLongError(longest, context);
+  const room = context - longest;
+  if (maxTokens !== null) return Math.min(room, maxTokens);
+  const { beams } = strategy;
+  const demand = beams ? { width: beams.count, shared: longest, apart: beams.length } : { width: prompts.length, shared: 0 };
+  return Math.max(1, Math.min(room, scheduler.longestOf(demand) - longest));
 }
 
 /** Reads a stream to its end. */

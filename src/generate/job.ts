@@ -58,6 +58,8 @@ export interface Job {
   readonly positions: number;
   /** So many leading positions are the same in all its strands, which have one prompt: their pages count once. */
   readonly shared: number;
+  /** Its strands differ in the last so many positions at most; default: in all that they do not share. */
+  readonly apart?: number;
   /** Whether its KV may serve a later request that begins alike. */
   readonly keep: boolean;
   /** What its KV depends on beside its ids (adapters): only jobs of the same condition share pages. */

@@ -23,6 +23,8 @@ export interface CacheDemand {
   readonly positions: number;
   /** So many leading positions they have in common: their pages count once. */
   readonly shared: number;
+  /** They differ in the last so many positions at most; default: in all that they do not share. */
+  readonly apart?: number;
 }
 
 /** A sequence that begins, or begins again. */
@@ -95,20 +97,22 @@ export class KvCache {
     return this.#index.idleEnds;
   }
 
-  /** Longest sequence that fits when it is alone. */
-  get largestSequence(): number {
-    return Math.min(
-      ...this.#groups.map(({ pages, pagesPerSequence }) =>
-        pages >= pagesPerSequence ? Number.POSITIVE_INFINITY : pages * PAGE_TOKENS,
-      ),
-    );
+  /** Most positions of each sequence of a job that is alone. */
+  largestOf({ width, shared, apart }: Omit<CacheDemand, "positions">): number {
+    const most = this.#groups.map(({ window, pages, pagesPerSequence }) => {
+      const common = window === null ? Math.floor(shared / PAGE_TOKENS) : 0;
+      const own = Math.min(pages, ownPages(apart));
+      const fitting = Math.max(pages - (width - 1) * own, common + Math.floor((pages - common) / width));
+      return fitting >= pagesPerSequence ? Number.POSITIVE_INFINITY : fitting * PAGE_TOKENS;
+    });
+    return Math.min(...most);
   }
 
   /** Most pages that a job holds at once, per group. */
-  demand({ width, positions, shared }: CacheDemand): number[] {
+  demand({ width, positions, shared, apart }: CacheDemand): number[] {
     return pagesFor(this.#groups, positions).map((pages, g) => {
       const common = this.#groups[g]!.window === null ? Math.min(pages, Math.floor(shared / PAGE_TOKENS)) : 0;
-      return common + width * (pages - common);
+      return pages + (width - 1) * Math.min(pages - common, ownPages(apart));
     });
   }
 
@@ -303,4 +307,9 @@ export class KvCache {
     for (const [g, count] of needed.entries()) while (this.#pools[g]!.free < count && this.#index.evict(g));
     return needed.every((count, g) => count <= this.#pools[g]!.free);
   }
+}
+
+/** Pages in which a sequence can differ from another of its job: `apart` positions may begin in the middle of one. */
+function ownPages(apart: number | undefined): number {
+  return apart === undefined ? Number.POSITIVE_INFINITY : Math.ceil(apart / PAGE_TOKENS) + 1;
 }

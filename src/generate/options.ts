@@ -9,6 +9,7 @@ import { SAMPLING_PARAMETERS, validateSampling } from "../sampling/validate.js";
 import { ADAPTER_CHOICES, areAdapterChoices, resolveAdapters } from "./adapters.js";
 import { GenerationOptionError, TokenIdError } from "./errors.js";
 import type { GenerationOptions } from "./request.js";
+import { STRATEGY_RULES, type Strategy } from "./strategy-options.js";
 
 /** GenerationOptions, complete. */
 export interface ResolvedOptions {
@@ -24,6 +25,7 @@ export interface ResolvedOptions {
   readonly promptLogprobs: number | null;
   /** In the order of their indices. */
   readonly adapters: readonly AdapterUse[];
+  readonly strategy: Strategy;
 }
 
 /** Most likeliest ids that are told beside a token. */
@@ -59,6 +61,7 @@ const OWN_RULES: Readonly<Record<OwnOption, Rule>> = {
   logprobs: LOGPROBS_RULE,
   promptLogprobs: LOGPROBS_RULE,
   adapters: { expected: ADAPTER_CHOICES, accepts: areAdapterChoices },
+  ...STRATEGY_RULES,
 };
 
 const ALL_OPTIONS: readonly string[] = [...Object.keys(OWN_RULES), ...SAMPLING_PARAMETERS];
@@ -76,7 +79,8 @@ export function resolveOptions(
   spec: Pick<ModelSpec, "vocabSize" | "bosId" | "adapters">,
   eosIds: readonly number[],
 ): ResolvedOptions {
-  const { maxTokens, seed, stop, stopIds, ignoreEos, logprobs, promptLogprobs, adapters, ...sampling } = checkOwnOptions(options);
+  const { maxTokens, seed, stop, stopIds, ignoreEos, logprobs, promptLogprobs, ...others } = checkOwnOptions(options);
+  const { adapters, guidance, beams, speculate, ...sampling } = others;
   const greedy = (sampling.temperature ?? defaults.temperature) === 0;
   const parameters = validateSampling(sampling, greedy ? GREEDY : defaults);
   checkIdList("stopIds", stopIds ?? [], spec.vocabSize);
@@ -95,6 +99,7 @@ export function resolveOptions(
     logprobs: logprobs ?? null,
     promptLogprobs: promptLogprobs ?? null,
     adapters: resolveAdapters(adapters ?? [], spec.adapters),
+    strategy: { guidance: guidance ?? null, beams: beams ?? null, speculate: speculate ?? null },
   };
 }
 

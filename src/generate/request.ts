@@ -5,6 +5,8 @@ import type { SamplingParameters } from "../sampling/parameters.js";
 import type { ToolCall } from "../text/messages.js";
 import type { ToolCallDelta } from "../text/tools/tool-call-parser.js";
 import type { AdapterChoice } from "./adapters.js";
+import type { BeamShape } from "./beams/beam-search.js";
+import type { Guidance, Speculation } from "./strategy-options.js";
 
 /** Sampling parameters and what ends the answer; what is not given comes from the model's defaults. */
 export interface GenerationOptions extends Partial<SamplingParameters> {
@@ -27,6 +29,15 @@ export interface GenerationOptions extends Partial<SamplingParameters> {
   readonly promptLogprobs?: number;
   /** LoRA adapters to answer with, of those that are loaded; several are added up. Default: none. */
   readonly adapters?: readonly AdapterChoice[];
+  /** Every token is chosen from a mixture of what follows the prompt and what follows a negative one. */
+  readonly guidance?: Guidance;
+  /**
+   * Beam search: so many beams grow `length` ids ahead of what is said, scored by log-probability
+   * among what sampling leaves to choose from; nothing is drawn, so `seed` has no part in it.
+   */
+  readonly beams?: BeamShape;
+  /** Guesses ahead, judged by the model: the answer is the same. Default: as the model was loaded. */
+  readonly speculate?: Speculation;
 }
 
 export interface GenerationRequest {
@@ -104,4 +115,6 @@ export interface GenerationResult {
   readonly tokens?: readonly TokenInfo[];
   /** One for each token of the prompt, where `promptLogprobs` was asked. */
   readonly promptLogprobs?: readonly PromptTokenInfo[];
+  /** Ids that were guessed ahead, and those of them that stood; only where guessing was on. */
+  readonly speculation?: { readonly proposed: number; readonly accepted: number };
 }

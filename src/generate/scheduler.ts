@@ -109,7 +109,12 @@ export class Scheduler {
 
   /** Longest sequence that can run: the plan's context, or what the KV pool holds if that is less. */
   get longestSequence(): number {
-    return Math.min(this.runtime.plan.run.context, this.#cache.largestSequence);
+    return this.longestOf({ width: 1, shared: 0 });
+  }
+
+  /** The same for each strand of a job. */
+  longestOf(demand: Pick<Job, "width" | "shared" | "apart">): number {
+    return Math.min(this.runtime.plan.run.context, this.#cache.largestOf(demand));
   }
 
   /**

@@ -5,7 +5,7 @@
 import type { Output, OutputRequest } from "../backend/backend.js";
 import type { AdapterUse } from "../model/adapter.js";
 import { type AdapterChoice, adapterCondition, resolveAdapters } from "./adapters.js";
-import { NOTHING } from "./answer-job.js";
+import { NOTHING } from "./answer-outputs.js";
 import { GenerationOptionError, PromptTooLongError } from "./errors.js";
 import type { Job, JobPrompt, Strand, StrandAnswer } from "./job.js";
 import { checkIds } from "./prompt.js";

@@ -4,14 +4,16 @@ import { expect } from "vitest";
 import { type GenerationContext, generate, readToEnd } from "../../src/generate/generate.js";
 import type { GenerationRequest, GenerationResult } from "../../src/generate/request.js";
 import { Scheduler, type SchedulerOptions } from "../../src/generate/scheduler.js";
+import { Speculator } from "../../src/generate/speculation/speculator.js";
 import { GREEDY } from "../../src/sampling/parameters.js";
 import { letters } from "./fake-answers.js";
 import { type FakeModel, FakeRuntime } from "./fake-runtime.js";
 
 export function setUp(model: FakeModel = {}, options: SchedulerOptions = {}) {
   const runtime = new FakeRuntime(model);
-  const scheduler = new Scheduler(runtime, options);
-  const context: GenerationContext = { scheduler, tokenizer: letters, defaults: GREEDY };
+  const speculator = new Speculator(runtime);
+  const scheduler = new Scheduler(runtime, { propose: () => speculator.propose(), ...options });
+  const context: GenerationContext = { scheduler, tokenizer: letters, defaults: GREEDY, speculator, speculate: null };
   const ask = (request: GenerationRequest, signal?: AbortSignal): Promise<GenerationResult> =>
     readToEnd(generate(context, request, signal), () => {});
   return { runtime, scheduler, context, ask };

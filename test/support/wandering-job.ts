@@ -4,7 +4,7 @@
 // after that strand's ids alone, so that a wrong, shared or stale page anywhere shows.
 
 import type { OutputRequest } from "../../src/backend/backend.js";
-import { NOTHING } from "../../src/generate/answer-job.js";
+import { NOTHING } from "../../src/generate/answer-outputs.js";
 import type { Job, JobPrompt, Strand, StrandAnswer } from "../../src/generate/job.js";
 import { promptOf } from "./fake-answers.js";
 import type { FakeRuntime } from "./fake-runtime.js";

@@ -207,6 +207,7 @@ function nameOf(folder: string): string {
 
 /** What loading takes and planning does not. */
 const NOT_PLANNED: Readonly<Record<Exclude<keyof LoadOptions, keyof PlanOptions>, true>> = {
+  speculate: true,
   threads: true,
   hugePages: true,
   peers: true,

@@ -19,6 +19,8 @@ export interface BeamShape {
 export interface Beam<B extends TokenLogprob> {
   /** What has not been said yet. */
   readonly tail: readonly B[];
+  /** The id that it grew by last, said or not; `null` in the beginning. */
+  readonly newest: B | null;
   /** Σ log p from the beginning of the answer. */
   readonly score: number;
   /** Its last id ends the answer: it does not grow any more. */
@@ -31,7 +33,7 @@ export class BeamSearch<B extends TokenLogprob = TokenLogprob> {
   readonly #shape: BeamShape;
   readonly #limit: number;
   readonly #endIds: ReadonlySet<number>;
-  #beams: readonly Beam<B>[] = [{ tail: [], score: 0, ended: false, parent: 0 }];
+  #beams: readonly Beam<B>[] = [{ tail: [], newest: null, score: 0, ended: false, parent: 0 }];
   #said = 0;
 
   /**
@@ -65,7 +67,7 @@ export class BeamSearch<B extends TokenLogprob = TokenLogprob> {
   }
 
   #extend({ tail, score }: Beam<B>, parent: number, branch: B): Beam<B> {
-    return { tail: [...tail, branch], score: score + branch.logprob, ended: this.#endIds.has(branch.id), parent };
+    return { tail: [...tail, branch], newest: branch, score: score + branch.logprob, ended: this.#endIds.has(branch.id), parent };
   }
 
   /** Says what is certain: first ids of the best beam, while the beams are as long as they may become. */

@@ -1,0 +1,60 @@
+// What the scheduler asks before it composes a step: all answers that speculate and wait for
+// their next id get guesses behind it. Their drafts run side by side, in shared steps of the
+// draft model.
+
+import type { Runtime } from "../../backend/backend.js";
+import type { AnswerRecord } from "../answer-record.js";
+import { Scheduler } from "../scheduler.js";
+import type { SpeculationPlan } from "../strategy-options.js";
+import { NGRAM_BOUNDS } from "./ngram-index.js";
+import { DraftProposer, NgramProposer, type Proposer } from "./proposer.js";
+
+/** An answer that guesses ahead. */
+export interface SpeculatingAnswer {
+  readonly proposer: Proposer;
+  /** How many guesses it can use in the next step; 0 while it has none to wait for. */
+  readonly guessesWanted: number;
+  /** All its ids so far. */
+  readonly ids: Int32Array;
+  /** Feeds these too, on trust. */
+  trust(guesses: readonly number[]): void;
+}
+
+export class Speculator {
+  /** Runs the draft model; `null` where there is none. */
+  readonly draft: Scheduler | null;
+  readonly #vocabSize: number;
+  readonly #answers = new Set<SpeculatingAnswer>();
+
+  constructor({ draft, spec }: Runtime) {
+    this.draft = draft && new Scheduler(draft);
+    this.#vocabSize = spec.vocabSize;
+  }
+
+  /** What makes an answer's guesses. */
+  proposerFor(record: AnswerRecord, { ngrams }: SpeculationPlan): Proposer {
+    if (ngrams || !this.draft) return new NgramProposer(ngrams ?? NGRAM_BOUNDS);
+    return new DraftProposer(this.draft, record, this.#vocabSize);
+  }
+
+  add(answer: SpeculatingAnswer): void {
+    this.#answers.add(answer);
+  }
+
+  /** The answer is over. */
+  remove(answer: SpeculatingAnswer): void {
+    if (this.#answers.delete(answer)) answer.proposer.close();
+  }
+
+  /** Asks all, waits for the draft model, hands the guesses out. */
+  async propose(): Promise<void> {
+    const waiting = [...this.#answers].filter(({ guessesWanted }) => guessesWanted > 0);
+    for (const answer of waiting) answer.proposer.ask(answer.ids, answer.guessesWanted);
+    await this.draft?.settled();
+    for (const answer of waiting) if (this.#answers.has(answer)) answer.trust(answer.proposer.take());
+  }
+
+  async close(): Promise<void> {
+    await this.draft?.close();
+  }
+}
