@@ -2,7 +2,7 @@
 // response: times are the model's, not the client's, and a slow client slows only itself. What its
 // client has not taken yet is kept as one piece, at most the answer.
 
-import type { Generation, GenerationEvent, GenerationResult, TokenInfo } from "../engine/model.js";
+import type { Generation, GenerationEvent, GenerationResult, TokenInfo, ToolCallDelta } from "../engine/model.js";
 
 /** Told what happens as it happens. */
 export interface AnswerWatcher {
@@ -19,6 +19,7 @@ export class AnswerFeed {
   #text = "";
   #ids: number[] = [];
   #tokens: TokenInfo[] | undefined;
+  #toolCalls: ToolCallDelta[] | undefined;
   #over: { readonly error: unknown } | "complete" | null = null;
   #wake: () => void = () => {};
   #onBegun: (error?: { readonly error: unknown }) => void = () => {};
@@ -38,12 +39,8 @@ export class AnswerFeed {
   /** What has come since the last call, waiting for it if need be; `null` at the end. @throws why it ended early */
   async next(): Promise<GenerationEvent | null> {
     for (;;) {
-      if (this.#text !== "" || this.#ids.length > 0) {
-        const piece = { text: this.#text, ids: this.#ids, ...(this.#tokens && { tokens: this.#tokens }) };
-        this.#text = "";
-        this.#ids = [];
-        this.#tokens = undefined;
-        return piece;
+      if (this.#text !== "" || this.#ids.length > 0 || this.#toolCalls) {
+        return this.#take();
       }
       if (this.#over === "complete") return null;
       if (this.#over) throw this.#over.error;
@@ -53,10 +50,24 @@ export class AnswerFeed {
     }
   }
 
+  #take(): GenerationEvent {
+    const piece: GenerationEvent = {
+      text: this.#text,
+      ids: this.#ids,
+      ...(this.#tokens && { tokens: this.#tokens }),
+      ...(this.#toolCalls && { toolCalls: this.#toolCalls }),
+    };
+    this.#text = "";
+    this.#ids = [];
+    this.#tokens = undefined;
+    this.#toolCalls = undefined;
+    return piece;
+  }
+
   async #read(generation: Generation, asked: number, watcher: AnswerWatcher): Promise<void> {
     let last: number | null = null;
     try {
-      for await (const { text, ids, tokens } of generation.events()) {
+      for await (const { text, ids, tokens, toolCalls } of generation.events()) {
         const now = performance.now();
         if (ids.length > 0) {
           if (last === null) watcher.first(ids.length, now - asked);
@@ -69,6 +80,7 @@ export class AnswerFeed {
           this.#tokens ??= [];
           for (const token of tokens) this.#tokens.push(token);
         }
+        if (toolCalls) this.#toolCalls = [...(this.#toolCalls ?? []), ...toolCalls];
         this.#onBegun();
         this.#wake();
       }

@@ -22,6 +22,7 @@ import { healthRoutes } from "./routes/health.js";
 import { metricsRoutes } from "./routes/metrics.js";
 import { modelRoutes } from "./routes/models.js";
 import { planRoutes } from "./routes/plan.js";
+import { responseRoutes } from "./routes/responses.js";
 import { tokenRoutes } from "./routes/tokens.js";
 
 export interface AppOptions {
@@ -79,6 +80,7 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     { path: "/", access: "key", routes: modelRoutes(options) },
     { path: "/", access: "key", routes: chatRoutes(options) },
     { path: "/", access: "key", routes: completionRoutes(options) },
+    { path: "/", access: "key", routes: responseRoutes(options) },
     { path: "/", access: "key", routes: embeddingRoutes(options) },
     { path: "/", access: "key", routes: tokenRoutes(options) },
     { path: "/", access: "admin", routes: metricsRoutes(options) },

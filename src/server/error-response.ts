@@ -31,6 +31,7 @@ const REQUEST_FAULTS: Readonly<Record<string, { readonly code?: string; readonly
   CHAT_TEMPLATE: { param: "messages" },
   TOKENIZER: {},
   TOO_MANY_SEQUENCES: {},
+  CHAT_MESSAGE: {},
   CONSTRAINT: { param: "response_format" },
 };
 
@@ -91,7 +92,13 @@ function unexpected(): ErrorReply {
 }
 
 /** The engine names options in its own spelling: `topK` is `top_k` here. */
-function parameterOf({ details }: ExllamaError): string | null {
+function parameterOf({ details, code, message }: ExllamaError): string | null {
+  // These begin with what they are about: `messages[0].content is missing`.
+  if (code === "CHAT_MESSAGE")
+    return (
+      /^(?:messages|tools)[[\]\w.]*/.exec(message)?.[0] ??
+      (/tool choice|a call is required/.test(message) ? "tool_choice" : "messages")
+    );
   const name = details.option ?? details.parameter;
   return typeof name === "string" ? name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`) : null;
 }

@@ -1,12 +1,13 @@
 // The body of POST /v1/chat/completions.
 
 import { z } from "zod";
-import type { GenerateOptions } from "../../engine/model.js";
+import type { ChatOptions } from "../../engine/model.js";
 import { InvalidRequestError } from "../errors.js";
 import { modelShape, type ServedModel } from "../served-model.js";
 import { constraintOf, constraintShape } from "./constraints.js";
 import { messagesSchema } from "./messages.js";
 import { harmlessShape, said, samplingOptions, samplingShape } from "./sampling.js";
+import { toolOptions, toolShape } from "./tools.js";
 
 /** Most answers to one request. */
 export const MOST_CHOICES = 128;
@@ -27,6 +28,7 @@ export const chatRequest = z.strictObject({
   ...samplingShape,
   ...harmlessShape,
   ...constraintShape,
+  ...toolShape,
   max_tokens: tokens,
   max_completion_tokens: tokens,
   n: z.int().min(1).max(MOST_CHOICES).nullish(),
@@ -42,12 +44,13 @@ export const chatRequest = z.strictObject({
 export type ChatRequest = z.output<typeof chatRequest>;
 
 /** What the engine is asked for one answer. */
-export function chatOptions(request: ChatRequest, { adapters }: ServedModel): GenerateOptions {
+export function chatOptions(request: ChatRequest, { adapters }: ServedModel): ChatOptions {
   if (request.top_logprobs != null && !request.logprobs)
     throw new InvalidRequestError("'top_logprobs' goes with 'logprobs': true", { param: "top_logprobs" });
   return {
     ...samplingOptions(request),
-    ...said<GenerateOptions>({
+    ...toolOptions(request),
+    ...said<ChatOptions>({
       maxTokens: answerLength(request),
       adapters,
       constraint: constraintOf(request),

@@ -2,7 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 import { Hono } from "hono";
-import type { GenerationEvent, GenerationResult } from "../../engine/model.js";
+import type { GenerationEvent, GenerationResult, ToolCallDelta } from "../../engine/model.js";
 import { AnswerFeed } from "../answer-feed.js";
 import { begin, streamedAnswer, wholeAnswer } from "../answer-stream.js";
 import type { RouteContext } from "../app.js";
@@ -52,14 +52,24 @@ interface Head {
 }
 
 function completion(head: Head, request: ChatRequest, results: readonly GenerationResult[]) {
-  const choices = results.map(({ text, ids, finishReason, tokens }, index) => ({
+  const choices = results.map((result, index) => ({
     index,
-    message: { role: "assistant", content: text, refusal: null },
-    logprobs: request.logprobs ? chatLogprobs(tokens) : null,
-    finish_reason: finishReason,
-    ...(request.return_token_ids ? { token_ids: ids } : {}),
+    message: messageOf(result),
+    logprobs: request.logprobs ? chatLogprobs(result.tokens) : null,
+    finish_reason: finishReason(result),
+    ...(request.return_token_ids ? { token_ids: result.ids } : {}),
   }));
   return { ...head, object: "chat.completion", choices, usage: usageOf([results]), timings: timingsOf(results[0]!) };
+}
+
+/** A message that only calls has no content. */
+function messageOf({ text, toolCalls }: GenerationResult) {
+  if (!toolCalls?.length) return { role: "assistant", content: text, refusal: null };
+  return { role: "assistant", content: text === "" ? null : text, refusal: null, tool_calls: toolCalls };
+}
+
+function finishReason({ finishReason: reason, toolCalls }: GenerationResult): "stop" | "length" | "tool_calls" {
+  return reason === "stop" && toolCalls?.length ? "tool_calls" : reason;
 }
 
 /** The role first, then contents, then why it ended; last the usage, if asked for. */
@@ -80,7 +90,7 @@ async function* chunks(head: Head, request: ChatRequest, feeds: readonly AnswerF
       if (choice) yield chunk(event.index, choice);
     } else {
       results[event.index] = event.result;
-      yield chunk(event.index, { finish_reason: event.result.finishReason });
+      yield chunk(event.index, { finish_reason: finishReason(event.result) });
     }
   }
   const usage = usageOf([results]);
@@ -91,12 +101,23 @@ async function* chunks(head: Head, request: ChatRequest, feeds: readonly AnswerF
 }
 
 /** `null`: nothing that the client wants to know; text lags behind tokens. */
-function choiceOfPiece(request: ChatRequest, { text, ids, tokens }: GenerationEvent): object | null {
+function choiceOfPiece(request: ChatRequest, { text, ids, tokens, toolCalls = [] }: GenerationEvent): object | null {
   const withTokens = request.logprobs || request.return_token_ids;
-  if (text === "" && !withTokens) return null;
+  if (text === "" && toolCalls.length === 0 && !withTokens) return null;
   return {
-    delta: { content: text },
+    delta: { ...(text === "" && toolCalls.length > 0 ? {} : { content: text }), ...toolDelta(toolCalls) },
     ...(request.logprobs ? { logprobs: chatLogprobs(tokens) } : {}),
     ...(request.return_token_ids ? { token_ids: ids } : {}),
   };
+}
+
+/** Name and id come with a call's first piece, then its arguments in pieces. */
+function toolDelta(calls: readonly ToolCallDelta[]): object {
+  if (calls.length === 0) return {};
+  const tool_calls = calls.map(({ index, id, name, arguments: piece }) => ({
+    index,
+    ...(id === undefined ? {} : { id, type: "function" }),
+    function: { ...(name === undefined ? {} : { name }), ...(piece === undefined ? {} : { arguments: piece }) },
+  }));
+  return { tool_calls };
 }

@@ -8,12 +8,15 @@ import { readJson } from "../body.js";
 import { InvalidRequestError } from "../errors.js";
 import { messagesOf, messagesSchema } from "../requests/messages.js";
 import { said } from "../requests/sampling.js";
+import { toolShape, toolsOf } from "../requests/tools.js";
 import { modelShape, servedModel } from "../served-model.js";
 
 const tokenizeRequest = z.strictObject({
   model: modelShape.model,
   prompt: z.string().nullish(),
   messages: messagesSchema.nullish(),
+  // With messages: functions that the template describes to the model.
+  tools: toolShape.tools,
   // For prompts, as in completions; default here: neither.
   add_bos: z.boolean().nullish(),
   parse_special: z.boolean().nullish(),
@@ -31,7 +34,7 @@ export function tokenRoutes({ models, maxBody }: RouteContext): Hono<AppEnv> {
         throw new InvalidRequestError("give either 'prompt' or 'messages'", { param: "prompt" });
       const model = models.current();
       const tokens = messages
-        ? await model.tokenizeChat(messagesOf(messages))
+        ? await model.tokenizeChat(messagesOf(messages), { tools: toolsOf(request.tools) ?? [] })
         : await model.tokenize(prompt!, said<{ addBos: boolean; parseSpecial: boolean }>({ addBos, parseSpecial }));
       return context.json({ tokens, count: tokens.length, max_model_len: model.plan.context });
     })
