@@ -14,6 +14,7 @@ import { addPerplexity } from "./commands/perplexity.js";
 import { addPlan } from "./commands/plan.js";
 import { addServe } from "./commands/serve.js";
 import { addTokenize } from "./commands/tokenize.js";
+import { addValidate } from "./commands/validate.js";
 import { exitCodeOf, reportFailure, reportUsage, USAGE_EXIT } from "./failure.js";
 
 const EXAMPLES = `
@@ -49,6 +50,7 @@ export function buildProgram(): Command {
   addPerplexity(program);
   addLogits(program);
   addBench(program);
+  addValidate(program);
   addDevices(program);
   return program;
 }

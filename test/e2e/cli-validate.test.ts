@@ -1,0 +1,49 @@
+// exllama validate on the embedded model.
+
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { fixture } from "../support/fixtures.js";
+import { jsonOf, runCli } from "../support/run-cli.js";
+
+const folder = mkdtempSync(join(tmpdir(), "exllama-validate-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+const one = join(folder, "one.json");
+writeFileSync(one, "[5]");
+
+describe("exllama validate", () => {
+  it("computes a text in every way and finds the same bits", async () => {
+    const ids = fixture("val_stories_ids.json");
+    const result = await runCli(["validate", "--ids", ids, "--tokens", "90", "--json"]);
+    const { ok, tokens, backend, checks } = jsonOf<{
+      ok: boolean;
+      tokens: number;
+      backend: string;
+      checks: { check: string; ok: boolean; sameBits: boolean; allowed: number }[];
+    }>(result);
+    expect({ ok, tokens, backend, code: result.code }).toEqual({ ok: true, tokens: 90, backend: "cpu", code: 0 });
+    expect(checks).toHaveLength(6);
+    expect(checks.filter(({ allowed }) => allowed === 0).every(({ sameBits }) => sameBits)).toBe(true);
+    expect(checks.at(-1)).toMatchObject({ check: "against the exact path", sameBits: false, allowed: 0.005 });
+  });
+
+  it("prints a table, of the model's own text and with adapters", async () => {
+    const adapter = ["--adapter", `pirate=${fixture("lora-pirate")}`];
+    const { stdout, code } = await runCli(["validate", "--tokens", "60", "--no-exact", ...adapter]);
+    expect(stdout).toMatch(/^60 tokens, cpu +perplexity +reference +difference +allowed\nagain .*same bits {2}same bits {2}ok\n/);
+    expect(stdout.trimEnd().split("\n")).toHaveLength(6);
+    expect(code).toBe(0);
+  });
+
+  it.each([
+    ["two texts", ["--ids", one, "--text", one], /more than one text/],
+    ["a single token", ["--ids", one], /nothing to predict/],
+    ["a context", ["--ctx", "512"], /chooses the context/],
+    ["a bound of nothing", ["--allowed", "0"], /above 0/],
+  ])("refuses %s", async (_, args, message) => {
+    const result = await runCli(["validate", ...args]);
+    expect(result.stderr).toMatch(message);
+    expect(result).toMatchObject({ code: 2, stdout: "" });
+  });
+});
