@@ -99,8 +99,8 @@ export class KvCache {
 
   /** Most positions of each sequence of a job that is alone. */
   largestOf({ width, shared, apart }: Omit<CacheDemand, "positions">): number {
-    const most = this.#groups.map(({ window, pages, pagesPerSequence }) => {
-      const common = window === null ? Math.floor(shared / PAGE_TOKENS) : 0;
+    const most = this.#groups.map(({ pages, pagesPerSequence }, g) => {
+      const common = this.#commonPages(g, shared);
       const own = Math.min(pages, ownPages(apart));
       const fitting = Math.max(pages - (width - 1) * own, common + Math.floor((pages - common) / width));
       return fitting >= pagesPerSequence ? Number.POSITIVE_INFINITY : fitting * PAGE_TOKENS;
@@ -111,7 +111,7 @@ export class KvCache {
   /** Most pages that a job holds at once, per group. */
   demand({ width, positions, shared, apart }: CacheDemand): number[] {
     return pagesFor(this.#groups, positions).map((pages, g) => {
-      const common = this.#groups[g]!.window === null ? Math.min(pages, Math.floor(shared / PAGE_TOKENS)) : 0;
+      const common = Math.min(pages, this.#commonPages(g, shared));
       return pages + (width - 1) * Math.min(pages - common, ownPages(apart));
     });
   }
@@ -284,6 +284,12 @@ export class KvCache {
   /** So many leading ids of a request can be had from elsewhere, if they are there. */
   reusableOf({ promptLength, reusable }: CacheRequest): number {
     return promptLength > this.fixedLength ? 0 : Math.min(reusable, this.fixedLength);
+  }
+
+  /** Pages that strands with so many positions in common hold once. */
+  #commonPages(group: number, shared: number): number {
+    // What depends on the prompt's length is not found again by strands that are computed anew.
+    return this.#groups[group]!.window === null && shared <= this.fixedLength ? Math.floor(shared / PAGE_TOKENS) : 0;
   }
 
   #match(request: CacheRequest): PrefixMatch {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { expectedIds, promptOf } from "../../test/support/fake-answers.js";
 import { expectAllFree, setUp } from "../../test/support/fake-generation.js";
+import { WanderingJob } from "../../test/support/wandering-job.js";
 import { UsageError } from "../errors.js";
 import { GREEDY } from "../sampling/parameters.js";
 import { NoRoomError, QueueFullError } from "./errors.js";
@@ -49,6 +50,16 @@ describe("when pages are short", () => {
       const alone = await askAlone({ ...long(i + 1), options: { ...long(i + 1).options, logprobs: 1, promptLogprobs: 1 } });
       expect([answer.tokens, answer.promptLogprobs]).toEqual([alone.tokens, alone.promptLogprobs]);
     }
+  });
+
+  it("a preempted job whose strands share pages comes back, though its prompt would not fit twice", async () => {
+    const { runtime, scheduler, ask } = setUp({ ...tight, context: 1024, cacheTokens: 1280 }, { onPressure: "preempt" });
+    const answer = ask(long(3));
+    const job = new WanderingJob(runtime, { seed: 1, prompts: [promptOf(800)], width: 2, rounds: 20, stride: 3 });
+    await Promise.all([answer, scheduler.submit(job).done]);
+    expect(job.problem).toBe(null);
+    expect(scheduler.counters.preemptions).toBeGreaterThan(0);
+    expectAllFree(scheduler);
   });
 
   it('"wait" never takes pages back', async () => {

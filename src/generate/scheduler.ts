@@ -247,7 +247,8 @@ export class Scheduler {
     );
     const owed = this.#running.flatMap(({ sequences }) => sequences.map((sequence) => sequence.owedPages));
     const [free, idle] = [this.#cache.freePages, this.#cache.idlePages];
-    return free.every((pages, g) => sumOf(wanted, g) + sumOf(owed, g) <= pages + idle[g]!);
+    const most = this.#cache.demand(place.job); // its strands may share some of those pages
+    return free.every((pages, g) => Math.min(most[g]!, sumOf(wanted, g)) + sumOf(owed, g) <= pages + idle[g]!);
   }
 
   async #propose(): Promise<void> {
