@@ -10,46 +10,12 @@
 //              last: the only atomics are integer counters, the bits never differ. Blocks whose keys
 //              are all of earlier steps begin to read before the kernel before them has ended.
 //   Limits     dim % 8 == 0, dim <= 256 (padded to 64, 80, 96, 128, 192 or 256); 64 KB of shared memory
-// Layout     k, v: [page][kv_head][256][dim] f16; q, y: [m][heads][dim] f16, may be the same
+// Layout     k, v: f16 of kv_cells.cuh; q, y: [m][heads][dim] f16, may be the same. Quantised caches: attention_quantized.cu
 // Reference  attention_ref
+#include "attention.cuh"
 #include "attention_rows.cuh"
 
 namespace exllama {
-
-struct AttentionParams {
-  const __half* q;          // [m, heads, dim]
-  const __half* k_cache;
-  const __half* v_cache;
-  __half* y;                // [m, heads, dim]
-  float* partial;           // decode: (dim + 2) numbers for each of [m, heads, splits]
-  const int32_t* positions; // [m]; -1: an idle row
-  const int32_t* sequence;  // [m] row of the page table
-  const int32_t* pages;     // [sequences, max_pages]
-  const int2* tiles;        // prefill: first row and rows (<= 64) of each tile, all of one sequence
-  int32_t heads, kv_heads, dim, max_pages;
-  int32_t window;           // 0: none
-  int32_t splits;
-  float scale;              // log2(e) / sqrt(dim)
-  int32_t unused;
-};
-static_assert(sizeof(AttentionParams) == 104);
-
-/// First token of the page that holds `key`, in elements.
-__device__ __forceinline__ size_t page_base(const AttentionParams& p, const int32_t* pages, int key, int kv_head) {
-  return ((size_t(pages[key / kPageTokens]) * p.kv_heads + kv_head) * kPageTokens + key % kPageTokens) * p.dim;
-}
-
-/// How one token's keys are cut into at most p.splits parts.
-struct Split {
-  int first, each, parts;
-
-  __device__ __forceinline__ Split(const AttentionParams& p, int position) {
-    first = p.window == 0 ? 0 : max(0, position + 1 - p.window) / 16 * 16;
-    const int keys = position + 1 - first;
-    each = ((keys + p.splits - 1) / p.splits + 63) / 64 * 64;
-    parts = (keys + each - 1) / each;
-  }
-};
 
 /// Tiles of keys are copied one ahead of the one in use.
 template <int kDim>
@@ -75,14 +41,15 @@ __device__ __forceinline__ void prefill_rows(const AttentionParams& p) {
   const int first_position = p.positions[span.x], last_position = p.positions[span.x + span.y - 1];
   const int row0 = span.x + 16 * warp, rows = min(16, span.y - 16 * warp);
   const int32_t* pages = p.pages + size_t(p.sequence[span.x]) * p.max_pages;
+  const __half *keys = static_cast<const __half*>(p.k_cache), *values = static_cast<const __half*>(p.v_cache);
   const int begin = p.window == 0 ? 0 : max(0, first_position + 1 - p.window) / kKeys * kKeys;
 
   auto copy = [&](int key0, int stage) {
     if (key0 <= last_position) {
       const size_t base = page_base(p, pages, key0, kv_head);
       uint8_t* k_tile = stages + stage * 2 * Sizes::kBytes;
-      Tile::template load<kKeys, kThreads>(k_tile, p.k_cache + base, last_position + 1 - key0, p.dim, threadIdx.x);
-      Tile::template load<kKeys, kThreads>(k_tile + Sizes::kBytes, p.v_cache + base, last_position + 1 - key0, p.dim, threadIdx.x);
+      Tile::template load<kKeys, kThreads>(k_tile, keys + base, last_position + 1 - key0, p.dim, threadIdx.x);
+      Tile::template load<kKeys, kThreads>(k_tile + Sizes::kBytes, values + base, last_position + 1 - key0, p.dim, threadIdx.x);
     }
     copy_async_commit();
   };
@@ -121,53 +88,6 @@ __device__ __forceinline__ void prefill_rows(const AttentionParams& p) {
   }
 }
 
-/// Whether this block is the last of `parts` to come here; what the others wrote before is visible then.
-/// The counter is zero before and after. `scratch` is shared memory that nobody needs any more.
-__device__ __forceinline__ bool is_last(uint32_t* counter, int parts, uint32_t* scratch) {
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) *scratch = atomicInc(counter, parts - 1);
-  __syncthreads();
-  __threadfence();
-  return *scratch == parts - 1;
-}
-
-/// Parts of one token: sums [rows][splits][dim] f32, then (maximum, total) [rows][splits].
-struct Parts {
-  float* sums;
-  float2* facts;
-
-  __device__ __forceinline__ Parts(const AttentionParams& p, int tokens, size_t head) {
-    sums = p.partial + head * p.splits * p.dim;
-    facts = reinterpret_cast<float2*>(p.partial + size_t(tokens) * p.heads * p.splits * p.dim) + head * p.splits;
-  }
-};
-
-/// Sums the parts of `rows` heads in their order, whichever block does it.
-template <int kThreads>
-__device__ __forceinline__ void merge_parts(const AttentionParams& p, const Parts& from, __half* y, int rows, int parts, float2* facts) {
-  for (int i = threadIdx.x; i < rows * parts; i += kThreads) facts[i] = __ldcg(from.facts + i / parts * p.splits + i % parts);
-  __syncthreads();
-  const int cells = p.dim / 4;
-  for (int i = threadIdx.x; i < rows * cells; i += kThreads) {
-    const int r = i / cells;
-    const float4* sums = reinterpret_cast<const float4*>(from.sums + size_t(r) * p.splits * p.dim) + i % cells;
-    const float2* of_row = facts + r * parts;
-    float best = -INFINITY, total = 0.f;
-    for (int s = 0; s < parts; ++s) best = fmaxf(best, of_row[s].x);
-    float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
-#pragma unroll 8
-    for (int s = 0; s < parts; ++s) {
-      const float4 part = __ldcg(sums + s * cells);
-      const float share = power_of_two(of_row[s].x - best);
-      total += share * of_row[s].y;
-      sum.x += share * part.x, sum.y += share * part.y, sum.z += share * part.z, sum.w += share * part.w;
-    }
-    const __half2 pairs[2] = {__floats2half2_rn(sum.x / total, sum.y / total), __floats2half2_rn(sum.z / total, sum.w / total)};
-    *reinterpret_cast<uint2*>(y + 4 * i) = *reinterpret_cast<const uint2*>(pairs);
-  }
-}
-
 /// Every warp streams keys of its own through a ring of its own, 16 at a time.
 template <int kDim>
 struct DecodeRing {
@@ -193,6 +113,7 @@ __device__ __forceinline__ void decode_rows(const AttentionParams& p) {
   // the part with the newest key must wait before it begins to read.
   const int position = p.positions[row];
   const int32_t* pages = p.pages + size_t(p.sequence[row]) * p.max_pages;
+  const __half *keys = static_cast<const __half*>(p.k_cache), *values = static_cast<const __half*>(p.v_cache);
   const Split cut(p, position);
   if (position < 0 || split >= cut.parts) {
     wait_previous();
@@ -206,8 +127,8 @@ __device__ __forceinline__ void decode_rows(const AttentionParams& p) {
     if (key < end) {
       const size_t base = page_base(p, pages, key, kv_head);
       uint8_t* k_tile = ring + stage * 2 * Ring::kBytes;
-      Tile::template load<16, kWarp>(k_tile, p.k_cache + base, end - key, p.dim, lane);
-      Tile::template load<16, kWarp>(k_tile + Ring::kBytes, p.v_cache + base, end - key, p.dim, lane);
+      Tile::template load<16, kWarp>(k_tile, keys + base, end - key, p.dim, lane);
+      Tile::template load<16, kWarp>(k_tile + Ring::kBytes, values + base, end - key, p.dim, lane);
     }
     copy_async_commit();
   };
@@ -305,9 +226,10 @@ extern "C" __global__ void attention_ref(const __grid_constant__ exllama::Attent
   const int kv_head = head / (p.heads / p.kv_heads);
   const __half* q = p.q + (size_t(row) * p.heads + head) * p.dim;
   const int32_t* pages = p.pages + size_t(p.sequence[row]) * p.max_pages;
+  const __half *keys = static_cast<const __half*>(p.k_cache), *values = static_cast<const __half*>(p.v_cache);
   const int first = p.window == 0 ? 0 : max(0, position + 1 - p.window);
   auto score = [&](int key) {
-    const __half* k = p.k_cache + page_base(p, pages, key, kv_head);
+    const __half* k = keys + page_base(p, pages, key, kv_head);
     float s = 0.f;
     for (int d = 0; d < p.dim; ++d) s += __half2float(q[d]) * __half2float(k[d]);
     return s * p.scale;
@@ -324,7 +246,7 @@ extern "C" __global__ void attention_ref(const __grid_constant__ exllama::Attent
     scores[threadIdx.x] = key <= position ? exp2f(score(key) - best) : 0.f;
     __syncthreads();
     for (int i = 0; i < 128 && key0 + i <= position; ++i) {
-      const __half* v = p.v_cache + page_base(p, pages, key0 + i, kv_head);
+      const __half* v = values + page_base(p, pages, key0 + i, kv_head);
       total += scores[i];
       for (int h = 0; h < 2; ++h)
         if (threadIdx.x + 128 * h < p.dim) sum[h] += scores[i] * __half2float(v[threadIdx.x + 128 * h]);

@@ -7,7 +7,7 @@
 // nothing is exchanged between lanes but maxima and, at the end, totals.
 #pragma once
 
-#include "common.cuh"
+#include "attention.cuh"
 
 namespace exllama {
 
@@ -49,13 +49,6 @@ struct HeadTile {
     }
   }
 };
-
-/// 2^x, 0 for -infinity.
-__device__ __forceinline__ float power_of_two(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
 
 /// With g = lane / 4, t = lane % 4 this lane has rows g and g + 8, at positions kApart * 8 from each other
 /// (1: consecutive tokens, 0: heads of one token). Rows that are not there count like others and are not stored.

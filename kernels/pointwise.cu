@@ -1,7 +1,7 @@
 // Everything between the matrix products: embeddings, norms, RoPE with the KV write, the gated
 // activation. Each is a few kilobytes of traffic per token; what matters is that they are few
 // and start fast. fp32 inside, f16 between kernels, the residual stream f32.
-#include "common.cuh"
+#include "kv_cells.cuh"
 
 namespace exllama {
 
@@ -56,24 +56,6 @@ struct RopeTableParams {
   float factor;              // multiplies both (yarn's attention factor)
 };
 static_assert(sizeof(RopeTableParams) == 40);
-
-struct RopeKvParams {
-  __half* q;                 // [m, heads * dim], rotated in place
-  const __half* k;           // [m, kv_heads * dim]
-  const __half* v;
-  const __half* q_norm;      // [dim] or null
-  const __half* k_norm;
-  const float2* table;       // [m, dim / 2]
-  const int32_t* positions;  // [m]; -1: skip
-  const int32_t* sequence;   // [m] row of the page table
-  const int32_t* pages;      // [sequences, max_pages]
-  __half* k_cache;           // [pages, kv_heads, 256, dim]
-  __half* v_cache;
-  int32_t heads, kv_heads, dim, max_pages;
-  float eps;
-  int32_t unused;
-};
-static_assert(sizeof(RopeKvParams) == 112);
 
 struct SiluMulParams {
   const __half* gate;        // [m, width]

@@ -19,3 +19,6 @@ export const PERPLEXITY = { exact: 2e-4, quantized: 5e-3 } as const;
  * truth than to each misreading (misreadings.ts), and by perplexity.
  */
 export const QUANTIZED_MEAN = { synthetic: 0.07, golden: 0.1 } as const;
+
+/** Largest relative increase of perplexity that a quantised KV cache may cause, against an f16 one. */
+export const CACHE_COST = { q8: 1e-3, q4: 1.5e-2 } as const;

@@ -9,6 +9,8 @@ import { createCudaBackend, openDriver } from "../../src/backend/cuda/index.js";
 import { checkAdapterKernels, checkAdapters } from "./adapter-checks.js";
 import { checkAttention, timeAttention } from "./attention-checks.js";
 import { checkBatches } from "./batches.js";
+import { checkCacheWriting } from "./cache-contents.js";
+import { checkCaches } from "./caches.js";
 import { checkGolden, checkPerplexity } from "./conformance.js";
 import { checkDeterminism } from "./determinism.js";
 import { checkFaults } from "./faults.js";
@@ -49,6 +51,7 @@ async function main(): Promise<void> {
         onCard((gpu) => {
           const bench = new KernelBench(gpu);
           checkKernels(bench);
+          checkCacheWriting(bench);
           checkAttention(bench);
           if (bench.failures > 0) throw new Error(`${bench.failures} comparisons failed`);
           return "all";
@@ -73,6 +76,7 @@ async function main(): Promise<void> {
       await checkAdapters(backend, report);
     },
     perplexity: () => checkPerplexity(backend, report),
+    caches: () => checkCaches(backend, report),
     determinism: () => checkDeterminism(sources, cards, report),
     faults: () => checkFaults(sources, report),
     memory: () =>

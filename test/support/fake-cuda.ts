@@ -282,6 +282,8 @@ const POINTER_BYTES: Readonly<Record<string, number>> = {
   rms_norm: 40,
   rope_table: 32,
   rope_kv: 88,
+  rope_kv_q8: 88,
+  rope_kv_q4: 88,
   silu_mul: 24,
   lora_shrink_row: 80,
   lora_shrink_rows: 80,

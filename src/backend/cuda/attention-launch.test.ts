@@ -20,35 +20,61 @@ describe("attention launches", () => {
     [8, 64],
     [64, 64],
     [72, 80],
+    [80, 80],
     [104, 128],
     [136, 192],
     [256, 256],
   ])("heads of %i take the kernel for %i", (headDim, dim) => {
-    expect(kernelDim(headDim)).toBe(dim);
+    expect(kernelDim(headDim, "f16")).toBe(dim);
+  });
+
+  it("quantised caches have no kernel of their own for heads of 80", () => {
+    expect(kernelDim(80, "q8")).toBe(96);
+    expect(kernelDim(64, "q4")).toBe(64);
   });
 
   it.each([0, 4, 100, 264])("refuses heads of %i", (headDim) => {
-    expect(() => kernelDim(headDim)).toThrow(RangeError);
+    expect(() => kernelDim(headDim, "f16")).toThrow(RangeError);
   });
 
   it("a prompt of a 7B model: a block for each head and tile", () => {
-    expect(prefillLaunch(LLAMA_7B, 30)).toEqual({ name: "attention_prefill_d128", grid: [32, 30, 1], block: 128, shared: 65536 });
+    const launch = { grid: [32, 30, 1], block: 128 };
+    expect(prefillLaunch(LLAMA_7B, 30, "f16")).toEqual({
+      ...launch,
+      family: "attention",
+      name: "attention_prefill_d128",
+      shared: 65536,
+    });
+    // CodePrefill::kShared of kernels/attention_quantized.cu.
+    expect(prefillLaunch(LLAMA_7B, 30, "q8")).toEqual({
+      ...launch,
+      family: "attention_quantized",
+      name: "attention_prefill_q8_d128",
+      shared: 2 * (16384 + 8192 + 128),
+    });
   });
 
   it("one token of each of two sequences: query heads share their KV head's block", () => {
-    expect(decodeLaunch({ heads: 72, kvHeads: 2, headDim: 80 }, 2)).toMatchObject({
+    expect(decodeLaunch({ heads: 72, kvHeads: 2, headDim: 80 }, 2, "f16")).toMatchObject({
       name: "attention_decode_d80",
       grid: [expect.any(Number), 6, 2],
       block: 128,
       shared: 45056,
     });
+    // CodeRing::kShared.
+    expect(decodeLaunch({ heads: 72, kvHeads: 2, headDim: 80 }, 2, "q4")).toMatchObject({
+      name: "attention_decode_q4_d96",
+      grid: [expect.any(Number), 6, 2],
+      block: 128,
+      shared: 4 * 4 * 2 * (16 * 48 + 16 * 6),
+    });
   });
 
   it("fit every supported card", () => {
     fc.assert(
-      fc.property(shapes, fc.integer({ min: 1, max: 64 }), (shape, rows) => {
-        expect(prefillLaunch(shape, rows).shared).toBeLessThanOrEqual(LEAST_SHARED);
-        expect(decodeLaunch(shape, rows).shared).toBeLessThanOrEqual(LEAST_SHARED);
+      fc.property(shapes, fc.integer({ min: 1, max: 64 }), fc.constantFrom("f16", "q8", "q4"), (shape, rows, cache) => {
+        expect(prefillLaunch(shape, rows, cache).shared).toBeLessThanOrEqual(LEAST_SHARED);
+        expect(decodeLaunch(shape, rows, cache).shared).toBeLessThanOrEqual(LEAST_SHARED);
       }),
     );
   });

@@ -1,9 +1,15 @@
-// How attention (kernels/attention.cu) is launched: kernels, grids, shared memory, and into how many parts
+// How attention (kernels/attention.cu, attention_quantized.cu) is launched: kernels, grids, shared memory, and into how many parts
 // one token's keys are cut. Pure arithmetic, from shapes alone, so that every card gives the same bits.
 
+import type { CacheType } from "../../memory/packing.js";
+import type { KernelFamily } from "./kernel-modules.js";
+
+/** Types of cache that there are kernels for. */
+export type KernelCache = Exclude<CacheType, "f32">;
+
 /** The kernels' head sizes; any other multiple of 8 is padded to the next. */
-const KERNEL_DIMS = [64, 80, 96, 128, 192, 256] as const;
-type KernelDim = (typeof KERNEL_DIMS)[number];
+const KERNEL_DIMS = { f16: [64, 80, 96, 128, 192, 256], q8: [64, 96, 128, 192, 256], q4: [64, 96, 128, 192, 256] } as const;
+type KernelDim = (typeof KERNEL_DIMS)["f16"][number];
 
 /** Most query rows of a tile of a prompt, all of one sequence at consecutive positions. */
 export const PREFILL_ROWS = 64;
@@ -11,9 +17,12 @@ export const PREFILL_ROWS = 64;
 const HEADS_TOGETHER = 16;
 /** Keys that each warp of the decode kernels has in one of its stages. */
 const DECODE_KEYS = 16;
+/** Tiles that are on their way or in use, per warp (decode) or block (prompts). */
 const STAGES = 2;
+const DECODE_STAGES = { f16: STAGES, q8: 3, q4: 4 } as const;
 
 export interface AttentionLaunch {
+  readonly family: KernelFamily;
   readonly name: string;
   readonly grid: readonly [x: number, y: number, z: number];
   readonly block: number;
@@ -28,8 +37,8 @@ export interface AttentionShape {
 }
 
 /** @throws {RangeError} for head sizes that have no kernel */
-export function kernelDim(headDim: number): KernelDim {
-  const dim = KERNEL_DIMS.find((each) => each >= headDim);
+export function kernelDim(headDim: number, cache: KernelCache): KernelDim {
+  const dim = KERNEL_DIMS[cache].find((each) => each >= headDim);
   if (dim === undefined || headDim <= 0 || headDim % 8 !== 0) throw new RangeError(`no attention kernel for heads of ${headDim}`);
   return dim;
 }
@@ -40,6 +49,11 @@ function tileBytes(dim: KernelDim, tokens: number): number {
   return tokens * (cells % 8 === 0 ? cells : cells + 1) * 16;
 }
 
+/** Bytes of `tokens` rows of codes and their scales: CodeTile of kernels/attention_codes.cuh. */
+function codeBytes(dim: KernelDim, tokens: number, cache: "q8" | "q4"): number {
+  return tokens * (cache === "q8" ? dim + 2 : dim / 2 + dim / 16);
+}
+
 /** Keys of a prefill tile. */
 function prefillKeys(dim: KernelDim): number {
   if (dim <= 128) return 64;
@@ -47,25 +61,29 @@ function prefillKeys(dim: KernelDim): number {
 }
 
 /** @param tiles of at most PREFILL_ROWS rows */
-export function prefillLaunch({ heads, headDim }: AttentionShape, tiles: number): AttentionLaunch {
-  const dim = kernelDim(headDim);
-  return {
-    name: `attention_prefill_d${dim}`,
-    grid: [heads, tiles, 1],
-    block: 128,
-    shared: STAGES * 2 * tileBytes(dim, prefillKeys(dim)),
-  };
+export function prefillLaunch({ heads, headDim }: AttentionShape, tiles: number, cache: KernelCache): AttentionLaunch {
+  const dim = kernelDim(headDim, cache);
+  const keys = prefillKeys(dim);
+  // Of a quantised cache one tile is in use as fp16 while the codes of the next arrive.
+  const tile = cache === "f16" ? STAGES * tileBytes(dim, keys) : tileBytes(dim, keys) + codeBytes(dim, keys, cache);
+  return { ...kernelOf("prefill", dim, cache), grid: [heads, tiles, 1], block: 128, shared: 2 * tile };
+}
+
+function kernelOf(what: "prefill" | "decode", dim: KernelDim, cache: KernelCache): Pick<AttentionLaunch, "family" | "name"> {
+  if (cache === "f16") return { family: "attention", name: `attention_${what}_d${dim}` };
+  return { family: "attention_quantized", name: `attention_${what}_${cache}_d${dim}` };
 }
 
 /** One token of each of `rows` sequences. Set AttentionParams.splits to the grid's x. */
-export function decodeLaunch(shape: AttentionShape, rows: number): AttentionLaunch {
-  const dim = kernelDim(shape.headDim);
+export function decodeLaunch(shape: AttentionShape, rows: number, cache: KernelCache): AttentionLaunch {
+  const dim = kernelDim(shape.headDim, cache);
   const warps = dim <= 128 ? 4 : 2;
+  const tile = cache === "f16" ? tileBytes(dim, DECODE_KEYS) : codeBytes(dim, DECODE_KEYS, cache);
   return {
-    name: `attention_decode_d${dim}`,
+    ...kernelOf("decode", dim, cache),
     grid: [decodeSplits(shape, rows), headTiles(shape), rows],
     block: warps * 32,
-    shared: warps * STAGES * 2 * tileBytes(dim, DECODE_KEYS),
+    shared: warps * DECODE_STAGES[cache] * 2 * tile,
   };
 }
 

@@ -11,6 +11,7 @@ import { fixture } from "../../../test/support/fixtures.js";
 import { gptqWeights, makeSynthetic, smallLlama } from "../../../test/support/synthetic-checkpoint.js";
 import { openCheckpoint } from "../../checkpoint/local.js";
 import { ExllamaError } from "../../errors.js";
+import type { CacheType } from "../../memory/packing.js";
 import { planModel } from "../../memory/plan-model.js";
 import { MiB } from "../../memory/size.js";
 import { readModel } from "../../model/read.js";
@@ -26,8 +27,8 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const backendOn = (cuda: FakeCuda) => createCudaBackend({ sources: cuda.sources(join(folder, "baselines.json")) });
 
-async function loadAndRun(cuda: FakeCuda, model: string): Promise<void> {
-  const driver = await Driver.load(backendOn(cuda), model, options);
+async function loadAndRun(cuda: FakeCuda, model: string, cacheType: CacheType = "f16"): Promise<void> {
+  const driver = await Driver.load(backendOn(cuda), model, { ...options, cacheType });
   try {
     const ids = Array.from({ length: 70 }, (_, i) => i + 3);
     await driver.greedy(ids, 3);
@@ -64,6 +65,18 @@ describe("the CUDA backend's host side", () => {
       await loadAndRun(cuda, model.folder);
       expect(cuda.leaks).toEqual([]);
     }
+  });
+
+  it.each(["q8", "q4"] as const)("runs with a %s cache, by the kernels that write and read it", async (cacheType) => {
+    const cuda = new FakeCuda();
+    await loadAndRun(cuda, fixture("tiny/llama-gqa-tied"), cacheType);
+    const attention = new Set(cuda.launched.filter((name) => /attention|rope_kv/.test(name)));
+    expect([...attention].sort()).toEqual([
+      `attention_decode_${cacheType}_d64`,
+      `attention_prefill_${cacheType}_d64`,
+      `rope_kv_${cacheType}`,
+    ]);
+    expect(cuda.leaks).toEqual([]);
   });
 
   it("creates contexts only on cards that hold something", async () => {

@@ -6,7 +6,8 @@
 
 import type { RunShape } from "../../memory/packing.js";
 import type { ModelSpec } from "../../model/spec.js";
-import { decodeLaunch, prefillLaunch } from "./attention-launch.js";
+import { decodeLaunch, type KernelCache, prefillLaunch } from "./attention-launch.js";
+import type { KernelFamily } from "./kernel-modules.js";
 import { ATTENTION, CHOOSE, EMBED, INSPECT, NORM, ROPE_KV, ROPE_TABLE, SILU_MUL, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import type { EmbeddingTable } from "./load-embeddings.js";
@@ -201,8 +202,7 @@ export class Forward {
     );
     this.#adapt([layer.q, layer.k, layer.v], normed, [q, k, v], false);
     this.#queue.run({
-      family: "pointwise",
-      name: "rope_kv",
+      ...ropeKernel(this.#cache),
       grid: [Math.ceil((heads + 2 * kvHeads) / 8), rows],
       block: 256,
       parameters: writeParameters(ROPE_KV, {
@@ -236,7 +236,7 @@ export class Forward {
     const { decodeRows, tiles } = this.#shape;
     const { attention } = layer.spec;
     const { heads, kvHeads, headDim, window } = attention;
-    const decode = decodeLaunch(attention, Math.max(1, decodeRows));
+    const decode = decodeLaunch(attention, Math.max(1, decodeRows), this.#cache);
     const parameters = writeParameters(ATTENTION, {
       q,
       kCache: layer.keys,
@@ -256,8 +256,8 @@ export class Forward {
       scale: Math.LOG2E / Math.sqrt(headDim),
       unused: 0,
     });
-    if (tiles > 0) this.#queue.run({ family: "attention", ...prefillLaunch(attention, tiles), parameters });
-    if (decodeRows > 0) this.#queue.run({ family: "attention", ...decode, parameters });
+    if (tiles > 0) this.#queue.run({ ...prefillLaunch(attention, tiles, this.#cache), parameters });
+    if (decodeRows > 0) this.#queue.run({ ...decode, parameters });
   }
 
   #mlp(layer: PlacedLayer): void {
@@ -302,9 +302,20 @@ export class Forward {
     );
   }
 
+  get #cache(): KernelCache {
+    const { cacheType } = this.#model.run;
+    if (cacheType === "f32") throw new Error("the GPU kernels have no f32 cache");
+    return cacheType;
+  }
+
   #input(offset: number): bigint {
     return this.#stage.at("scratch.input") + BigInt(offset);
   }
+}
+
+/** Turns q and k, and writes k and v to the cache. */
+function ropeKernel(cache: KernelCache): { family: KernelFamily; name: string } {
+  return cache === "f16" ? { family: "pointwise", name: "rope_kv" } : { family: "kv_cache", name: `rope_kv_${cache}` };
 }
 
 /** Bytes of the facts of so many outputs. */

@@ -10,7 +10,9 @@ import { CudaError, CudaUnavailableError, LEAST_DRIVER } from "./driver/errors.j
 
 export const KERNEL_FAMILIES = [
   "attention",
+  "attention_quantized",
   "expand_irregular",
+  "kv_cache",
   "linear_half",
   "linear_half_gemv",
   "linear_quantized",

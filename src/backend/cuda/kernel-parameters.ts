@@ -230,13 +230,23 @@ export const ROPE_KV = layout("RopeKvParams", {
   unused: "i32",
 });
 
+/** kv_cache.cu, for tests */
+export const DEQUANTIZE_KV = layout("DequantizeKvParams", {
+  from: "u64",
+  to: "u64",
+  pieces: "i32",
+  dim: "i32",
+  bits: "i32",
+  isValue: "i32",
+});
+
 export const SILU_MUL = layout("SiluMulParams", { gate: "u64", up: "u64", y: "u64", count: "u64" });
 
 export const COPY_ROWS = layout("CopyRowsParams", { from: "u64", to: "u64", cells: "u64" });
 
 export const FILL = layout("FillParams", { to: "u64", words: "u64", seed: "u64", asHalf: "i32", scale: "f32" });
 
-/** attention.cu */
+/** attention.cu, attention_quantized.cu */
 export const ATTENTION = layout("AttentionParams", {
   q: "u64",
   kCache: "u64",
@@ -343,6 +353,7 @@ export const ALL_PARAMETERS: readonly ParameterLayout[] = [
   NORM,
   ROPE_TABLE,
   ROPE_KV,
+  DEQUANTIZE_KV,
   SILU_MUL,
   COPY_ROWS,
   FILL,

@@ -12,9 +12,10 @@ export function checkLoadable(plan: Plan, spec: ModelSpec): UsedDevice[] {
   if (spec.planOnly) throw new CudaLoadError(`this model can be planned but not run: ${spec.planOnly}`);
   if (plan.packing !== cudaPacking.name)
     throw new CudaLoadError(`the plan is for ${plan.packing}, this backend stores models as ${cudaPacking.name}`);
-  if (plan.run.cacheType !== "f16")
-    throw new CudaLoadError(`a ${plan.run.cacheType} KV cache can be planned, but the GPU kernels do not run it yet`, {
-      hint: "Leave --cache out, or say --cache f16.",
+  const { cacheType } = plan.run;
+  if (!cudaPacking.cacheTypes.includes(cacheType))
+    throw new CudaLoadError(`the GPU kernels have no ${cacheType} cache`, {
+      hint: `Plan with ${cudaPacking.cacheTypes.join(", ")}.`,
     });
   const devices = plan.devices.filter((device): device is UsedDevice => device.stage !== null);
   checkShapes(spec);

@@ -43,6 +43,16 @@ describe("cudaPacking", () => {
     expect(sum(cudaPacking.kv(makeSpec(llama3_8b).layers[0]!, 256, type)) / 256 / 8).toBe(bytes);
   });
 
+  it.each([
+    ["q8", 72, 82],
+    ["q4", 80, 54],
+    ["q4", 24, 18],
+  ] as const)("pads the %s rows of heads of %d to whole cells", (type, headDim, bytes) => {
+    const layer = makeSpec(llama3_8b).layers[0]!;
+    const regions = cudaPacking.kv({ ...layer, attention: { ...layer.attention, headDim } }, 256, type);
+    expect(sum(regions) / 256 / 8 / 2).toBe(bytes);
+  });
+
   it("keeps embeddings on the host, and counts every expert", () => {
     expect(sum(cudaPacking.embedding(makeSpec(llama13b)))).toBe(0);
     expect(layerBytes({ experts: 8 })).toBeGreaterThan(7 * layerBytes({}) * 0.66);

@@ -79,7 +79,7 @@ function linearRegions(name: string, linear: LinearSpec): RegionSize[] {
   return regions;
 }
 
-/** Keys and values, each [page, kvHead, token, headDim]. */
+/** Keys and values, each [page, kvHead] pieces as kernels/kv_cells.cuh describes them. */
 function kvRegions(layer: LayerSpec, tokens: number, type: CacheType): RegionSize[] {
   const { kvHeads, headDim } = layer.attention;
   const bytes = tokens * kvHeads * headBytes(headDim, type);
@@ -93,8 +93,9 @@ function kvRegions(layer: LayerSpec, tokens: number, type: CacheType): RegionSiz
 function headBytes(headDim: number, type: CacheType): number {
   if (type === "f32") return headDim * 4;
   if (type === "f16") return headDim * 2;
-  if (type === "q8") return headDim + 2; // one f16 scale
-  return Math.ceil(headDim / 2) + 2 * Math.ceil(headDim / 32); // an f16 scale for every 32
+  // Whole cells of 16 bytes, and f16 scales: one, or one for every 32 dims.
+  if (type === "q8") return 16 * Math.ceil(headDim / 16) + 2;
+  return (16 + 2) * Math.ceil(headDim / 32);
 }
 
 /** Buffers of one step. Attention's and the MLP's are never alive together and share one region. */
