@@ -5,7 +5,7 @@
 //            so be computed by different threads, or one after the other, with the same bits.
 //            A block is `tokens` queries × the `group` heads that share a KV head.
 // Layout     keys of a (page, KV head): [32 blocks of 8 tokens][headDim][8], values: [256][headDim],
-//            f16 or f32; queries and partials f32. A partial is headDim values, then the
+//            f16, f32 or codes (cache-codes.ts); queries and partials f32. A partial is headDim values, then the
 //            largest score and the sum of weights: `headDim + 4` f32, so that rows stay aligned.
 // Limits     headDim even; multiples of 8 are fast, of 32 fastest.
 //
@@ -13,12 +13,18 @@
 // inlined into attend_page, the engine's register allocator spills their accumulators, and
 // they run at half the speed.
 
+import { widen_keys_4, widen_keys_8, widen_values_4, widen_values_8 } from "./cache-codes";
 import { exp4, f16_to_f32, f32_to_f16, lane_max, lane_sum, madd } from "./float-arithmetic";
 
 /** Tokens of one page; PAGE_TOKENS of memory/plan.ts. */
 const PAGE: i32 = 256;
 /** Keys and values are widened so many tokens at a time. */
 const TILE: i32 = 32;
+
+/** How keys and values are stored; CACHE_KINDS of src/backend/cpu/cache-layout.ts. */
+const F32: i32 = 0;
+const F16: i32 = 1;
+const Q8: i32 = 2;
 
 /**
  * Rotates `heads` heads that lie one after the other, in place: x[i], x[i + half] turn by the
@@ -310,13 +316,14 @@ function query_row(q: usize, row: i32, group: i32, tokenStride: i32, headDim: i3
  * @param q first query: heads of a token headDim apart, tokens `tokenStride` f32 apart
  * @param relative position of the first token − position of the page's first key (may be negative for no keys)
  * @param window keys p − window + 1 … p are seen; 0: all up to p
- * @param keys, values beginning of this (page, KV head); `half`: f16
+ * @param keys, values beginning of this (page, KV head)
+ * @param kind how they are stored, see below
  * @param scratch TILE · headDim f32 for widened tiles, then tokens · group · 256 f32 for scores
  * @param partials [tokens · group, headDim + 4] f32, written
  */
 export function attend_page(
   q: usize, tokenStride: i32, tokens: i32, group: i32, headDim: i32, relative: i32, window: i32,
-  keys: usize, values: usize, half: i32, scratch: usize, partials: usize,
+  keys: usize, values: usize, kind: i32, scratch: usize, partials: usize,
 ): void {
   const rows = tokens * group;
   const pitch = <usize>(headDim + 4) << 2;
@@ -325,15 +332,14 @@ export function attend_page(
   const begin = window ? max(0, relative - window + 1) : 0;
   const start = begin & ~7;
   const padded = (end + 7) & ~7;
-  const bytes: usize = half ? 1 : 2;
 
   for (let t = start; t < padded; t += TILE) {
     const count = min(TILE, padded - t);
-    let tile = keys + (<usize>(t * headDim) << bytes);
-    if (half) {
-      widen(tile, scratch, headDim * count);
-      tile = scratch;
-    }
+    let tile = scratch;
+    if (kind == F32) tile = keys + (<usize>(t * headDim) << 2);
+    else if (kind == F16) widen(keys + (<usize>(t * headDim) << 1), scratch, headDim * count);
+    else if (kind == Q8) widen_keys_8(keys, headDim, t, count, scratch);
+    else widen_keys_4(keys, headDim, t, count, scratch);
     score_tile(q, tokenStride, rows, group, headDim, tile, count, scores + (<usize>t << 2));
   }
 
@@ -347,11 +353,11 @@ export function attend_page(
 
   for (let t = begin; t < end; t += TILE) {
     const count = min(TILE, end - t);
-    let tile = values + (<usize>(t * headDim) << bytes);
-    if (half) {
-      widen(tile, scratch, headDim * count);
-      tile = scratch;
-    }
+    let tile = scratch;
+    if (kind == F32) tile = values + (<usize>(t * headDim) << 2);
+    else if (kind == F16) widen(values + (<usize>(t * headDim) << 1), scratch, headDim * count);
+    else if (kind == Q8) widen_values_8(values, headDim, t, count, scratch);
+    else widen_values_4(values, headDim, t, count, scratch);
     weigh_tile(scores + (<usize>t << 2), rows, headDim, tile, count, partials);
   }
 }

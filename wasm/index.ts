@@ -6,6 +6,7 @@
 // multiplication and addition.
 
 export * from "./adapter-rows";
+export * from "./cache-codes";
 export * from "./memory-read";
 export * from "./quantized-activations";
 export * from "./quantized-bytes";

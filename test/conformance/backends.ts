@@ -13,6 +13,17 @@ export interface BackendUnderTest {
   create(threads?: number): Backend;
 }
 
+/** Every kind of KV cache: for what does not depend on how near its answers are to the reference's. */
+export const withEveryCache = (): readonly BackendUnderTest[] => [
+  ...backends,
+  ...(["q8", "q4"] as const).map((cacheType) => ({
+    name: `cpu, ${cacheType} cache`,
+    exact: false,
+    cacheType,
+    create: (threads = 2) => createCpuBackend({ threads }),
+  })),
+];
+
 export const backends: readonly BackendUnderTest[] = [
   { name: "cpu, exact", exact: true, cacheType: "f32", create: (threads = 2) => createCpuBackend({ exact: true, threads }) },
   { name: "cpu", exact: false, cacheType: "f16", create: (threads = 2) => createCpuBackend({ threads }) },

@@ -9,7 +9,7 @@ import { ReferenceSequence, referenceLogits } from "../reference/forward.js";
 import { fixture } from "../support/fixtures.js";
 import { named } from "../support/named.js";
 import { gptqWeights, makeSynthetic, type SyntheticModel, smallLlama } from "../support/synthetic-checkpoint.js";
-import { type BackendUnderTest, backends } from "./backends.js";
+import { type BackendUnderTest, backends, withEveryCache } from "./backends.js";
 import { type DriveOptions, Driver } from "./driver.js";
 import { judgeExact, judgeQuantized } from "./judge.js";
 import { misreadingsOf } from "./misreadings.js";
@@ -56,7 +56,7 @@ async function drive<T>(
   return await use(driver);
 }
 
-describe.each(named(backends))("%s", (_, backend) => {
+describe.each(named(withEveryCache()))("%s", (_, backend) => {
   describe.each(named(models))("%s", (_, { model }) => {
     it("gives the same bits for every chunk size, thread count and repetition", async () => {
       using checkpoint = makeSynthetic(model);
@@ -103,7 +103,9 @@ describe.each(named(backends))("%s", (_, backend) => {
       });
     });
   });
+});
 
+describe.each(named(backends))("%s", (_, backend) => {
   it.each([
     ["a window shorter than a page", { window: 50 }],
     ["a window longer than a page", { window: 300 }],

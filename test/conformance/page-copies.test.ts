@@ -4,7 +4,7 @@
 import { describe, expect, it } from "vitest";
 import { named } from "../support/named.js";
 import { makeSynthetic, type SyntheticModel, smallLlama } from "../support/synthetic-checkpoint.js";
-import { type BackendUnderTest, backends } from "./backends.js";
+import { type BackendUnderTest, withEveryCache } from "./backends.js";
 import { Driver } from "./driver.js";
 
 const tiny: SyntheticModel = {
@@ -44,7 +44,7 @@ async function withDriver(
   await use(driver);
 }
 
-describe.each(named(backends))("%s", (_, backend) => {
+describe.each(named(withEveryCache()))("%s", (_, backend) => {
   it.each(named(models))("continues a forked sequence with the same bits: %s", async (_, { model }) => {
     await withDriver(backend, model, async (driver) => {
       const shared = idsOf(300, 31);

@@ -128,8 +128,8 @@ function checkWriting(bench: KernelBench, cache: "q8" | "q4", dim: number): void
       for (let from = head; from < head + dim; from += group) {
         const end = Math.min(from + group, head + dim);
         const largest = wanted.subarray(from, end).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-        // Half a step; beside the one largest number, whose sign takes -8, the others end at 7 steps.
-        const allowed = cache === "q8" ? largest / 254 : largest / 8;
+        // q8: half a step. q4's steps may leave the largest number outside for the sake of the others.
+        const allowed = cache === "q8" ? largest / 254 : largest / 5;
         for (let d = from; d < end; d++) errors[d] = Math.abs(got[d]! - wanted[d]!) / (allowed * 1.01 + 1e-3 * largest + 1e-9);
       }
     bench.compare(`${what} ${i === 0 ? "keys" : "values"}`, errors, new Float32Array(errors.length), 1);

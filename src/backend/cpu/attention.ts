@@ -6,8 +6,10 @@
 // over the threads instead, and merged afterwards in page order. Both give the same bits,
 // because a partial softmax is made per page either way (wasm/float-attention.ts).
 
+import type { CacheType } from "../../memory/packing.js";
 import { PAGE_TOKENS } from "../../memory/plan.js";
 import type { AttentionSpec } from "../../model/spec.js";
+import { CACHE_KINDS, pageHeadBytes } from "./cache-layout.js";
 import type { FloatKernels } from "./kernels.js";
 import { partialBytes, threadPlaces } from "./scratch.js";
 import type { Step } from "./step.js";
@@ -36,17 +38,17 @@ export class Attention {
   readonly #at: AttentionPlaces;
   /** Index of the layer's cache group: which page table counts. */
   readonly #group: number;
-  readonly #half: number;
+  readonly #cache: CacheType;
   readonly #pageHead: number;
   readonly #thread: ReturnType<typeof threadPlaces>;
 
-  constructor(kernels: FloatKernels, spec: AttentionSpec, at: AttentionPlaces, group: number, cache: "f32" | "f16") {
+  constructor(kernels: FloatKernels, spec: AttentionSpec, at: AttentionPlaces, group: number, cache: CacheType) {
     this.#kernels = kernels;
     this.#spec = spec;
     this.#at = at;
     this.#group = group;
-    this.#half = cache === "f16" ? 1 : 0;
-    this.#pageHead = PAGE_TOKENS * spec.headDim * (cache === "f16" ? 2 : 4);
+    this.#cache = cache;
+    this.#pageHead = pageHeadBytes(spec, cache);
     this.#thread = threadPlaces(spec);
   }
 
@@ -62,14 +64,36 @@ export class Attention {
     const scale = 1 / Math.sqrt(headDim);
     this.#kernels.rope_heads(q, heads, headDim, cos, sin, at.qNorm, qNorm?.eps ?? 0, scale);
     this.#kernels.rope_heads(k, kvHeads, headDim, cos, sin, at.kNorm, kNorm?.eps ?? 0, 1);
+    if (this.#cache === "q4") {
+      this.#kernels.rotate_heads(q, heads, headDim);
+      this.#kernels.rotate_heads(k, kvHeads, headDim);
+      this.#kernels.rotate_heads(v, kvHeads, headDim);
+    }
     const position = step.position(row);
     const page = step.page(step.entryOf(row), this.#group, Math.floor(position / PAGE_TOKENS)) * kvHeads;
     for (let head = 0; head < kvHeads; head++) {
       const from = head * headDim * 4;
       const piece = (page + head) * this.#pageHead;
       const slot = position % PAGE_TOKENS;
-      this.#kernels.store_key_value(k + from, v + from, at.keys + piece, at.values + piece, headDim, slot, this.#half);
+      this.#store(k + from, v + from, at.keys + piece, at.values + piece, slot);
     }
+  }
+
+  /** One token's key and value of one KV head, to their (page, KV head). */
+  #store(key: number, value: number, keys: number, values: number, slot: number): void {
+    const { headDim } = this.#spec;
+    if (this.#cache === "q8") this.#kernels.store_codes_8(key, value, keys, values, headDim, slot);
+    else if (this.#cache === "q4") this.#kernels.store_codes_4(key, value, keys, values, headDim, slot, this.#at.thread);
+    else this.#kernels.store_key_value(key, value, keys, values, headDim, slot, CACHE_KINDS[this.#cache]);
+  }
+
+  /** The output of one KV head's queries, laid out as they are. */
+  #finish(sums: number, out: number, tokens: number): void {
+    const { heads, kvHeads, headDim } = this.#spec;
+    const group = heads / kvHeads;
+    this.#kernels.finish_attention(sums, out, heads * headDim, tokens, group, headDim);
+    if (this.#cache !== "q4") return;
+    for (let token = 0; token < tokens; token++) this.#kernels.rotate_heads(out + token * heads * headDim * 4, group, headDim);
   }
 
   /** Whether the pages of this step are spread over threads and finish() is needed. */
@@ -117,7 +141,7 @@ export class Attention {
       for (let page = first; page < first + pages; page++)
         this.#kernels.merge_partials(sums, this.#at.partials + (page * heads + head * group) * bytes, group, headDim);
       const out = this.#at.q + (row * heads + head * group) * headDim * 4;
-      this.#kernels.finish_attention(sums, out, heads * headDim, 1, group, headDim);
+      this.#finish(sums, out, 1);
     }
   }
 
@@ -157,7 +181,7 @@ export class Attention {
       this.#kernels.merge_partials(sums, partials, tokens * group, headDim);
     }
     const out = this.#at.q + (row * heads + head * group) * headDim * 4;
-    this.#kernels.finish_attention(sums, out, heads * headDim, tokens, group, headDim);
+    this.#finish(sums, out, tokens);
   }
 
   #attend(step: Step, entry: number, head: number, row: number, tokens: number, page: number, partials: number): void {
@@ -174,7 +198,7 @@ export class Attention {
       window ?? 0,
       this.#at.keys + piece,
       this.#at.values + piece,
-      this.#half,
+      CACHE_KINDS[this.#cache],
       this.#at.thread + this.#thread.kernel,
       partials,
     );

@@ -1,7 +1,9 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type { CacheType } from "../../memory/packing.js";
 import { distFile } from "../../paths.js";
+import { CACHE_KINDS, cacheTokenBytes } from "./cache-layout.js";
 import { instantiate, type Kernels, ValueKind } from "./kernels.js";
 import { partialBytes } from "./scratch.js";
 import { loadKernelModule } from "./wasm-module.js";
@@ -191,6 +193,24 @@ describe.each(builds)("%s", (name) => {
     );
   }
 
+  it.each([2, 6, 20, 64, 96, 128, 256])("turns heads of %i so that turning them again gives them back", (headDim) => {
+    const x = random(3 * headDim, 7);
+    kernels.rotate_heads(write(A, x), 3, headDim);
+    const turned = read(A, 3 * headDim);
+    const block = Math.min(128, headDim & -headDim);
+    // Row r, column c of a Hadamard matrix: -1 to the number of bits that both have.
+    const sign = (r: number, c: number) => ((r & c).toString(2).replaceAll("0", "").length % 2 === 0 ? 1 : -1);
+    const wanted = turned.map((_, i) => {
+      const [begin, row] = [i - (i % block), i % block];
+      let sum = 0;
+      for (let c = 0; c < block; c++) sum += sign(row, c) * x[begin + c]!;
+      return sum / Math.sqrt(block);
+    });
+    expectNear(turned, wanted, 2e-6);
+    kernels.rotate_heads(A, 3, headDim);
+    expectNear(read(A, 3 * headDim), [...x], 2e-6);
+  });
+
   it.each([
     { tokens: 1, group: 1, headDim: 64, first: 0, window: 0, cache: "f32" },
     { tokens: 1, group: 8, headDim: 64, first: 300, window: 0, cache: "f16" },
@@ -199,22 +219,49 @@ describe.each(builds)("%s", (name) => {
     { tokens: 2, group: 2, headDim: 20, first: 70, window: 9, cache: "f32" },
     { tokens: 3, group: 1, headDim: 6, first: 255, window: 0, cache: "f16" },
     { tokens: 8, group: 2, headDim: 32, first: 302, window: 50, cache: "f32" },
+    { tokens: 1, group: 8, headDim: 64, first: 300, window: 0, cache: "q8" },
+    { tokens: 16, group: 1, headDim: 128, first: 240, window: 100, cache: "q8" },
+    { tokens: 3, group: 1, headDim: 6, first: 255, window: 0, cache: "q8" },
+    { tokens: 1, group: 8, headDim: 64, first: 300, window: 0, cache: "q4" },
+    { tokens: 5, group: 2, headDim: 80, first: 240, window: 100, cache: "q4" },
+    { tokens: 3, group: 1, headDim: 6, first: 255, window: 0, cache: "q4" },
   ])("attends $tokens tokens from $first × $group heads of $headDim, window $window, $cache cache", (shape) => {
     const { tokens, group, headDim, first, window } = shape;
-    const half16 = shape.cache === "f16" ? 1 : 0;
+    const cache = shape.cache as CacheType;
+    const kind = CACHE_KINDS[cache];
     const length = first + tokens;
-    const page = 256 * headDim * (half16 ? 2 : 4);
+    const page = 256 * cacheTokenBytes(headDim, cache);
     // What was never written must never count.
     u16.fill(0x7e00, E / 2, (E + 2 * page) / 2);
     u16.fill(0x7e00, F / 2, (F + 2 * page) / 2);
     const [keys, values] = [1, 2].map((seed) =>
       Array.from({ length }, (_, t) =>
-        [...random(headDim, seed * 1000 + t)].map((v) => (half16 ? Math.round(v * 512) / 512 : v)),
+        [...random(headDim, seed * 1000 + t)].map((v) => (cache === "f16" ? Math.round(v * 512) / 512 : v)),
       ),
     ) as [number[][], number[][]];
     for (let t = 0; t < length; t++) {
       const at = Math.floor(t / 256) * page;
-      kernels.store_key_value(write(A, keys[t]!), write(B, values[t]!), E + at, F + at, headDim, t % 256, half16);
+      const places = [write(A, keys[t]!), write(B, values[t]!), E + at, F + at, headDim, t % 256] as const;
+      if (cache === "q8") kernels.store_codes_8(...places);
+      else if (cache === "q4") kernels.store_codes_4(...places, C);
+      else kernels.store_key_value(...places, kind);
+    }
+    // What was stored, which is not what was given: within half a step of q8, and not far from it in q4.
+    if (cache === "q8" || cache === "q4") {
+      const far = (given: number[], stored: number[]) =>
+        given.map((v, d) => Math.abs(v - stored[d]!) / Math.max(...given.map(Math.abs)));
+      const [keyTile, valueTile] = [B, D];
+      for (let t = 0; t < length; t++) {
+        const at = Math.floor(t / 256) * page;
+        if (cache === "q8") kernels.widen_keys_8(E + at, headDim, (t % 256) & ~7, 8, keyTile);
+        else kernels.widen_keys_4(E + at, headDim, (t % 256) & ~7, 8, keyTile);
+        if (cache === "q8") kernels.widen_values_8(F + at, headDim, t % 256, 1, valueTile);
+        else kernels.widen_values_4(F + at, headDim, t % 256, 1, valueTile);
+        const stored = [read(keyTile, headDim * 8).filter((_, i) => i % 8 === t % 8), read(valueTile, headDim)] as const;
+        const errors = [...far(keys[t]!, stored[0]), ...far(values[t]!, stored[1])];
+        expect(Math.max(...errors)).toBeLessThan(cache === "q8" ? 0.5 / 127 + 1e-3 : 0.2);
+        [keys[t], values[t]] = stored;
+      }
     }
     const q = random(tokens * group * headDim, 9);
     const rows = tokens * group;
@@ -225,7 +272,7 @@ describe.each(builds)("%s", (name) => {
     kernels.clear_partials(sums, rows, headDim);
     for (let p = 0; p * 256 < length; p++) {
       if (window && (p + 1) * 256 <= first - window + 1) continue;
-      const args = [tokens, group, headDim, first - p * 256, window, E + p * page, F + p * page, half16] as const;
+      const args = [tokens, group, headDim, first - p * 256, window, E + p * page, F + p * page, kind] as const;
       kernels.attend_page(A, group * headDim, ...args, scratch, partials);
       kernels.merge_partials(sums, partials, rows, headDim);
     }

@@ -30,6 +30,13 @@ export interface FloatKernels {
 
   rope_heads(x: number, heads: number, headDim: number, cos: number, sin: number, norm: number, eps: number, scale: number): void;
   store_key_value(key: number, value: number, keys: number, values: number, headDim: number, slot: number, half: number): void;
+  rotate_heads(x: number, heads: number, headDim: number): void;
+  store_codes_8(key: number, value: number, keys: number, values: number, headDim: number, slot: number): void;
+  store_codes_4(key: number, value: number, keys: number, values: number, headDim: number, slot: number, room: number): void;
+  widen_keys_8(keys: number, headDim: number, token: number, count: number, to: number): void;
+  widen_values_8(values: number, headDim: number, token: number, count: number, to: number): void;
+  widen_keys_4(keys: number, headDim: number, token: number, count: number, to: number): void;
+  widen_values_4(values: number, headDim: number, token: number, count: number, to: number): void;
   attend_page(
     q: number,
     tokenStride: number,
@@ -40,7 +47,7 @@ export interface FloatKernels {
     window: number,
     keys: number,
     values: number,
-    half: number,
+    kind: number,
     scratch: number,
     partials: number,
   ): void;

@@ -84,8 +84,8 @@ function cpuStorage(name: Packing["name"], cacheTypes: readonly CacheType[], siz
   };
 }
 
-/** The default: weights quantised as the checkpoint is (plain ones to 8 bits), int8 activations, f16 keys and values. */
-export const cpuPacking: Packing = cpuStorage("cpu", ["f16"], {
+/** The default: weights quantised as the checkpoint is (plain ones to 8 bits), int8 activations. */
+export const cpuPacking: Packing = cpuStorage("cpu", ["f16", "q8", "q4"], {
   regions: quantizedRegions,
   adapterValueBytes: 2,
   activationBytes,

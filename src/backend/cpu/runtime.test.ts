@@ -435,8 +435,11 @@ describe("loading", () => {
       await expect(exact.load({ plan, spec, checkpoint })).rejects.toThrow(/plan is for cpu/);
       const planOnly = { ...spec, planOnly: "mixture of experts" };
       await expect(createCpuBackend().load({ plan, spec: planOnly, checkpoint })).rejects.toThrow(/mixture of experts/);
-      const q8 = { ...plan, run: { ...plan.run, cacheType: "q8" as const } };
-      await expect(createCpuBackend().load({ plan: q8, spec, checkpoint })).rejects.toThrow(/q8 cache/);
+      const f32 = { ...plan, run: { ...plan.run, cacheType: "f32" as const } };
+      await expect(createCpuBackend().load({ plan: f32, spec, checkpoint })).rejects.toThrow(/f32 cache/);
+      const { plan: exactPlan } = planTestModel(readModel(checkpoint), exact.packing, {});
+      const q8 = { ...exactPlan, run: { ...exactPlan.run, cacheType: "q8" as const } };
+      await expect(exact.load({ plan: q8, spec, checkpoint })).rejects.toThrow(/q8 cache/);
       expect(() => createCpuBackend({ threads: 0 })).toThrow(/whole number from 1 to 64/);
     } finally {
       await checkpoint.close();

@@ -326,7 +326,6 @@ function layerProgram(parts: ProgramParts, regions: RegionIndex, layer: LayerSpe
   };
   const { attention, mlp } = layer;
   if (mlp.kind !== "gated") throw new Error(`layer ${layer.index} of ${spec.architecture} is no gated one`);
-  if (run.cacheType !== "f16" && run.cacheType !== "f32") throw new Error(`no kernel for a ${run.cacheType} cache`);
   const thread = offset("scratch.threads") + index * threadPlaces(attention).bytes;
   const attend = new Attention(
     arenas[arena]!.kernels,

@@ -1,0 +1,19 @@
+// What a quantised KV cache costs in perplexity, held to its bound.
+
+import { describe, expect, it } from "vitest";
+import { createCpuBackend } from "../../src/backend/cpu/index.js";
+import { CACHE_COST } from "./bounds.js";
+import { COSTLY_CACHES, costOf, meanNll } from "./cache-cost.js";
+
+const MODEL = "demo-gptq-4bit-g128";
+const WINDOWS = 10;
+
+describe("cpu", () => {
+  const backend = createCpuBackend();
+  const plain = meanNll(backend, MODEL, "f16", WINDOWS);
+
+  it.each(COSTLY_CACHES)("a %s cache costs little", async (cacheType) => {
+    const cost = costOf(await meanNll(backend, MODEL, cacheType, WINDOWS), await plain);
+    expect(cost).toBeLessThanOrEqual(CACHE_COST[cacheType]);
+  });
+});
