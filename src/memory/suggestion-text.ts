@@ -11,7 +11,8 @@ export function optionsFor(refusal: Pick<PlanRefusal, "suggestions" | "devices">
 
 function optionFor({ change, value }: PlanSuggestion, onCpu: boolean): string {
   if (change === "ctx") return `--ctx ${value}`;
-  if (change === "cache") return `--cache ${value}`;
+  // f32 is what the exact backend takes by itself, no value of the option.
+  if (change === "cache") return value === "f32" ? "no --cache" : `--cache ${value}`;
   const sizes = (value as readonly number[]).map(exactSize).join(",");
   return onCpu ? `--cpu-memory ${sizes}` : `--gpu-split ${sizes}`;
 }
