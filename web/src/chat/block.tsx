@@ -67,6 +67,7 @@ export function Block({ session, block, firstSeen }: BlockProps) {
         {!writing && !editing && (
           <footer class="block-foot">
             <Branches session={session} block={block} />
+            <Figures block={block} />
             <span class="block-actions">
               <IconButton icon="copy" label="Copy" onClick={() => void copy(block.text)} />
               <IconButton icon="edit" label="Edit" onClick={() => setEditing(true)} />
@@ -85,7 +86,6 @@ export function Block({ session, block, firstSeen }: BlockProps) {
               <IconButton icon="trash" label="Delete this" onClick={() => removed(session, block, false)} />
               <IconButton icon="cut" label="Delete from here on" onClick={() => removed(session, block, true)} />
             </span>
-            <Figures block={block} />
           </footer>
         )}
       </article>

@@ -65,7 +65,7 @@ export function TokenPopover() {
     <div
       class="token-popover"
       aria-hidden="true"
-      style={above ? { left, bottom: innerHeight - now.top + 6 } : { left, top: now.bottom + 6 }}
+      style={{ left: `${left}px`, ...(above ? { bottom: `${innerHeight - now.top + 6}px` } : { top: `${now.bottom + 6}px` }) }}
     >
       <p>
         <code>{visible(text)}</code> <b>{percent(logprob)}</b>

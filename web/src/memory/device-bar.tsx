@@ -63,11 +63,10 @@ export function DeviceBar({ device, measured, loaded }: DeviceBarProps) {
           </div>
         )}
         {loaded && (
-          <div
-            class="ghost"
-            style={{ width: `${Math.min(100, (100 * loaded.total) / scale)}%` }}
-            title={`loaded: ${formatBytes(loaded.total)}`}
-          />
+          <p class="ghost">
+            <span style={{ width: `${Math.min(100, (100 * loaded.total) / scale)}%` }} />
+            loaded {formatBytes(loaded.total)}
+          </p>
         )}
       </div>
       <dl class="legend">
@@ -113,6 +112,6 @@ export function RefusedBar({ id, cap, needed }: { id: string; cap: number; neede
   );
 }
 
-export function signed(bytes: number): string {
+function signed(bytes: number): string {
   return `${bytes < 0 ? "−" : "+"}${formatBytes(Math.abs(bytes))}`;
 }

@@ -5,6 +5,7 @@ import { useComputed, useSignal } from "@preact/signals";
 import { useMemo } from "preact/hooks";
 import type { Plan } from "../../../src/memory/plan.js";
 import type { PageData } from "../../../src/server/page/api.js";
+import { modelName } from "../model-name.js";
 import { toggleSidebar } from "../panels.js";
 import { IconButton } from "../ui/icon.js";
 import { Charts } from "./charts.js";
@@ -67,7 +68,7 @@ function ModelLine({ data: { info, plan } }: { data: PageData }) {
   ];
   return (
     <p class="model-facts">
-      <code>{info.source}</code>
+      <code title={info.source}>{modelName(info.source)}</code>
       <span>{facts.join(" · ")}</span>
     </p>
   );

@@ -3,10 +3,11 @@
 
 import type { Signal } from "@preact/signals";
 import type { Plan, PlanRefusal } from "../../../src/memory/plan.js";
+import { formatBytes } from "../../../src/plan.js";
 import type { PageData } from "../../../src/server/page/api.js";
 import { copy } from "../ui/copy.js";
 import { Icon } from "../ui/icon.js";
-import { RefusedBar, signed } from "./device-bar.js";
+import { RefusedBar } from "./device-bar.js";
 import { accept, commandLine, type replan, suggestionText, type Wishes } from "./replan.js";
 
 interface VerdictProps {
@@ -73,5 +74,5 @@ function difference(plan: Plan, loaded: Plan): string {
   const total = (one: Plan) => one.devices.reduce((sum, device) => sum + device.total, 0);
   const bytes = total(plan) - total(loaded);
   if (bytes === 0) return "It takes exactly what is taken now.";
-  return `It takes ${signed(bytes)} compared with what is loaded.`;
+  return `It takes ${formatBytes(Math.abs(bytes))} ${bytes < 0 ? "less" : "more"} than what is loaded.`;
 }

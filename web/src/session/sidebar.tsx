@@ -1,6 +1,7 @@
 // Sessions: new, search, rename, delete with a way back, import. And the way to the other page.
 
 import { useRef, useState } from "preact/hooks";
+import { modelName } from "../model-name.js";
 import { page } from "../page-data.js";
 import { sidebarOpen, toggleSidebar } from "../panels.js";
 import { go, linkTo, route } from "../route.js";
@@ -47,10 +48,6 @@ export function Sidebar() {
       )}
     </aside>
   );
-}
-
-function modelName(source: string): string {
-  return source.split(/[\\/]/).filter(Boolean).at(-1) ?? source;
 }
 
 function Search() {
