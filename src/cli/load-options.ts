@@ -2,16 +2,19 @@
 
 import { type Command, Option } from "commander";
 import { ON_CPU } from "../engine/planning.js";
+import { UsageError } from "../errors.js";
 import { demoModel, type LoadOptions, loadModel, type Model } from "../index.js";
 import { formatBytes } from "../memory/size.js";
-import { adapterPath, contextLength, count, decimal } from "./flag-values.js";
+import { adapterPath, contextLength, count, decimal, wholeNumber } from "./flag-values.js";
 import { note } from "./output.js";
 import { ProgressBar } from "./progress.js";
 import { addSettableOptions } from "./settings.js";
 
 /** As commander hands them over. */
-export interface LoadFlags extends Omit<LoadOptions, "signal" | "onProgress" | "draft" | "adapters"> {
+export interface LoadFlags extends Omit<LoadOptions, "signal" | "onProgress" | "speculate" | "adapters"> {
   model?: string;
+  speculate?: number;
+  speculateNgram?: number;
   adapter?: Record<string, string>;
 }
 
@@ -56,6 +59,29 @@ export function addLoadOptions(command: Command): Command {
   return addSettableOptions(
     command,
     loadOptions().map((option) => option.helpGroup("Model, memory and machine:")),
+  );
+}
+
+export const draftOption = (): Option =>
+  new Option("--draft <model>", "a smaller model of the same vocabulary that guesses ahead: answers stay the same");
+
+const speculationOptions = (): Option[] => [
+  draftOption(),
+  new Option(
+    "--speculate <n>",
+    "guesses ahead in each step, of the draft model or else of the text itself; 0 = none (default: 4 with --draft)",
+  ).argParser(wholeNumber),
+  new Option(
+    "--speculate-ngram <n>",
+    "guess from the text where its last n tokens came before, although there is a draft model; goes with --speculate",
+  ).argParser(count),
+];
+
+/** The same for commands that answer. */
+export function addAnsweringOptions(command: Command): Command {
+  return addSettableOptions(
+    addLoadOptions(command),
+    speculationOptions().map((option) => option.helpGroup("Guesses ahead, which change no answer:")),
   );
 }
 
@@ -115,9 +141,19 @@ export function loadOptionsOf(flags: LoadFlags): LoadOptions {
   const all: LoadOptions = {
     ...{ ctx, cache, cacheTokens, maxSequences, prefillChunk, backend, devices, gpuSplit, splitMode },
     ...{ cpuMemory, cpuExact, threads, engine, ropeScale, ropeAlpha, ropeTheta },
+    ...(flags.draft === undefined ? {} : { draft: flags.draft }),
+    ...speculateOf(flags),
     ...(flags.adapter ? { adapters: flags.adapter } : {}),
     ...(hugePages === false ? { hugePages } : {}),
     ...(peers === false ? { peers } : {}),
   };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+}
+
+/** @throws {UsageError} for a length of runs without a number of guesses */
+function speculateOf({ speculate, speculateNgram: ngram }: LoadFlags): Pick<LoadOptions, "speculate"> {
+  if (ngram !== undefined && !speculate)
+    throw new UsageError("--speculate-ngram stands alone", { expected: "--speculate 4 --speculate-ngram 3" });
+  if (speculate === undefined) return {};
+  return { speculate: ngram === undefined ? speculate : { tokens: speculate, ngram } };
 }

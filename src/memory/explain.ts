@@ -40,6 +40,7 @@ export function explainPlan(plan: Plan, { width = 100, color = false, title }: E
         ["KV cache", `${cacheType}, ${tokens(cacheTokens)} tokens in the pool, ${plural(maxSequences, "sequence")}`],
         ["prefill", `chunks of ${tokens(prefillChunk)} tokens`],
         ["split", `${plan.splitMode}, ${plan.packing} packing`],
+        ...draftFacts(plan),
         ...(plan.adapters ? [["adapters", adapters(plan)] as const] : []),
       ],
       width,
@@ -106,6 +107,16 @@ function deviceTable(devices: readonly DevicePlan[], width: number, paint: Paint
     .filter(({ excluded }) => excluded !== null)
     .flatMap(({ id, excluded }) => wrap(`${id} is left out: ${excluded}`, width, "  "));
   return [paint(headings!, "dim"), ...rows, ...leftOut.map((line) => paint(line, "dim"))];
+}
+
+/** Where the draft model lies and what it takes of that device's sums. */
+function draftFacts({ devices }: Plan): [string, string][] {
+  return devices.flatMap(({ id, draft }): [string, string][] => {
+    if (!draft) return [];
+    const { weights, kvCache, scratch } = draft;
+    const parts = `${formatBytes(weights)} weights, ${formatBytes(kvCache)} KV cache, ${formatBytes(scratch)} scratch`;
+    return [["draft model", `whole on ${id}, in its sums: ${parts}`]];
+  });
 }
 
 function layersOf({ layers: { first, count }, draft }: DevicePlan): string {

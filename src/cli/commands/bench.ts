@@ -10,7 +10,7 @@ import { formatBytes } from "../../memory/size.js";
 import { type AdapterFlags, adapterChoicesOf, useAdapterOption } from "../adapter-options.js";
 import { count } from "../flag-values.js";
 import { interruptible } from "../interrupt.js";
-import { addLoadOptions, type LoadFlags, withModel } from "../load-options.js";
+import { addAnsweringOptions, type LoadFlags, withModel } from "../load-options.js";
 import { grouped, note, printJson, printTable, seconds } from "../output.js";
 import { applySettings } from "../settings.js";
 
@@ -45,7 +45,7 @@ export function addBench(program: Command): void {
     .option("--bits <n>", "bits of its weights (default: 4)", count)
     .option("--group <n>", "group size of its weights (default: 128)", count)
     .option("--json", "print one JSON line");
-  addLoadOptions(command.addOption(useAdapterOption()));
+  addAnsweringOptions(command.addOption(useAdapterOption()));
   command.action(async () => {
     applySettings(command);
     await bench(command.opts<Flags>());

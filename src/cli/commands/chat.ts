@@ -10,7 +10,7 @@ import { LineReader } from "../chat/lines.js";
 import { type ChatState, runSlashCommand } from "../chat/slash-commands.js";
 import { INTERRUPTED_EXIT, reportFailure } from "../failure.js";
 import { InterruptedError } from "../interrupt.js";
-import { addLoadOptions, type LoadFlags, withModel } from "../load-options.js";
+import { addAnsweringOptions, type LoadFlags, withModel } from "../load-options.js";
 import { grouped, note, printJson } from "../output.js";
 import { applySettings } from "../settings.js";
 import { isColored, styleFor } from "../style.js";
@@ -34,7 +34,7 @@ export function addChat(program: Command): void {
   command
     .option("--system <text>", "a system message in front of the conversation")
     .option("--json", "print each answer as one JSON line");
-  addLoadOptions(addAnswerOptions(command));
+  addAnsweringOptions(addAnswerOptions(command));
   command.action(async () => {
     applySettings(command);
     await chat(command.opts<Flags>());

@@ -7,11 +7,12 @@ import { type AnswerFlags, addAnswerOptions, answerOptionsOf } from "../answer-o
 import { tokenIds } from "../flag-values.js";
 import { readTextFile } from "../input-files.js";
 import { InterruptedError, interruptible } from "../interrupt.js";
-import { addLoadOptions, type LoadFlags, withModel } from "../load-options.js";
+import { addAnsweringOptions, type LoadFlags, withModel } from "../load-options.js";
 import { grouped, note, printJson, seconds } from "../output.js";
 import { applySettings } from "../settings.js";
+import { addStrategyOptions, placesFor, type StrategyFlags, strategyOptionsOf } from "../strategy-options.js";
 
-interface Flags extends LoadFlags, AnswerFlags {
+interface Flags extends LoadFlags, AnswerFlags, StrategyFlags {
   prompt?: string;
   promptIds?: number[];
   promptFile?: string;
@@ -40,7 +41,7 @@ export function addGenerate(program: Command): void {
     .option("--parse-special", "spellings such as <|end|> in the prompt become special tokens")
     .option("--no-bos", "do not begin the prompt with the BOS token")
     .option("--json", "print one JSON line instead of text");
-  addLoadOptions(addAnswerOptions(command));
+  addAnsweringOptions(addStrategyOptions(addAnswerOptions(command)));
   command.action(async () => {
     applySettings(command);
     await generate(command.opts<Flags>());
@@ -49,13 +50,13 @@ export function addGenerate(program: Command): void {
 
 async function generate(flags: Flags): Promise<void> {
   const prompt = promptOf(flags);
-  await interruptible((signal) =>
-    withModel(flags, signal, async (model) => {
-      const answer = start(model, prompt, flags, signal);
-      if (flags.json) await printWhole(answer);
-      else await stream(answer);
-    }),
-  );
+  const places = placesFor(flags, flags.ctx);
+  const work = async (model: Model, signal: AbortSignal) => {
+    const answer = start(model, prompt, flags, signal);
+    if (flags.json) await printWhole(answer);
+    else await stream(answer);
+  };
+  await interruptible((signal) => withModel(flags, signal, (model) => work(model, signal), places));
 }
 
 function promptOf(flags: Flags): string | number[] {
@@ -76,7 +77,7 @@ function promptOf(flags: Flags): string | number[] {
 }
 
 function start(model: Model, prompt: string | number[], flags: Flags, signal: AbortSignal): Generation {
-  const options = { ...answerOptionsOf(flags), signal };
+  const options = { ...answerOptionsOf(flags), ...strategyOptionsOf(flags), signal };
   if (typeof prompt !== "string") return model.generate(prompt, options);
   if (flags.chat) {
     const system = flags.system === undefined ? [] : [{ role: "system", content: flags.system }];
@@ -114,12 +115,13 @@ async function printWhole(answer: Generation): Promise<void> {
 }
 
 /** The fields that other programs rely on, in their order. */
-export function answerJson({ text, ids, promptTokens, finishReason, timings }: GenerationResult): GenerationResult {
-  return { text, ids, promptTokens, finishReason, timings };
+export function answerJson({ text, ids, promptTokens, finishReason, timings, speculation }: GenerationResult): GenerationResult {
+  return { text, ids, promptTokens, finishReason, timings, ...(speculation ? { speculation } : {}) };
 }
 
 /** `23 tokens at 54.1 per second, after a prompt of 12 (first token 85 ms)` */
-export function speedLine({ ids, promptTokens, timings }: GenerationResult): string {
+export function speedLine({ ids, promptTokens, timings, speculation }: GenerationResult): string {
+  const guesses = speculation ? `, ${grouped(speculation.accepted)} of ${grouped(speculation.proposed)} guesses right` : "";
   const reused = timings.reusedTokens > 0 ? `, ${grouped(timings.reusedTokens)} of them still in the cache` : "";
-  return `${grouped(ids.length)} tokens at ${timings.tokensPerSecond.toFixed(1)} per second, prompt of ${grouped(promptTokens)}${reused} (first token after ${seconds(timings.firstTokenMs)})`;
+  return `${grouped(ids.length)} tokens at ${timings.tokensPerSecond.toFixed(1)} per second${guesses}, prompt of ${grouped(promptTokens)}${reused} (first token after ${seconds(timings.firstTokenMs)})`;
 }

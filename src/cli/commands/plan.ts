@@ -7,13 +7,12 @@ import { explainPlan, explainRefusal } from "../../memory/explain.js";
 import { planToJson, refusalToJson } from "../../memory/plan-json.js";
 import { FAILURE_EXIT } from "../failure.js";
 import { interruptible } from "../interrupt.js";
-import { type LoadFlags, loadOptionsOf, modelFolder, planOptions } from "../load-options.js";
+import { draftOption, type LoadFlags, loadOptionsOf, modelFolder, planOptions } from "../load-options.js";
 import { printJson } from "../output.js";
 import { addSettableOptions, applySettings } from "../settings.js";
 import { isColored } from "../style.js";
 
 interface Flags extends LoadFlags {
-  draft?: string;
   json?: boolean;
 }
 
@@ -36,21 +35,17 @@ export function addPlan(program: Command): void {
     "-m, --model <model>",
     "folder, hf:owner/name, or address of the checkpoint (default: the demo model)",
   );
-  addSettableOptions(command, [model, ...planOptions()]);
-  command
-    .option("--draft <model>", "a draft model for speculation, planned on the same devices")
-    .option("--json", "print one JSON line, sizes in bytes")
-    .action(async () => {
-      applySettings(command);
-      await run(command.opts<Flags>());
-    });
+  addSettableOptions(command, [model, ...planOptions(), draftOption()]);
+  command.option("--json", "print one JSON line, sizes in bytes").action(async () => {
+    applySettings(command);
+    await run(command.opts<Flags>());
+  });
 }
 
 async function run(flags: Flags): Promise<void> {
   const path = modelFolder(flags);
-  const draft = flags.draft === undefined ? {} : { draft: flags.draft };
   try {
-    const made = await interruptible((signal) => plan(path, { ...loadOptionsOf(flags), ...draft, signal }));
+    const made = await interruptible((signal) => plan(path, { ...loadOptionsOf(flags), signal }));
     if (flags.json) printJson(planToJson(made));
     else process.stdout.write(`${explainPlan(made, { title: path, ...displayOn(process.stdout) })}\n`);
   } catch (error) {

@@ -9,7 +9,7 @@ import { parseSize } from "../../memory/size.js";
 import { collected, count, wholeNumber } from "../flag-values.js";
 import { readTextFile } from "../input-files.js";
 import { interruptible } from "../interrupt.js";
-import { addLoadOptions, type LoadFlags, loadOptionsOf, modelFolder, openModel, remarksOf } from "../load-options.js";
+import { addAnsweringOptions, type LoadFlags, loadOptionsOf, modelFolder, openModel, remarksOf } from "../load-options.js";
 import { printJson } from "../output.js";
 import { addSettableOptions, applySettings } from "../settings.js";
 
@@ -80,7 +80,7 @@ export function addServe(program: Command): void {
     .option("--bits <n>", "bits of its weights (default: 4)", count)
     .option("--group <n>", "group size of its weights (default: 128)", count)
     .option("--json", "print the address as one JSON line");
-  addLoadOptions(command);
+  addAnsweringOptions(command);
   command.action(async (model: string | undefined) => {
     applySettings(command);
     await serve(modelOf(command.opts<Flags>(), model));
