@@ -111,6 +111,19 @@ describe("chat completions", () => {
     expect(parts.choices).toEqual(plain.choices);
   });
 
+  it("keeps away from a negative prompt, and searches with beams, as the library does", async () => {
+    const text = async (change: object) =>
+      (await demo.client.chat.completions.create({ ...STORY, max_tokens: 10, ...change, stream: false })).choices[0]?.message
+        .content;
+    const alone = async (change: object) =>
+      (await demo.model.chat(STORY.messages, { temperature: 0, maxTokens: 10, ...change }).result).text;
+    const guided = await text({ guidance: { scale: 2, negative_prompt: "You tell of dogs." } });
+    expect(guided).toBe(await alone({ guidance: { scale: 2, negative: "You tell of dogs." } }));
+    expect(guided).not.toBe(await text({}));
+    expect(await text({ beams: { count: 3, length: 4 } })).toBe(await alone({ beams: { count: 3, length: 4 } }));
+    await expect(text({ beams: { count: 40, length: 4 } })).rejects.toMatchObject({ status: 400 });
+  });
+
   it("accepts what changes nothing here", async () => {
     const harmless = { user: "u", metadata: { a: "b" }, store: false, service_tier: "auto" } as const;
     const completion = await demo.client.chat.completions.create({ ...STORY, ...harmless, max_tokens: 1, prediction: null });

@@ -26,6 +26,10 @@ export const samplingShape = {
   banned_ids: ids,
   stop_ids: ids,
   ignore_eos: z.boolean().nullish(),
+  // Away from what a negative prompt would say, a text (in chats: another system message) or ids.
+  guidance: z.strictObject({ scale: z.number(), negative_prompt: z.union([z.string(), z.array(z.int().min(0))]) }).nullish(),
+  // Beam search: so many beams, grown so many tokens ahead.
+  beams: z.strictObject({ count: z.int(), length: z.int() }).nullish(),
   // The ids of the answer's tokens beside its text.
   return_token_ids: z.boolean().nullish(),
 };
@@ -44,7 +48,7 @@ type SamplingValues = z.output<z.ZodObject<typeof samplingShape>>;
 
 /** As the engine takes them; what was not said stays unsaid, for the model's own defaults. */
 export function samplingOptions(values: SamplingValues): GenerateOptions {
-  const { logit_bias: bias } = values;
+  const { logit_bias: bias, guidance } = values;
   return said({
     temperature: values.temperature,
     topP: values.top_p,
@@ -61,8 +65,15 @@ export function samplingOptions(values: SamplingValues): GenerateOptions {
     stopIds: values.stop_ids,
     bannedIds: values.banned_ids,
     ignoreEos: values.ignore_eos,
+    guidance: guidance && { scale: guidance.scale, negative: guidance.negative_prompt },
+    beams: values.beams,
     logitBias: bias && Object.entries(bias).map(([id, value]) => [Number(id), value] as const),
   });
+}
+
+/** Sequences that one answer takes in the engine. */
+export function widthOf({ beams, guidance }: SamplingValues): number {
+  return Math.max(1, beams?.count ?? 1) * (guidance ? 2 : 1);
 }
 
 type Unsaid<T> = { readonly [K in keyof T]?: T[K] | null | undefined };

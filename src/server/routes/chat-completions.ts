@@ -12,6 +12,7 @@ import { asTheyCome, optionsOfChoice } from "../choices.js";
 import { chatLogprobs } from "../logprobs.js";
 import { type ChatRequest, chatOptions, chatRequest } from "../requests/chat.js";
 import { messagesOf } from "../requests/messages.js";
+import { widthOf } from "../requests/sampling.js";
 import { servedModel } from "../served-model.js";
 import { sseEvent } from "../sse.js";
 import { timingsOf, type Usage, usageOf } from "../usage.js";
@@ -29,7 +30,7 @@ export function chatRoutes({ models, answering, metrics, maxBody }: RouteContext
       model: served.name,
     };
     const count = request.n ?? 1;
-    const scope = answering.begin(context, count);
+    const scope = answering.begin(context, count * widthOf(request));
     const { model, signal } = scope;
     const answer = { context, scope, metrics, route: "/v1/chat/completions" };
     const feeds = begin(answer, () =>

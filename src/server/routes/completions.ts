@@ -18,6 +18,7 @@ import {
   type Prompt,
   promptsOf,
 } from "../requests/completion.js";
+import { widthOf } from "../requests/sampling.js";
 import { servedModel } from "../served-model.js";
 import { sseEvent } from "../sse.js";
 import { timingsOf, type Usage, usageOf } from "../usage.js";
@@ -36,7 +37,7 @@ export function completionRoutes({ models, answering, metrics, maxBody }: RouteC
       created: Math.floor(Date.now() / 1000),
       model: served.name,
     };
-    const scope = answering.begin(context, prompts.length * computed);
+    const scope = answering.begin(context, prompts.length * computed * widthOf(request));
     const { model, signal } = scope;
     const answer = { context, scope, metrics, route: "/v1/completions" };
     // [prompt][answer]

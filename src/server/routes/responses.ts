@@ -8,6 +8,7 @@ import type { RouteContext } from "../app.js";
 import type { AppEnv } from "../app-env.js";
 import { readJson } from "../body.js";
 import { errorReply } from "../error-response.js";
+import { widthOf } from "../requests/sampling.js";
 import { newId, type OutputEvent, ResponseOutput } from "../responses/output.js";
 import {
   inputMessages,
@@ -33,7 +34,7 @@ export function responseRoutes({ models, answering, metrics, maxBody }: RouteCon
       const earlier =
         request.previous_response_id == null ? [] : store.get(request.previous_response_id, "previous_response_id").messages;
       const messages = [...earlier, ...inputMessages(request)];
-      const scope = answering.begin(context, 1);
+      const scope = answering.begin(context, widthOf(request));
       const answer = { context, scope, metrics, route: "/v1/responses" };
       const feed = begin(answer, () => {
         const generation = scope.model.chat(withInstructions(messages, request.instructions), {
