@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { promptOf } from "../../test/support/fake-answers.js";
 import { expectAllFree, setUp } from "../../test/support/fake-generation.js";
 import { embed } from "./embed.js";
-import { EmptyPromptError, PromptTooLongError, TokenIdError } from "./errors.js";
+import { EmptyPromptError, PromptTooLongError, QueueFullError, TokenIdError } from "./errors.js";
 
 describe("embed", () => {
   it("gives each input the mean of its hidden states, of length 1, whatever chunks and neighbours it has", async () => {
@@ -20,6 +20,31 @@ describe("embed", () => {
     }
     expect(Math.max(...runtime.steps.map(({ entries }) => entries))).toBeGreaterThan(1);
     expect(scheduler.load.idle).toBe(0);
+    expectAllFree(scheduler);
+  });
+
+  it.each([{ maxWaiting: 0 }, { onPressure: "refuse" as const }])(
+    "makes do with the room that others leave, %j",
+    async (options) => {
+      const { scheduler, ask } = setUp({ maxSequences: 3, cacheTokens: 2048 }, options);
+      const inputs = Array.from({ length: 9 }, (_, i) => promptOf(30, i));
+      const [vectors] = await Promise.all([
+        embed(scheduler, inputs),
+        ...[1, 2].map(async (seed) => {
+          await new Promise((resolve) => setTimeout(resolve, 0));
+          await ask({ ids: promptOf(10, seed), options: { maxTokens: 9 } }).catch(() => {});
+        }),
+      ]);
+      expect(vectors).toEqual(await embed(setUp().scheduler, inputs));
+      expectAllFree(scheduler);
+    },
+  );
+
+  it("ends with the refusal where there is no room for a single one", async () => {
+    const { scheduler, ask } = setUp({}, { maxWaiting: 0 });
+    const answer = ask({ ids: [1], options: { maxTokens: 20 } });
+    await expect(embed(scheduler, [promptOf(3), promptOf(4)])).rejects.toThrow(QueueFullError);
+    await answer;
     expectAllFree(scheduler);
   });
 

@@ -1,11 +1,13 @@
 // Texts as vectors: the mean of the final hidden states over all positions, of length 1. Inputs
 // run through the scheduler like any other request, chunk by chunk, as many at once as the
-// plan has places, so that a long list neither fills the queue nor crowds answers out.
+// plan has places, so that a long list does not fill the queue: where there is room for some of
+// them only, the rest waits for these.
 
 import type { Output, OutputRequest } from "../backend/backend.js";
 import type { AdapterUse } from "../model/adapter.js";
 import { resolveAdapters } from "./adapters.js";
 import { NOTHING } from "./answer-outputs.js";
+import { NoRoomError, QueueFullError } from "./errors.js";
 import { checkIds } from "./prompt.js";
 import type { Scheduler } from "./scheduler.js";
 import { checkContext, ScoreJob, type ScoreOptions, untilDone } from "./score.js";
@@ -13,7 +15,8 @@ import { checkContext, ScoreJob, type ScoreOptions, untilDone } from "./score.js
 /**
  * @returns for each input `[hidden]`
  * @throws {EmptyPromptError}, {@link TokenIdError}, {@link PromptTooLongError}, {@link CacheTooSmallError}: all inputs are
- *   checked before the first runs; the signal's reason when aborted
+ *   checked before the first runs; {@link QueueFullError}, {@link NoRoomError} when not one of them can run; the
+ *   signal's reason when aborted
  */
 export async function embed(
   scheduler: Scheduler,
@@ -29,11 +32,21 @@ export async function embed(
   const stop = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
   const vectors = new Array<Float32Array>(prompts.length);
-  let next = 0;
+  const left = [...prompts.keys()].reverse();
+  let running = 0;
   const work = async (): Promise<void> => {
-    while (next < prompts.length) {
-      const index = next++;
-      vectors[index] = await embedOne(scheduler, prompts[index]!, adapters, signal);
+    for (let index = left.pop(); index !== undefined; index = left.pop()) {
+      running++;
+      try {
+        vectors[index] = await embedOne(scheduler, prompts[index]!, adapters, signal);
+      } catch (error) {
+        const refused = error instanceof QueueFullError || error instanceof NoRoomError;
+        if (!refused || running === 1) throw error;
+        left.push(index); // one of those that run will see to it
+        return;
+      } finally {
+        running--;
+      }
     }
   };
   const workers = Array.from({ length: Math.min(prompts.length, plan.run.maxSequences) }, work);
