@@ -28,13 +28,15 @@ describe("embed", () => {
     async (options) => {
       const { scheduler, ask } = setUp({ maxSequences: 3, cacheTokens: 2048 }, options);
       const inputs = Array.from({ length: 9 }, (_, i) => promptOf(30, i));
-      const [vectors] = await Promise.all([
-        embed(scheduler, inputs),
-        ...[1, 2].map(async (seed) => {
-          await new Promise((resolve) => setTimeout(resolve, 0));
-          await ask({ ids: promptOf(10, seed), options: { maxTokens: 9 } }).catch(() => {});
-        }),
-      ]);
+      const others = async (seed: number): Promise<void> => {
+        for (let i = 0; i < 5; i++) {
+          await new Promise((resolve) => setImmediate(resolve));
+          if (scheduler.load.running < 3) await ask({ ids: promptOf(10, seed), options: { maxTokens: 4 } });
+        }
+      };
+      const first = ask({ ids: promptOf(10, 3), options: { maxTokens: 9 } });
+      const [vectors] = await Promise.all([embed(scheduler, inputs), others(1), others(2)]);
+      await first;
       expect(vectors).toEqual(await embed(setUp().scheduler, inputs));
       expectAllFree(scheduler);
     },
