@@ -58,6 +58,7 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
   const hasKeys = options.keys.api.length > 0;
   app.onError((error, context) => {
     const { status, body, headers } = errorReply(error);
+    options.metrics.error(body.error.code ?? "none");
     if (status === 500) context.get("log").error({ err: error }, "a request failed");
     return context.json(body, status as ContentfulStatusCode, { ...headers, "x-request-id": context.get("requestId") });
   });

@@ -23,6 +23,7 @@ export interface ServerFigures {
 export class ServerMetrics implements AnswerWatcher {
   readonly registry = new Registry();
   readonly #requests = counter(this.registry, "requests_total", "Requests by route and outcome", ["route", "outcome"]);
+  readonly #errors = counter(this.registry, "errors_total", "Requests refused or failed before their answer began", ["code"]);
   readonly #promptTokens = counter(this.registry, "prompt_tokens_total", "Tokens of prompts, those found in the cache included");
   readonly #generatedTokens = counter(this.registry, "generated_tokens_total", "Tokens generated");
   readonly #firstToken = histogram(
@@ -46,6 +47,11 @@ export class ServerMetrics implements AnswerWatcher {
 
   request(route: string, outcome: RequestOutcome): void {
     this.#requests.inc({ route, outcome });
+  }
+
+  /** @param code as the client sees it */
+  error(code: string): void {
+    this.#errors.inc({ code });
   }
 
   prompt(tokens: number): void {

@@ -2,7 +2,7 @@
 
 import { connect, type Socket } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type DemoServer, post, serveDemo, until } from "./demo-server.js";
+import { type DemoServer, metric, post, serveDemo, until } from "./demo-server.js";
 
 let demo: DemoServer;
 beforeAll(async () => {
@@ -155,6 +155,7 @@ describe("many at once", () => {
     const refused = answers.find((answer) => answer.status === 429)!;
     expect(Number(refused.headers.get("retry-after"))).toBeGreaterThanOrEqual(1);
     expect(await refused.json()).toMatchObject({ error: { type: "rate_limit_error", code: "queue_full", param: null } });
+    expect(await metric(demo.url, 'exllama_errors_total{code="queue_full"}')).toBe(4);
     await Promise.all(answers.filter((answer) => answer !== refused).map((answer) => answer.text()));
     await expectAlive();
   });
