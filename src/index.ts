@@ -28,6 +28,7 @@ export {
   CheckpointReadError,
   RemoteCheckpointError,
   SafetensorsError,
+  ShardError,
 } from "./checkpoint/errors.js";
 export { demoModel, loadModel, plan } from "./engine/client.js";
 export { BackendUnavailableError, EngineDiedError, GenerationCancelledError, ModelDisposedError } from "./engine/errors.js";

@@ -66,6 +66,13 @@ export class CheckpointReadError extends ExllamaError {
   }
 }
 
+/** A checkpoint that cannot be split: the output is there already, or cannot be written. */
+export class ShardError extends ExllamaError {
+  constructor(message: string, options: { hint?: string; details?: Record<string, unknown>; cause?: unknown } = {}) {
+    super("SHARD", message, options);
+  }
+}
+
 /** A server that cannot be reached, refuses, answers wrongly or too slowly. */
 export class RemoteCheckpointError extends ExllamaError {
   constructor(message: string, options: { hint?: string; details?: Record<string, unknown>; cause?: unknown } = {}) {

@@ -10,6 +10,11 @@ import { CheckpointIndexError, CheckpointNotFoundError } from "./errors.js";
 export type WeightFiles = { readonly kind: "single"; readonly file: string } | { readonly kind: "index"; readonly index: string };
 
 const OTHER_WEIGHTS = /\.(bin|pt|pth|gguf|ggml|h5|msgpack|onnx|npz)$/i;
+/** Weights in a format that this program does not read. */
+export function isOtherWeightFile(name: string): boolean {
+  return OTHER_WEIGHTS.test(name);
+}
+
 /** The largest published models have some two hundred. */
 const MAX_SHARDS = 2000;
 const INDEX = /\.safetensors\.index\.json$/;

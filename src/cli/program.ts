@@ -13,6 +13,7 @@ import { addLogits } from "./commands/logits.js";
 import { addPerplexity } from "./commands/perplexity.js";
 import { addPlan } from "./commands/plan.js";
 import { addServe } from "./commands/serve.js";
+import { addShard } from "./commands/shard.js";
 import { addTokenize } from "./commands/tokenize.js";
 import { addValidate } from "./commands/validate.js";
 import { exitCodeOf, reportFailure, reportUsage, USAGE_EXIT } from "./failure.js";
@@ -51,6 +52,7 @@ export function buildProgram(): Command {
   addLogits(program);
   addBench(program);
   addValidate(program);
+  addShard(program);
   addDevices(program);
   return program;
 }
