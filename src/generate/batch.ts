@@ -23,7 +23,7 @@ export function composeBatch(running: readonly Sequence[], prefillChunk: number)
   for (const sequence of decoding) batch.grant(sequence, 1);
   for (const sequence of decoding) batch.grant(sequence, sequence.remaining);
 
-  const prompts = leaders(ready.filter((sequence) => !decoding.includes(sequence)));
+  const prompts = leaders(ready.filter((sequence) => batch.granted(sequence) === 0));
   if (prompts[0]) batch.grant(prompts[0], Math.max(1, Math.ceil(batch.room / 2)));
   const left = (sequence: Sequence) => sequence.remaining - batch.granted(sequence);
   for (const sequence of prompts.sort((a, b) => left(a) - left(b))) batch.grant(sequence, sequence.remaining);

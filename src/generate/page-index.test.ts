@@ -119,6 +119,9 @@ describe("PageIndex", () => {
     lose(nodes[1]!);
     expect(found(text)).toBe(0);
     expect(pools[0]!.idle).toBe(4); // the other layers' pages are still there
+    put(text.subarray(0, 512)); // computed once more: the lost pages come back
+    expect(found(text)).toBe(768);
+    expect(pools[0]!.idle).toBe(4);
   });
 
   it("of windows alone forgets nodes that have lost their pages and lead nowhere", () => {

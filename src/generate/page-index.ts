@@ -112,7 +112,11 @@ export class PageIndex {
     const above = parent ?? this.#root(condition);
     const hash = hashIds(ids);
     const there = above.next.get(hash);
-    if (there) return commonPrefix(there.ids, ids) === PAGE_TOKENS ? there : null;
+    if (there && commonPrefix(there.ids, ids) < PAGE_TOKENS) return null;
+    if (there) {
+      this.#complete(there, pages);
+      return there;
+    }
     const node = this.#insert(above, ids, pages);
     above.next.set(hash, node);
     return node;
@@ -182,6 +186,15 @@ export class PageIndex {
     this.#nodes.add(node);
     this.touch(parent);
     return node;
+  }
+
+  /** Pages that a node has lost come back from a sequence that has computed them again. */
+  #complete(node: PageNode, pages: readonly PageId[]): void {
+    for (const [g, page] of pages.entries()) {
+      if (node.pages[g] !== DROPPED || page === DROPPED || this.#pools[g]!.isKept(page)) continue;
+      this.#pools[g]!.keep(page);
+      node.pages[g] = page;
+    }
   }
 
   /** Nodes that have no page and lead nowhere are gone. */

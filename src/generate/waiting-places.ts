@@ -61,12 +61,11 @@ export class WaitingPlaces {
     }
     const passed: Place[] = [];
     for (const place of this.#new) {
-      if (passed.length >= MOST_LOOKED_AT) return;
+      if (passed.length >= MOST_LOOKED_AT || passed.some(({ overtaken }) => overtaken >= MOST_OVERTAKINGS)) return;
       if (begin(place)) {
         this.#new.delete(place);
         for (const earlier of passed) earlier.overtaken++;
-      } else if (place.overtaken >= MOST_OVERTAKINGS) return;
-      else passed.push(place);
+      } else passed.push(place);
     }
   }
 }
