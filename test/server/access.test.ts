@@ -104,6 +104,14 @@ describe("a server with keys", () => {
     },
   );
 
+  it("lets allowed pages read what went wrong", async () => {
+    const response = await fetch(`${demo.url}/v1/models`, { headers: { "x-request-id": "mine" } });
+    expect(response.status).toBe(401);
+    expect(response.headers.get("access-control-allow-origin")).toBe("*");
+    expect(response.headers.get("access-control-expose-headers")).toContain("x-request-id");
+    expect(response.headers.get("x-request-id")).toBe("mine");
+  });
+
   it("is used by the client with its key, under any name, by any page", async () => {
     const list = await demo.client.models.list();
     expect(list.data).toHaveLength(1);

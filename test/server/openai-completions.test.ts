@@ -115,6 +115,7 @@ describe("completions", () => {
     ["nothing", { max_tokens: 0 }, { param: "max_tokens" }],
     ["an empty prompt", { prompt: "" }, { code: "empty_prompt" }],
     ["ids that the model does not have", { prompt: [1, 999_999] }, { code: "token_id" }],
+    ["log-probabilities by the million", { prompt: Array(8).fill("a"), n: 4, logprobs: 20 }, { param: "logprobs" }],
     ["prompts of two kinds", { prompt: ["a", [1]] }, { code: "invalid_type" }],
     ["more sequences than there are places", { prompt: Array(40).fill("a"), n: 2 }, { code: "too_many_sequences" }],
   ])("refuses %s", async (_what, change, expected) => {

@@ -6,7 +6,7 @@ import { InvalidRequestError } from "../errors.js";
 import { modelShape, type ServedModel } from "../served-model.js";
 import { MOST_CHOICES, streamOptions } from "./chat.js";
 import { constraintOf, constraintShape } from "./constraints.js";
-import { harmlessShape, said, samplingOptions, samplingShape } from "./sampling.js";
+import { checkLogprobs, harmlessShape, said, samplingOptions, samplingShape } from "./sampling.js";
 
 /** Where the request does not say, as in OpenAI's API. */
 const USUAL_TOKENS = 16;
@@ -66,6 +66,7 @@ export function choicesOf(request: CompletionRequest): { readonly computed: numb
 /** What the engine is asked for one answer. */
 export function completionOptions(request: CompletionRequest, prompt: Prompt, { adapters }: ServedModel): GenerateOptions {
   const { logprobs, echo } = request;
+  checkLogprobs(promptsOf(request).length * choicesOf(request).computed, logprobs, "logprobs");
   const maxTokens = request.max_tokens ?? USUAL_TOKENS;
   if (echo && logprobs != null && request.stream)
     throw new InvalidRequestError("the prompt's log-probabilities come with the whole answer: they cannot be streamed", {

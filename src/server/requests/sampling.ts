@@ -4,6 +4,7 @@
 
 import { z } from "zod";
 import type { GenerateOptions } from "../../engine/model.js";
+import { InvalidRequestError } from "../errors.js";
 
 const number = z.number().nullish();
 const ids = z.array(z.int().min(0)).nullish();
@@ -74,6 +75,21 @@ export function samplingOptions(values: SamplingValues): GenerateOptions {
 /** Sequences that one answer takes in the engine. */
 export function widthOf({ beams, guidance }: SamplingValues): number {
   return Math.max(1, beams?.count ?? 1) * (guidance ? 2 : 1);
+}
+
+/** Log-probabilities beside each position of a response, over all of its answers: it must fit into memory as text. */
+const MOST_LOGPROBS_A_POSITION = 256;
+
+/** @param alternatives beside each token; none at all where log-probabilities are not asked for */
+export function checkLogprobs(answers: number, alternatives: number | null | undefined, param: string): void {
+  if (alternatives == null || answers * (alternatives + 1) <= MOST_LOGPROBS_A_POSITION) return;
+  throw new InvalidRequestError(
+    `${answers} answers with ${alternatives} alternatives for each token are too much for one response`,
+    {
+      param,
+      hint: `Answers times (alternatives + 1) may be ${MOST_LOGPROBS_A_POSITION} at most.`,
+    },
+  );
 }
 
 type Unsaid<T> = { readonly [K in keyof T]?: T[K] | null | undefined };
