@@ -2,6 +2,7 @@
 // scheduler; and a tokenizer for it whose text shows every id.
 
 import type { AnswerTokenizer } from "../../src/generate/generate.js";
+import type { AdapterUse } from "../../src/model/adapter.js";
 import { GREEDY, type SamplingParameters } from "../../src/sampling/parameters.js";
 import { sample } from "../../src/sampling/sample.js";
 import type { FakeRuntime } from "./fake-runtime.js";
@@ -11,13 +12,17 @@ export function expectedIds(
   runtime: FakeRuntime,
   prompt: readonly number[],
   count: number,
-  { parameters = GREEDY, seed = 0 }: { parameters?: SamplingParameters; seed?: number } = {},
+  {
+    parameters = GREEDY,
+    seed = 0,
+    adapters,
+  }: { parameters?: SamplingParameters; seed?: number; adapters?: readonly AdapterUse[] } = {},
 ): number[] {
   const ids = [...prompt];
   while (ids.length < prompt.length + count) {
     const history = Int32Array.from(ids);
     const request = { parameters, history, promptLength: prompt.length, seed, position: ids.length, mask: null };
-    ids.push(sample(runtime.expectedLogits(ids, prompt.length), request).id);
+    ids.push(sample(runtime.expectedLogits(ids, prompt.length, adapters), request).id);
   }
   return ids.slice(prompt.length);
 }

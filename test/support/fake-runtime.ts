@@ -4,10 +4,12 @@
 // hash of what the position can see there, so a wrong, missing, shared or overwritten page
 // changes the output; and whatever breaks the contract of Runtime.step is refused.
 
+import { adapterFault } from "../../src/backend/adapters.js";
 import type { BatchEntry, Output, OutputRequest, PageCopy, Runtime } from "../../src/backend/backend.js";
 import { cacheGroups } from "../../src/memory/cache-groups.js";
 import type { RunShape } from "../../src/memory/packing.js";
 import { type CacheGroup, PAGE_TOKENS, type Plan } from "../../src/memory/plan.js";
+import type { AdapterUse } from "../../src/model/adapter.js";
 import type { ModelSpec, RopeSpec } from "../../src/model/spec.js";
 import { logSoftmaxAt, topLogprobs } from "../../src/sampling/logprobs.js";
 import { sample } from "../../src/sampling/sample.js";
@@ -29,6 +31,8 @@ export interface FakeModel {
   bosId?: number | null;
   /** Default none: sequences end by length. */
   eosIds?: readonly number[];
+  /** Names of loaded adapters; default none. */
+  adapters?: readonly string[];
   /** A draft model loaded with it; default none. */
   draft?: FakeRuntime;
 }
@@ -38,6 +42,8 @@ interface Slot {
   readonly id: number;
   readonly position: number;
   readonly ropeLength: number;
+  /** Tells the adapters apart that it was computed with; 0: none. */
+  readonly adapters: number;
 }
 
 export class FakeRuntime implements Runtime {
@@ -96,11 +102,17 @@ export class FakeRuntime implements Runtime {
   }
 
   /** Logits after `ids`, as they must be whatever pages and chunks they went through. */
-  expectedLogits(ids: readonly number[], promptLength: number): Float32Array {
+  expectedLogits(ids: readonly number[], promptLength: number, uses?: readonly AdapterUse[]): Float32Array {
     const position = ids.length - 1;
+    const adapters = adapterHash(uses);
     const seen = this.plan.cacheGroups.map(({ window }) =>
       ids
-        .map((id, at) => ({ id, position: at, ropeLength: this.#effectiveRope(at < promptLength ? promptLength : at + 1) }))
+        .map((id, at) => ({
+          id,
+          position: at,
+          ropeLength: this.#effectiveRope(at < promptLength ? promptLength : at + 1),
+          adapters,
+        }))
         .slice(firstSeen(window, position)),
     );
     return this.#logits(seen, position);
@@ -124,6 +136,8 @@ export class FakeRuntime implements Runtime {
         entry.outputs.every((output) => output.index >= 0 && output.index < entry.tokens.length),
         "outputs are fed",
       );
+      const fault = adapterFault(entry.adapters ?? [], this.spec.adapters?.length ?? 0);
+      check(fault === null, fault ?? "");
       check(entry.pages.length === this.plan.cacheGroups.length, "one page table for each group");
       for (const [g, table] of entry.pages.entries()) {
         const group = this.plan.cacheGroups[g]!;
@@ -140,13 +154,14 @@ export class FakeRuntime implements Runtime {
     }
   }
 
-  #write({ tokens, start, pages, ropeLength }: BatchEntry): void {
+  #write({ tokens, start, pages, ropeLength, adapters: uses }: BatchEntry): void {
+    const adapters = adapterHash(uses);
     for (const [g, table] of pages.entries()) {
       for (const [i, id] of tokens.entries()) {
         const position = start + i;
         const place = placeOf(table, position);
         check(place !== null, `position ${position} is written to a page of group ${g}`);
-        this.#pools[g]![place!] = { id, position, ropeLength: this.#effectiveRope(ropeLength) };
+        this.#pools[g]![place!] = { id, position, ropeLength: this.#effectiveRope(ropeLength), adapters };
       }
     }
   }
@@ -158,7 +173,7 @@ export class FakeRuntime implements Runtime {
       return Array.from({ length: position + 1 - first }, (_, i) => {
         const place = placeOf(table, first + i);
         const slot = place === null ? null : this.#pools[g]![place]!;
-        return slot ?? { id: -1, position: -1, ropeLength: -1 };
+        return slot ?? { id: -1, position: -1, ropeLength: -1, adapters: -1 };
       });
     });
     const logits = this.#logits(seen, position);
@@ -182,7 +197,7 @@ export class FakeRuntime implements Runtime {
     let hash = 0x811c9dc5;
     for (const [group, slots] of seen.entries()) {
       for (const slot of slots) {
-        for (const part of [group, slot.id, slot.position, slot.ropeLength]) hash = mix(hash, part);
+        for (const part of [group, slot.id, slot.position, slot.ropeLength, slot.adapters]) hash = mix(hash, part);
       }
     }
     const logits = Float32Array.from({ length: this.spec.vocabSize }, (_, id) => (mix(hash, id) >>> 0) / 2 ** 29 - 4);
@@ -210,6 +225,10 @@ function placeOf(table: Int32Array, position: number): number | null {
   return page < 0 ? null : page * PAGE_TOKENS + (position % PAGE_TOKENS);
 }
 
+function adapterHash(uses: readonly AdapterUse[] = []): number {
+  return uses.reduce((hash, { index, weight }) => mix(mix(hash, index + 1), Math.round(weight * 1024)), 0);
+}
+
 function mix(hash: number, value: number): number {
   let mixed = Math.imul(hash ^ value, 0x9e3779b1);
   mixed ^= mixed >>> 15;
@@ -227,6 +246,7 @@ function fakeSpec(model: FakeModel, windows: readonly (number | null)[]): ModelS
   const norm = (tensor: string) => ({ tensor, size: 8, eps: 1e-5 });
   return {
     architecture: "fake",
+    ...(model.adapters ? { adapters: model.adapters.map((name) => ({ name, layers: [] })) } : {}),
     vocabSize,
     hiddenSize: 8,
     layers: windows.map((window, index) => ({
