@@ -24,7 +24,7 @@ async function open(path = "/", options: Parameters<Site["open"]>[1] = {}): Prom
 /** Serious and critical findings, one line each. */
 async function findings(page: Page): Promise<string[]> {
   await page.evaluate(axe.source); // past the page's own policy, as the tests' tools may
-  const { violations } = (await page.evaluate("axe.run(document, { resultTypes: [\"violations\"] })")) as axe.AxeResults;
+  const { violations } = (await page.evaluate('axe.run(document, { resultTypes: ["violations"] })')) as axe.AxeResults;
   return violations
     .filter(({ impact }) => impact === "serious" || impact === "critical")
     .flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`));

@@ -39,6 +39,19 @@ describe("chat", () => {
     await page.context().close();
   });
 
+  it("keeps what was written when the page is left in the middle of an answer", async () => {
+    const page = await site.open();
+    await startEndlessChat(page);
+    await send(page, STORY);
+    const answer = page.getByRole("article", { name: "Model said" });
+    await answer.locator(".prose").waitFor();
+    const before = (await answer.locator(".prose").innerText()).trim().slice(0, 20);
+    await page.reload();
+    await answer.locator(".prose").waitFor();
+    expect((await answer.locator(".prose").innerText()).slice(0, before.length)).toBe(before);
+    await page.context().close();
+  });
+
   it("edits a message on a branch of its own and goes back to the first", async () => {
     const page = await site.open();
     await chat(page, "What colour is the sky?");

@@ -7,6 +7,8 @@ import type { ModelSource } from "../model-source.js";
 
 const EVERY_MS = 2000;
 const KEPT = 450;
+/** However many pages ask, the engine is asked no more often than this; rates over less would be noise. */
+const FRESH_MS = 1000;
 
 /** Counters only grow, until the engine is started anew; whoever draws them takes differences. */
 export interface LiveSample {
@@ -41,8 +43,10 @@ export class LiveFigures {
     this.#timer.unref();
   }
 
-  /** Looks now, and remembers. @throws {ApiError} while there is no model */
+  /** Looks now, unless it has just looked, and remembers. @throws {ApiError} while there is no model */
   async sample(): Promise<LiveSample> {
+    const last = this.#samples.at(-1);
+    if (last && Math.abs(Date.now() - last.time) < FRESH_MS) return last;
     const { scheduler, counters, devices } = await this.#models.current().status();
     const { firstToken, betweenTokens } = this.#metrics.figures;
     const sample: LiveSample = {

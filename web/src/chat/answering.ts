@@ -29,7 +29,8 @@ export interface Work {
   stop(): void;
 }
 
-const KEEP_EVERY_MS = 2000;
+const KEEP_EVERY_MS = 4000;
+const DRAW_EVERY_MS = 50;
 
 const work = new WeakMap<OpenSession, Signal<Work | null>>();
 
@@ -151,19 +152,28 @@ function receiver(session: OpenSession, block: string) {
     const shown = { text: text.trim(), ...(probabilities.length > 0 ? { probabilities: [...probabilities] } : {}) };
     session.update((content) => change(content, block, { ...shown, ...changes }));
   };
+  let timer: number | undefined;
+  const show = () => {
+    timer = undefined;
+    report(session, { live: { block, text, probabilities: [...probabilities] } });
+    announceEnd(text, null);
+  };
+  session.onLeave = () => keep({});
   return {
     text: () => text,
     tokens: () => probabilities.length,
     piece(piece: Piece) {
       text += piece.text;
       probabilities.push(...piece.probabilities);
-      report(session, { live: { block, text, probabilities } });
-      announceEnd(text, null);
+      // Pieces may come faster than they can be drawn.
+      timer ??= window.setTimeout(show, DRAW_EVERY_MS);
       if (performance.now() - kept < KEEP_EVERY_MS) return;
       kept = performance.now();
       keep({});
     },
     finish(changes: Partial<SessionBlock>) {
+      session.onLeave = null;
+      window.clearTimeout(timer);
       keep(changes);
       report(session, { live: null });
     },

@@ -46,6 +46,7 @@ function Head({ session }: { session: OpenSession }) {
 
 function Saving({ session, state }: { session: OpenSession; state: SaveState }) {
   if (state === "failed") return <span class="saving bad">Not saved; trying again</span>;
+  if (state === "refused") return <span class="saving bad">Not saved: {session.refusal}</span>;
   if (state !== "gone") return null;
   const keep = async () => go({ at: "session", id: (await create(session.content.peek())).id });
   return (

@@ -4,17 +4,19 @@
 import { signal } from "@preact/signals";
 import { ServerError, sendJson } from "../server/http.js";
 import { readHead, type SessionContent, type SessionDocument } from "./document.js";
+import { lighter } from "./lighter.js";
 import { merge } from "./merge.js";
+import { keepUnsaved, takeUnsaved } from "./unsaved.js";
 
-/** Quiet time after a change before it is written, ms; and most time between writes while changes go on. */
+/** Quiet time after a change before it is written, ms. */
 const QUIET_MS = 400;
 const RETRY_MS = 3000;
 
-/** A request that is sent while the page is being left may be so large, bytes. */
-const LAST_WORDS = 60_000;
-
-/** `gone`: it was deleted elsewhere; what is here can be kept as a new session. */
-export type SaveState = "saved" | "unsaved" | "saving" | "failed" | "gone";
+/**
+ * `failed`: tried again in a moment; `refused`: what is here the server does not take; `gone`:
+ * it was deleted elsewhere, and what is here can be kept as a new session.
+ */
+export type SaveState = "saved" | "unsaved" | "saving" | "failed" | "refused" | "gone";
 
 /** Told to the other tabs of this browser. */
 export const saves = new BroadcastChannel("exllama.sessions");
@@ -23,6 +25,10 @@ export class OpenSession {
   readonly id: string;
   readonly content = signal<SessionContent>(undefined as never);
   readonly saving = signal<SaveState>("saved");
+  /** Why the server refused the newest write. */
+  readonly refusal = signal("");
+  /** Puts into the session what is not in it yet; called before the page is left. */
+  onLeave: (() => void) | null = null;
   /** Called after each write. */
   onSaved: (() => void) | null = null;
   #base: SessionContent;
@@ -36,6 +42,8 @@ export class OpenSession {
     this.content.value = content;
     this.#base = content;
     this.#revision = revision;
+    const unsaved = takeUnsaved(document.id);
+    if (unsaved) this.update(() => merge(unsaved.base, unsaved.content, content));
   }
 
   /** Changes the session; the change is written soon. */
@@ -53,14 +61,10 @@ export class OpenSession {
     await this.#write;
   }
 
-  /** The page is being left: what fits into a request that outlives it is sent. */
-  lastWords(): void {
-    if (this.content.peek() === this.#base) return;
-    const body = JSON.stringify(this.content.peek());
-    if (body.length > LAST_WORDS) return;
-    void sendJson("PUT", `/api/sessions/${this.id}`, this.content.peek(), { ...this.#ifMatch(), keepalive: true }).catch(
-      () => {},
-    );
+  /** The page is being left: what is not yet on the server is kept in this browser. */
+  leave(): void {
+    this.onLeave?.();
+    if (this.content.peek() !== this.#base) keepUnsaved(this.id, { base: this.#base, content: this.content.peek() });
   }
 
   /** Another tab has written: takes its version over, merged with what is not written here. */
@@ -81,11 +85,12 @@ export class OpenSession {
   }
 
   async #save(): Promise<void> {
-    const content = this.content.peek();
+    const content = lighter(this.content.peek());
     if (content === this.#base) {
       this.saving.value = "saved";
       return;
     }
+    this.content.value = content;
     this.saving.value = "saving";
     try {
       const response = await sendJson("PUT", `/api/sessions/${this.id}`, content, this.#ifMatch());
@@ -102,6 +107,11 @@ export class OpenSession {
       }
       if (error instanceof ServerError && error.status === 404) {
         this.saving.value = "gone";
+        return;
+      }
+      if (error instanceof ServerError && (error.status === 400 || error.status === 413)) {
+        this.refusal.value = error.message;
+        this.saving.value = "refused";
         return;
       }
       this.saving.value = "failed";

@@ -76,6 +76,6 @@ export function watchSessions(): void {
     if (session) void getJson<SessionDocument>(`/api/sessions/${data.id}`).then((document) => session.receive(document));
   });
   window.addEventListener("pagehide", () => {
-    for (const session of open.values()) session.lastWords();
+    for (const session of open.values()) session.leave();
   });
 }
