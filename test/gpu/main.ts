@@ -7,6 +7,7 @@ import { listCards } from "../../src/backend/cuda/cards.js";
 import { DeviceContext } from "../../src/backend/cuda/device-context.js";
 import { createCudaBackend, openDriver } from "../../src/backend/cuda/index.js";
 import { checkAdapterKernels, checkAdapters } from "./adapter-checks.js";
+import { timeAdapters } from "./adapter-speed.js";
 import { checkAttention, timeAttention } from "./attention-checks.js";
 import { checkBatches } from "./batches.js";
 import { checkCacheWriting } from "./cache-contents.js";
@@ -86,6 +87,13 @@ async function main(): Promise<void> {
         process.argv.includes("--long") ? "long" : process.argv.includes("--largest") ? "largest" : "short",
       ),
     soak: () => checkSoak(cards, report),
+    adapterSpeed: () =>
+      report.check("speed of adapters", () =>
+        onCard((gpu) => {
+          timeAdapters(new KernelBench(gpu));
+          return "see above";
+        }),
+      ),
     attentionSpeed: () =>
       report.check("speed of attention", () =>
         onCard((gpu) => {
