@@ -21,6 +21,7 @@ import { checkMemory } from "./memory.js";
 import { Report } from "./report.js";
 import { checkSampledSteps, checkSampling, timeSampling } from "./sampling-checks.js";
 import { checkSoak } from "./soak.js";
+import { checkStrategies } from "./strategies.js";
 import { checkSynthetic } from "./synthetic.js";
 
 await main();
@@ -65,6 +66,7 @@ async function main(): Promise<void> {
     golden: () => checkGolden(backend, report),
     synthetic: () => checkSynthetic(backend, report),
     batches: () => checkBatches(backend, report),
+    strategies: () => checkStrategies(backend, report),
     adapters: async () => {
       await report.check("adapter kernels agree with arithmetic on the host", () =>
         onCard((gpu) => {
