@@ -85,14 +85,23 @@ export async function streamedAnswer(
 
 /** The events, and an error as the last one where they fail. */
 async function* told(request: AnswerRequest, events: AsyncGenerator<string, Usage>): AsyncGenerator<string, void> {
+  let counted = false;
   try {
     for (;;) {
       const next = await events.next();
-      if (next.done) return over(request, "ok", next.value);
+      if (next.done) {
+        counted = true;
+        return over(request, "ok", next.value);
+      }
       yield next.value;
     }
   } catch (error) {
+    counted = true;
     yield sseEvent(errorReply(failed(request, error)).body);
+  } finally {
+    // Left between two events: the reader has gone, and nobody hears more of it.
+    if (!counted) over(request, "cancelled");
+    await events.return(undefined as never).catch(() => {});
   }
 }
 

@@ -11,9 +11,15 @@ export type ChoiceEvent = { readonly index: number } & (
 
 /** Pieces of all choices as they come. @throws the first failure */
 export async function* asTheyCome(feeds: readonly AnswerFeed[]): AsyncGenerator<ChoiceEvent, void> {
-  const next = async (index: number): Promise<ChoiceEvent> => {
+  const read = async (index: number): Promise<ChoiceEvent> => {
     const piece = await feeds[index]!.next();
     return piece === null ? { index, result: await feeds[index]!.result } : { index, piece };
+  };
+  const next = (index: number): Promise<ChoiceEvent> => {
+    const event = read(index);
+    // Whoever leaves before it comes does not hear how it failed.
+    event.catch(() => {});
+    return event;
   };
   const pending = new Map(feeds.map((_, index) => [index, next(index)]));
   while (pending.size > 0) {

@@ -171,6 +171,28 @@ describe("many at once", () => {
 });
 
 describe("a reader that takes nothing", () => {
+  it("and then leaves takes nothing with it", async () => {
+    const unhandled: unknown[] = [];
+    const note = (error: unknown) => void unhandled.push(error);
+    process.on("unhandledRejection", note);
+    const body = JSON.stringify(hi({ max_tokens: 1500, ignore_eos: true, stream: true, n: 2, logprobs: true, top_logprobs: 20 }));
+    const socket = connectTo(demo.url, () => {
+      socket.pause();
+      socket.write(
+        `POST ${CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+      );
+    });
+    // So much is computed that the connection has been full for long.
+    const generated = () => demo.model.status().then(({ counters }) => counters.generatedTokens);
+    const before = await generated();
+    await until(async () => (await generated()) > before + 1500);
+    socket.destroy();
+    await until(async () => (await demo.model.status()).scheduler.running === 0);
+    await expectAlive();
+    process.off("unhandledRejection", note);
+    expect(unhandled).toEqual([]);
+  });
+
   it("slows only itself: its answer is computed, and others stream on", async () => {
     const body = JSON.stringify(hi({ max_tokens: 1000, ignore_eos: true, stream: true, logprobs: true, top_logprobs: 20 }));
     const socket = connectTo(demo.url, () => {

@@ -28,7 +28,11 @@ afterEach(() => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 async function serve(...args: string[]): Promise<Served> {
-  const env = { ...process.env, XDG_CONFIG_HOME: folder, XDG_STATE_HOME: folder };
+  return serveWith({}, ...args);
+}
+
+async function serveWith(variables: Record<string, string>, ...args: string[]): Promise<Served> {
+  const env = { ...process.env, XDG_CONFIG_HOME: folder, XDG_STATE_HOME: folder, ...variables };
   const all = [distFile("cli/main.js"), "serve", "--port", "0", "--json", "--threads", "1", "--max-sequences", "4", ...args];
   const child = spawn(process.execPath, all, { env, stdio: ["ignore", "pipe", "pipe"] });
   started.push(child);
@@ -130,7 +134,14 @@ describe("exllama serve", () => {
     await until(async () => (await fetch(`${url}/health`)).status === 200);
   });
 
-  it("reads keys from a file and from the environment, with remarks", async () => {
+  it("reads a key from the environment, and listens on other addresses then", async () => {
+    const { url } = await serveWith({ EXLLAMA_API_KEY: "key-of-carl-3" }, "--host", "0.0.0.0");
+    const models = `http://127.0.0.1:${new URL(url).port}/v1/models`;
+    expect((await fetch(models)).status).toBe(401);
+    expect((await fetch(models, { headers: { authorization: "Bearer key-of-carl-3" } })).status).toBe(200);
+  });
+
+  it("reads keys from a file, with remarks", async () => {
     const file = join(folder, "keys.txt");
     writeFileSync(file, "# of the team\nkey-of-anna-1\n\n  key-of-bert-2  \n");
     const { url } = await serve("--api-key-file", file);
