@@ -14,7 +14,7 @@ import type {
   Timings,
   TokenInfo,
 } from "../generate/request.js";
-import type { SchedulerCounters, SchedulerLoad } from "../generate/scheduler.js";
+import type { SchedulerCounters, SchedulerLoad } from "../generate/scheduler-status.js";
 import type { ScoreOptions } from "../generate/score.js";
 import type { Speculation } from "../generate/strategy-options.js";
 import type { Plan, PlannedAdapter } from "../memory/plan.js";

@@ -7,52 +7,15 @@
 import type { PageCopy } from "../backend/backend.js";
 import { type CacheGroup, PAGE_TOKENS } from "../memory/plan.js";
 import type { RopeSpec } from "../model/spec.js";
+import { type CacheDemand, largestOf, pagesOf } from "./cache-demand.js";
+import type { CacheHold, CacheRequest } from "./cache-hold.js";
 import { CacheTooSmallError } from "./errors.js";
-import { PageIndex, type PageNode, type PrefixMatch } from "./page-index.js";
+import { PageIndex, type PrefixMatch } from "./page-index.js";
 import { PagePool } from "./page-pool.js";
 import { pagesFor, SequencePages } from "./sequence-pages.js";
 
 /** A page is copied for a new sequence where so many ids of it are the sequence's, not for less. */
 const LEAST_COPIED = 8;
-
-/** What a job can come to need, at most. */
-export interface CacheDemand {
-  /** Sequences at once. */
-  readonly width: number;
-  /** Positions of each. */
-  readonly positions: number;
-  /** So many leading positions they have in common: their pages count once. */
-  readonly shared: number;
-  /** They differ in the last so many positions at most; default: in all that they do not share. */
-  readonly apart?: number;
-}
-
-/** A sequence that begins, or begins again. */
-export interface CacheRequest {
-  /** What its KV depends on beside its ids. */
-  readonly condition: string;
-  readonly ids: Int32Array;
-  /** So many of them are its prompt. */
-  readonly promptLength: number;
-  /** Most ids whose KV may come from elsewhere. */
-  readonly reusable: number;
-  /** Its pages may serve others. */
-  readonly publishing: boolean;
-}
-
-/** What one strand has of the cache. */
-export interface CacheHold {
-  readonly pages: SequencePages;
-  /** What its KV depends on beside its ids. */
-  readonly condition: string;
-  /** Others may use its pages: so many leading ones are in the index, the last of them `node`. */
-  published: number;
-  node: PageNode | null;
-  /** Whether more of them may come into the index. */
-  publishing: boolean;
-  /** A page of the index that the strand goes on in: it is copied before it is written into. */
-  source: PageNode | null;
-}
 
 export class KvCache {
   readonly #groups: readonly CacheGroup[];
@@ -98,22 +61,13 @@ export class KvCache {
   }
 
   /** Most positions of each sequence of a job that is alone. */
-  largestOf({ width, shared, apart }: Omit<CacheDemand, "positions">): number {
-    const most = this.#groups.map(({ pages, pagesPerSequence }, g) => {
-      const common = this.#commonPages(g, shared);
-      const own = Math.min(pages, ownPages(apart));
-      const fitting = Math.max(pages - (width - 1) * own, common + Math.floor((pages - common) / width));
-      return fitting >= pagesPerSequence ? Number.POSITIVE_INFINITY : fitting * PAGE_TOKENS;
-    });
-    return Math.min(...most);
+  largestOf(demand: Omit<CacheDemand, "positions">): number {
+    return largestOf(this.#groups, this.#found(demand));
   }
 
   /** Most pages that a job holds at once, per group. */
-  demand({ width, positions, shared, apart }: CacheDemand): number[] {
-    return pagesFor(this.#groups, positions).map((pages, g) => {
-      const common = Math.min(pages, this.#commonPages(g, shared));
-      return pages + (width - 1) * Math.min(pages - common, ownPages(apart));
-    });
+  demand(demand: CacheDemand): number[] {
+    return pagesOf(this.#groups, this.#found(demand));
   }
 
   /** @throws {CacheTooSmallError} when it could not run even alone */
@@ -286,10 +240,10 @@ export class KvCache {
     return promptLength > this.fixedLength ? 0 : Math.min(reusable, this.fixedLength);
   }
 
-  /** Pages that strands with so many positions in common hold once. */
-  #commonPages(group: number, shared: number): number {
-    // What depends on the prompt's length is not found again by strands that are computed anew.
-    return this.#groups[group]!.window === null && shared <= this.fixedLength ? Math.floor(shared / PAGE_TOKENS) : 0;
+  /** What depends on the length is not found again by sequences that are computed anew, so they do not share it. */
+  #found<T extends Omit<CacheDemand, "positions">>(demand: T): T {
+    if (this.fixedLength === Number.POSITIVE_INFINITY) return demand;
+    return { ...demand, shared: demand.shared <= this.fixedLength ? demand.shared : 0, apart: undefined };
   }
 
   #match(request: CacheRequest): PrefixMatch {
@@ -313,9 +267,4 @@ export class KvCache {
     for (const [g, count] of needed.entries()) while (this.#pools[g]!.free < count && this.#index.evict(g));
     return needed.every((count, g) => count <= this.#pools[g]!.free);
   }
-}
-
-/** Pages in which a sequence can differ from another of its job: `apart` positions may begin in the middle of one. */
-function ownPages(apart: number | undefined): number {
-  return apart === undefined ? Number.POSITIVE_INFINITY : Math.ceil(apart / PAGE_TOKENS) + 1;
 }

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { promptOf } from "../../test/support/fake-answers.js";
 import type { CacheGroup } from "../memory/plan.js";
-import { PageIndex, type PageNode } from "./page-index.js";
+import { PageIndex } from "./page-index.js";
+import type { PageNode } from "./page-node.js";
 import { PagePool } from "./page-pool.js";
 import { DROPPED } from "./page-table.js";
 

@@ -11,12 +11,14 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Output, PageCopy, Runtime } from "../backend/backend.js";
 import { PAGE_TOKENS } from "../memory/plan.js";
+import { Admission } from "./admission.js";
 import { type BatchPart, composeBatch } from "./batch.js";
-import { CacheTooSmallError, NoRoomError, QueueFullError, SchedulerClosedError, TooManySequencesError } from "./errors.js";
+import { CacheTooSmallError, QueueFullError, SchedulerClosedError } from "./errors.js";
 import type { Job } from "./job.js";
 import { KvCache } from "./kv-cache.js";
 import { type AnsweredPart, Place } from "./place.js";
 import type { PressureOptions } from "./scheduler-options.js";
+import type { SchedulerCounters, SchedulerLoad } from "./scheduler-status.js";
 import type { Sequence } from "./sequence.js";
 import { WaitingPlaces } from "./waiting-places.js";
 
@@ -38,40 +40,6 @@ export interface SchedulerOptions extends PressureOptions {
   readonly propose?: (() => Promise<void>) | undefined;
 }
 
-/** What the scheduler is doing, for people and tests. */
-export interface SchedulerLoad {
-  readonly waiting: number;
-  readonly running: number;
-  /** Finished sequences whose KV is kept for reuse. */
-  readonly idle: number;
-  /** Per cache group: pages that nobody holds, and pages reserved by running sequences. */
-  readonly freePages: readonly number[];
-  readonly reservedPages: readonly number[];
-  /** Per cache group: pages that are kept for reuse only, and give way when others need them. */
-  readonly idlePages: readonly number[];
-  /** Per cache group: pages of the plan. */
-  readonly totalPages: readonly number[];
-}
-
-/** What the scheduler has done since it began. */
-export interface SchedulerCounters {
-  readonly steps: number;
-  /** Prompt tokens computed; recomputed ones count again. */
-  readonly promptTokens: number;
-  readonly generatedTokens: number;
-  /** Prompt tokens whose KV was there already. */
-  readonly reusedTokens: number;
-  /** Times that a running request gave its pages back to others. */
-  readonly preemptions: number;
-}
-
-/**
- * With "preempt" a request begins only where a page is left over for every so many running
- * sequences, which will grow. In simulations of short and long requests this halves what has to
- * be computed again, and costs 1 to 3 % more steps.
- */
-const SEQUENCES_PER_SPARE_PAGE = 8;
-
 /** A strand's part of a step. */
 interface Part extends BatchPart {
   readonly place: Place;
@@ -81,6 +49,7 @@ export class Scheduler {
   readonly runtime: Runtime;
   readonly #options: SchedulerOptions;
   readonly #cache: KvCache;
+  readonly #admission: Admission;
   readonly #waiting = new WaitingPlaces();
   /** In the order of their requests. */
   readonly #running: Place[] = [];
@@ -96,6 +65,7 @@ export class Scheduler {
     this.runtime = runtime;
     this.#options = options;
     this.#cache = new KvCache(runtime.plan.cacheGroups, runtime.spec.rope);
+    this.#admission = new Admission(this.#cache, runtime.plan.run.maxSequences, options.onPressure);
   }
 
   get load(): SchedulerLoad {
@@ -133,12 +103,10 @@ export class Scheduler {
    */
   submit(job: Job): Ticket {
     if (this.#closed) throw new SchedulerClosedError();
-    const { maxSequences } = this.runtime.plan.run;
-    if (job.width > maxSequences) throw new TooManySequencesError(job.width, maxSequences);
-    this.#cache.checkFits(job);
+    this.#admission.check(job);
     const place = new Place(job, ++this.#lastOrder, this.#cache);
-    if (this.#options.onPressure === "refuse") this.#beginOrRefuse(place);
-    else this.#queue(place);
+    if (this.#options.onPressure !== "refuse") this.#queue(place);
+    else if (!this.#begin(place)) throw this.#admission.refusal(job, this.#running);
     this.#wake();
     return { done: place.done, cancel: () => this.#cancel(place), resume: () => this.#wake() };
   }
@@ -165,7 +133,7 @@ export class Scheduler {
   async #cancel(place: Place): Promise<void> {
     place.cancelled = true;
     if (this.#waiting.remove(place)) place.leave();
-    else if (this.#running.includes(place) && !this.#busy.has(place)) this.#leave(place);
+    else if (place.running && !this.#busy.has(place)) this.#leave(place);
     this.#wake(); // its room may be another's
     await place.done.catch(() => {});
   }
@@ -179,21 +147,6 @@ export class Scheduler {
       if (this.#waiting.newcomers >= maxWaiting) throw new QueueFullError(this.#waiting.newcomers, maxWaiting);
     }
     this.#waiting.add(place);
-  }
-
-  #beginOrRefuse(place: Place): void {
-    if (this.#begin(place)) return;
-    const { maxSequences } = this.runtime.plan.run;
-    const places = this.#placesTaken;
-    if (places + place.job.width > maxSequences)
-      throw new NoRoomError(`${places} of ${maxSequences} sequences are running`, { running: places, maxSequences });
-    const [needed, reserved, total] = [this.#cache.demand(place.job), this.#cache.reservedPages, this.#cache.totalPages];
-    const g = needed.findIndex((pages, i) => reserved[i]! + pages > total[i]!);
-    throw new NoRoomError(`it needs ${needed[g]} KV pages, and ${reserved[g]} of ${total[g]} are set aside for others`, {
-      neededPages: needed[g],
-      reservedPages: reserved[g],
-      pages: total[g],
-    });
   }
 
   #wake(): void {
@@ -225,38 +178,15 @@ export class Scheduler {
     this.#waiting.admit((place) => this.#begin(place));
   }
 
-  get #placesTaken(): number {
-    return this.#running.reduce((sum, { job }) => sum + job.width, 0);
-  }
-
   /** Begins a job, or says false while there is no room for it. */
   #begin(place: Place): boolean {
-    const { job } = place;
-    if (this.#placesTaken + job.width > this.runtime.plan.run.maxSequences) return false;
-    if (this.#options.onPressure === "preempt") {
-      if (!this.#fitsNow(place)) return false;
-      place.reserved = [];
-    } else {
-      const pages = this.#cache.demand(job);
-      if (!this.#cache.reserve(pages)) return false;
-      place.reserved = pages;
-    }
+    const reserved = this.#admission.reserve(place, this.#running);
+    if (!reserved) return false;
+    place.reserved = reserved;
     const after = this.#running.findIndex(({ order }) => order > place.order);
     this.#running.splice(after < 0 ? this.#running.length : after, 0, place);
     this.#counters.reusedTokens += place.begin();
     return true;
-  }
-
-  /** Whether there are pages for all ids that it has and one more, beside what the running ones are still to take for theirs. */
-  #fitsNow(place: Place): boolean {
-    const wanted = place.sequences.map((sequence) =>
-      this.#cache.neededFor(sequence.request, Math.min(place.job.positions, sequence.ids.length + 1)),
-    );
-    const owed = this.#running.flatMap(({ sequences }) => sequences.map((sequence) => sequence.owedPages));
-    const [free, idle] = [this.#cache.freePages, this.#cache.idlePages];
-    const most = this.#cache.demand(place.job); // its strands may share some of those pages
-    const spare = Math.floor(owed.length / SEQUENCES_PER_SPARE_PAGE);
-    return free.every((pages, g) => Math.min(most[g]!, sumOf(wanted, g)) + sumOf(owed, g) + spare <= pages + idle[g]!);
   }
 
   async #propose(): Promise<void> {
@@ -381,8 +311,4 @@ export class Scheduler {
     if (place.reserved) this.#cache.unreserve(place.reserved);
     place.reserved = null;
   }
-}
-
-function sumOf(pages: readonly (readonly number[])[], group: number): number {
-  return pages.reduce((sum, counts) => sum + counts[group]!, 0);
 }

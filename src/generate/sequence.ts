@@ -4,9 +4,10 @@
 
 import type { BatchEntry, Output, PageCopy } from "../backend/backend.js";
 import { PAGE_TOKENS } from "../memory/plan.js";
+import type { CacheHold, CacheRequest } from "./cache-hold.js";
 import { IdBuffer } from "./id-buffer.js";
 import type { Job, JobPrompt, Strand, StrandAnswer } from "./job.js";
-import type { CacheHold, KvCache } from "./kv-cache.js";
+import type { KvCache } from "./kv-cache.js";
 
 /** Whose strand it is. */
 export interface SequenceOwner {
@@ -110,7 +111,7 @@ export class Sequence implements Strand {
   }
 
   /** What it begins with, or goes on from after it had to give its pages back. */
-  get request(): { condition: string; ids: Int32Array; promptLength: number; reusable: number; publishing: boolean } {
+  get request(): CacheRequest {
     const { condition, keep } = this.job;
     const reusable = Math.max(this.#reusable, this.#asked);
     return { condition, ids: this.ids, promptLength: this.promptLength, reusable, publishing: keep };
