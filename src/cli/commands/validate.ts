@@ -5,17 +5,16 @@
 import type { Command } from "commander";
 import { UsageError } from "../../errors.js";
 import { type LoadOptions, loadTokenizer } from "../../index.js";
-import { tableLines } from "../../memory/text-table.js";
 import { type AdapterFlags, adapterChoicesOf, useAdapterOption } from "../adapter-options.js";
 import { FAILURE_EXIT } from "../failure.js";
 import { count, decimal } from "../flag-values.js";
 import { readIdsFile, readTextFile } from "../input-files.js";
 import { interruptible } from "../interrupt.js";
 import { addLoadOptions, type LoadFlags, modelFolder, openModel } from "../load-options.js";
-import { grouped, note, printJson } from "../output.js";
+import { note, printJson } from "../output.js";
 import { applySettings } from "../settings.js";
 import { styleFor } from "../style.js";
-import type { Verdict } from "../validation/judge.js";
+import { verdictLines } from "../validation/lines.js";
 import { type Validation, validate } from "../validation/run.js";
 
 interface Flags extends LoadFlags, AdapterFlags {
@@ -120,36 +119,7 @@ function exactWanted({ exact, cpuExact }: Flags, backend: Validation["backend"])
 
 function report({ backend, tokens, verdicts }: Validation, flags: Flags, model: string): void {
   const ok = verdicts.every((verdict) => verdict.ok);
-  if (flags.json) {
-    printJson({ ok, model, backend, tokens, checks: verdicts });
-    return;
-  }
-  const style = styleFor(process.stdout);
-  const column = (heading: string, cell: (verdict: Verdict) => string, right = false) => ({
-    heading,
-    cells: verdicts.map(cell),
-    right,
-  });
-  const lines = tableLines([
-    column(`${grouped(tokens)} tokens, ${backend}`, ({ check }) => check),
-    column("perplexity", ({ perplexity }) => perplexity.toFixed(4), true),
-    column("reference", ({ reference }) => reference.toFixed(4), true),
-    column("difference", difference, true),
-    column("allowed", ({ allowed }) => (allowed === 0 ? "same bits" : percent(allowed)), true),
-    column("", (verdict) => (verdict.ok ? "ok" : "FAILED")),
-  ]);
-  process.stdout.write(`${style.dim(lines[0]!)}\n`);
-  verdicts.forEach((verdict, i) => {
-    const line = lines[i + 1]!;
-    process.stdout.write(`${verdict.ok ? line : style.bad(line)}\n`);
-    if (verdict.remark !== null) process.stdout.write(`  ${style.dim(verdict.remark)}\n`);
-  });
-}
-
-function difference({ sameBits, difference: share, uncertainty }: Verdict): string {
-  return sameBits ? "same bits" : `${percent(share)} ± ${percent(uncertainty)}`;
-}
-
-function percent(share: number): string {
-  return `${(100 * share).toFixed(3)} %`;
+  if (flags.json) printJson({ ok, model, backend, tokens, checks: verdicts });
+  else
+    for (const line of verdictLines({ backend, tokens, verdicts }, styleFor(process.stdout))) process.stdout.write(`${line}\n`);
 }
