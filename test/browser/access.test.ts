@@ -119,6 +119,7 @@ describe("on a phone", () => {
   it("opens the list and the settings over the conversation, which never is wider than the screen", async () => {
     const page = await open("/", { viewport: PHONE, hasTouch: true, isMobile: true });
     await page.getByRole("button", { name: /^Chat/ }).tap();
+    await page.getByRole("textbox", { name: "Title of this session" }).waitFor();
     await page.getByRole("button", { name: "Sessions" }).tap();
     await page.getByRole("link", { name: "Memory" }).tap();
     await page.getByText(/^now \d/).waitFor();

@@ -76,6 +76,14 @@ describe("the memory page", () => {
     await page.context().close();
   });
 
+  it("tries the longest context that fits", async () => {
+    const page = await openMemory();
+    await page.getByRole("slider", { name: "Context" }).fill("512");
+    await page.getByRole("button", { name: "f16 · 2,048 (the model’s limit)" }).click();
+    expect(await page.locator(".command code").innerText()).toContain("--ctx 2048 --cache f16 --max-sequences 2 ");
+    await page.context().close();
+  });
+
   it("is turned by keyboard alone", async () => {
     const page = await openMemory();
     await page.getByRole("slider", { name: "Context" }).focus();

@@ -8,7 +8,7 @@ import { packageRoot } from "../../src/paths.js";
 import { answered, chat, type Site, START_MS, send, startSite } from "./harness.js";
 
 /** How long the server is kept busy before its charts are shown, ms. */
-const BUSY_MS = 90_000;
+const BUSY_MS = 210_000;
 
 const docs = join(packageRoot, "docs");
 let site: Site;

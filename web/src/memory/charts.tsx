@@ -110,7 +110,7 @@ function optionsFor(element: HTMLElement, lines: readonly Line[], whole: boolean
   return {
     width: Math.max(100, element.clientWidth),
     height: HEIGHT,
-    padding: [8, 2, 0, 0],
+    padding: [8, 18, 0, 0],
     legend: { show: false },
     cursor: { show: false },
     scales: {

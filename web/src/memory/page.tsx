@@ -10,6 +10,7 @@ import { toggleSidebar } from "../panels.js";
 import { IconButton } from "../ui/icon.js";
 import { Charts } from "./charts.js";
 import { DeviceBar } from "./device-bar.js";
+import { Largest } from "./largest.js";
 import { replan, wishesOf } from "./replan.js";
 import { latest, useStatus } from "./status.js";
 import { Verdict } from "./verdict.js";
@@ -38,6 +39,7 @@ export function MemoryPage({ data }: { data: PageData }) {
               <h2 id="plan-title">{changed ? "What would happen" : "The plan, and what is used"}</h2>
               {changed ? <Verdict data={data} wishes={wishes} outcome={outcome} loaded={plan} /> : <LoadedDevices plan={plan} />}
               {other && <OtherDevices plan={other} loaded={plan} />}
+              <Largest data={data} outcome={outcome} wishes={wishes} />
             </section>
             <section class="card" aria-labelledby="wishes-title">
               <div class="card-head">
