@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { expectedIds, promptOf } from "../../test/support/fake-answers.js";
 import { expectAllFree, setUp } from "../../test/support/fake-generation.js";
+import { FakeRuntime } from "../../test/support/fake-runtime.js";
 import { WanderingJob } from "../../test/support/wandering-job.js";
 import { GREEDY } from "../sampling/parameters.js";
 import { CacheTooSmallError, NoRoomError, QueueFullError } from "./errors.js";
@@ -28,7 +29,7 @@ const anyPressure = fc.record({
 });
 
 const anyRequest = fc.record({
-  kind: fc.constantFrom("answer", "answer", "answer", "wander", "twins", "score"),
+  kind: fc.constantFrom("answer", "answer", "answer", "guesses", "repeats", "guided", "beams", "wander", "twins", "score"),
   /** Begins with so many ids of one of a few texts. */
   text: fc.nat(2),
   keep: fc.nat(700),
@@ -41,15 +42,28 @@ const anyRequest = fc.record({
   leaveAfter: fc.option(fc.nat(40), { nil: null, freq: 2 }),
 });
 
+/** Kinds of answers, by their options. */
+const STRATEGIES = {
+  answer: {},
+  guesses: { speculate: 4 },
+  repeats: { speculate: { tokens: 6, ngram: 1 } },
+  guided: { guidance: { scale: 1.5, negative: promptOf(15, 77) } },
+  beams: { beams: { count: 2, length: 4 } },
+};
+
 describe("the scheduler", () => {
   it("tells every request what it would be told alone, and returns all pages", async () => {
     await fc.assert(
       fc.asyncProperty(
         anyModel,
         anyPressure,
+        fc.boolean(),
         fc.array(anyRequest, { minLength: 1, maxLength: 14 }),
-        async (model, pressure, all) => {
-          const { runtime, scheduler, context } = setUp({ context: 1024, ...model }, pressure);
+        async (model, pressure, drafted, all) => {
+          const { windows, rope } = model;
+          const draft = drafted ? new FakeRuntime({ context: 1024, cacheTokens: 1536, rope }) : undefined;
+          const { runtime, scheduler, context } = setUp({ context: 1024, ...model, draft }, pressure);
+          const alone = () => setUp({ context: 1024, cacheTokens: 8192, maxSequences: 4, windows, rope });
           const clock = new Clock();
           runtime.beforeStep = () => {
             clock.tick();
@@ -64,20 +78,21 @@ describe("the scheduler", () => {
             if (leaveAfter !== null) void clock.at(after + leaveAfter).then(() => controller.abort("left"));
             const { signal } = controller;
             const ids = [...promptOf(keep, text + 1), ...promptOf(fresh, seed + 10)].slice(0, 900);
-            if (kind === "answer") {
+            if (Object.hasOwn(STRATEGIES, kind)) {
               const said: number[] = [];
-              const stream = generate(context, { ids, options: { maxTokens, temperature, seed, ignoreEos: true } }, signal);
-              const expected = expectedIds(runtime, ids, maxTokens, { parameters: { ...GREEDY, temperature }, seed });
+              const options = { maxTokens, temperature, seed, ...STRATEGIES[kind as keyof typeof STRATEGIES] };
+              const stream = generate(context, { ids, options }, signal);
+              const expected =
+                kind === "guided" || kind === "beams"
+                  ? (await alone().ask({ ids, options })).ids
+                  : expectedIds(runtime, ids, maxTokens, { parameters: { ...GREEDY, temperature }, seed });
               for await (const event of stream) {
                 said.push(...event.ids);
                 expect(said).toEqual(expected.slice(0, said.length));
               }
               expect(said.length).toBe(maxTokens);
             } else if (kind === "score") {
-              const scores = await logprobs(scheduler, ids, { signal });
-              expect(scores).toEqual(
-                await logprobs(setUp({ context: 1024, rope: model.rope, windows: model.windows }).scheduler, ids),
-              );
+              expect(await logprobs(scheduler, ids, { signal })).toEqual(await logprobs(alone().scheduler, ids));
             } else {
               const prompts = kind === "twins" ? [ids, promptOf(20, seed)] : [ids];
               const job = new WanderingJob(runtime, { seed, prompts, width: 2, rounds: 10, stride: 4 });
@@ -97,10 +112,11 @@ describe("the scheduler", () => {
           );
           for (const error of results) if (error !== null && error !== "left" && !isRefusal(error, pressure)) throw error;
           expectAllFree(scheduler);
+          if (context.speculator.draft) expectAllFree(context.speculator.draft);
           if (pressure.onPressure !== "preempt") expect(scheduler.counters.preemptions).toBe(0);
         },
       ),
-      { numRuns: Number(process.env.SCHEDULES ?? 50) },
+      { numRuns: Number(process.env.SCHEDULES ?? 40) },
     );
   });
 });
