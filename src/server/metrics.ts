@@ -4,6 +4,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { EngineStatus, Model } from "../engine/model.js";
 import type { AnswerWatcher } from "./answer-feed.js";
+import { Rate } from "./rate.js";
 
 const PREFIX = "exllama_";
 /** Seconds; from a cached prompt on a fast card to a long one on a CPU. */
@@ -38,6 +39,8 @@ export class ServerMetrics implements AnswerWatcher {
     "Between tokens of one answer",
     BETWEEN_TOKENS_BUCKETS,
   );
+  readonly #rate = new Rate();
+  readonly #tokensPerSecond = gauge(this.registry, "tokens_per_second", "Tokens generated per second, over the last ten");
   readonly #engine = engineGauges(this.registry);
   readonly #figures = { promptTokens: 0, generatedTokens: 0, firstToken: sum(), betweenTokens: sum() };
 
@@ -72,6 +75,7 @@ export class ServerMetrics implements AnswerWatcher {
   }
 
   #generated(count: number): void {
+    this.#rate.add(count);
     this.#generatedTokens.inc(count);
     this.#figures.generatedTokens += count;
   }
@@ -86,6 +90,7 @@ export class ServerMetrics implements AnswerWatcher {
    * @param model asked for its state; `null` while there is none
    */
   async text(model: Model | null): Promise<string> {
+    this.#tokensPerSecond.set(this.#rate.perSecond());
     this.#engine.set(model, model && (await model.status()));
     return this.registry.metrics();
   }

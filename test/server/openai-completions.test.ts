@@ -202,7 +202,13 @@ describe("the other routes", () => {
   it("tells its plan and its figures", async () => {
     expect(await (await fetch(`${demo.url}/plan`)).json()).toMatchObject({ ok: true, context: 2048, maxSequences: 4 });
     const metrics = await (await fetch(`${demo.url}/metrics`)).text();
-    for (const name of ["sequences_running", "kv_pages_free", "device_memory_planned_bytes", "inter_token_seconds_bucket"])
+    for (const name of [
+      "sequences_running",
+      "tokens_per_second",
+      "kv_pages_free",
+      "device_memory_planned_bytes",
+      "inter_token_seconds_bucket",
+    ])
       expect(metrics).toMatch(new RegExp(`^exllama_${name}[{ ]`, "m"));
     expect(await (await fetch(`${demo.url}/health`)).json()).toEqual({ status: "ok" });
   });

@@ -57,6 +57,9 @@ Any client of the OpenAI API works with the base address http://127.0.0.1:${DEFA
 completions, embeddings, responses, models; beside them /tokenize, /detokenize, /health, /metrics
 and /plan, and the web page at /.
 
+Unless said otherwise ${DEFAULT_SEQUENCES} answers run at once (--max-sequences), and their KV pool holds
+${DEFAULT_POOL_CONTEXTS} contexts (--cache-tokens), less where that does not fit; what waits is answered later.
+
 Without keys the server answers this computer only, and no page of another site. API keys open the
 API. Where there is an admin key, /metrics, /plan and the page's sessions are open to it alone; it
 opens everything else, too. Keys given as EXLLAMA_API_KEY or in a file do not show in a list of
