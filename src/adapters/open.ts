@@ -4,19 +4,22 @@
 import { readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { Checkpoint, TensorInfo } from "../checkpoint/checkpoint.js";
-import { MAX_JSON_BYTES, parseJsonFile } from "../checkpoint/json-files.js";
+import { parseJsonFile } from "../checkpoint/json-files.js";
 import { openSafetensors } from "../checkpoint/local.js";
 import { decodeValues, type PlainDtype } from "../checkpoint/plain-values.js";
 import type { AdapterSpec, AdapterTarget } from "../model/adapter.js";
 import type { ModelSpec } from "../model/spec.js";
 import { type AdapterTensors, readAdapterTensors } from "./adapter-tensors.js";
 import { readAdapterConfig } from "./config.js";
-import { AdapterNotFoundError, AdapterTensorError } from "./errors.js";
+import { AdapterConfigError, AdapterNotFoundError, AdapterTensorError } from "./errors.js";
 import { openTorchFile } from "./torch-file.js";
 
 const CONFIG = "adapter_config.json";
 /** In the order of preference. */
 const WEIGHTS = ["adapter_model.safetensors", "adapter_model.bin"] as const;
+
+/** Real ones have one or two thousand. */
+const MOST_CONFIG_BYTES = 2 ** 20;
 
 /** f16's largest number: factors are kept so. */
 const MOST_FACTOR = 65504;
@@ -117,8 +120,8 @@ async function readConfig(path: string): Promise<unknown> {
     throw new AdapterNotFoundError(`${path} is missing`, {
       hint: "It says how strongly the adapter counts; get it from where the weights came.",
     });
-  if (info.size > MAX_JSON_BYTES)
-    throw new AdapterNotFoundError(`${path} has ${info.size} bytes; at most ${MAX_JSON_BYTES} are read`);
+  if (info.size > MOST_CONFIG_BYTES)
+    throw new AdapterConfigError(`${path} has ${info.size} bytes; at most ${MOST_CONFIG_BYTES} are read`);
   return parseJsonFile(await readFile(path), path);
 }
 

@@ -1,8 +1,9 @@
 // What a line that begins with a slash does.
 
 import type { UsageError } from "../../errors.js";
-import type { GenerateOptions } from "../../index.js";
+import type { AdapterChoice, GenerateOptions } from "../../index.js";
 import { nearestName } from "../../sampling/nearest-name.js";
+import { adapterChoice } from "../adapter-options.js";
 import { decimal, wholeNumber } from "../flag-values.js";
 import type { Conversation } from "./conversation.js";
 
@@ -13,6 +14,8 @@ export interface ChatState {
   readonly conversation: Conversation;
   /** How answers are generated; `/set` changes it. */
   options: GenerateOptions;
+  /** Names of the adapters that are loaded. */
+  readonly adapters: readonly string[];
   /** The memory plan, for people. */
   readonly planText: () => string;
   readonly print: (text: string) => void;
@@ -102,6 +105,14 @@ const COMMANDS: Readonly<Record<string, SlashCommand>> = {
       return "listen";
     },
   },
+  adapters: {
+    usage: "/adapters [NAME[=WEIGHT] …]",
+    about: "answer with these LoRA adapters; without: show them, - takes them away",
+    run: (state, text) => {
+      chooseAdapters(state, text);
+      return "listen";
+    },
+  },
   plan: {
     usage: "/plan",
     about: "the memory plan",
@@ -150,6 +161,29 @@ function set(state: ChatState, text: string): void {
   } catch (error) {
     state.print(`${flagName(name)} cannot be ${JSON.stringify(value)}: ${(error as UsageError).message}`);
   }
+}
+
+function chooseAdapters(state: ChatState, text: string): void {
+  const { adapters: _, ...options } = state.options;
+  if (state.adapters.length === 0) {
+    state.print("no adapter is loaded; --adapter name=folder loads one");
+    return;
+  }
+  try {
+    const choices = text.split(/\s+/).filter((word) => word !== "" && word !== "-");
+    const adapters = choices.reduce<AdapterChoice[] | undefined>((before, word) => adapterChoice(word, before), undefined);
+    const unknown = adapters?.find(({ name }) => !state.adapters.includes(name));
+    if (unknown) {
+      state.print(`there is no adapter ${unknown.name}; loaded are ${state.adapters.join(", ")}`);
+      return;
+    }
+    if (text !== "") state.options = adapters ? { ...options, adapters } : options;
+  } catch (error) {
+    state.print((error as Error).message);
+    return;
+  }
+  const used = (state.options.adapters ?? []).map(({ name, weight = 1 }) => `${name} ${weight}`);
+  state.print(used.length > 0 ? used.join("\n") : `none in use; loaded are ${state.adapters.join(", ")}`);
 }
 
 function flagName(name: string): string {

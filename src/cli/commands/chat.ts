@@ -68,6 +68,7 @@ async function converse(model: Model, flags: Flags, control: InterruptControl): 
   const state: ChatState = {
     conversation: new Conversation(flags.system ?? null),
     options: answerOptionsOf(flags),
+    adapters: model.info.adapters.map(({ name }) => name),
     planText: () =>
       explainPlan(model.plan, { width: Math.max(60, process.stderr.columns ?? 100), color: isColored(process.stderr) }),
     print: (text) => void process.stderr.write(`${text}\n`),
