@@ -1,17 +1,22 @@
-// Grammars written in xgrammar's EBNF. What a rule repeats is bounded here, because the
-// compiler's time and memory grow with it.
+// Grammars written in xgrammar's EBNF.
+//
+// The library makes an automaton of each rule and simplifies it, and where two ways through one
+// rule begin with the same character it may join what must stay apart: `"ab" "a" | "c" "a" "b"
+// | "ab" "b"` takes "caa". Between rules it keeps all ways open. So every alternative and every
+// repetition that could be mistaken for what follows gets a rule of its own, which ends in a
+// reference to `stop`: rules that refer to others are not put into the place where they are used.
 
+import { withAsciiClasses } from "./ascii-classes.js";
 import { ConstraintError } from "./errors.js";
-import { type CodeRange, type Expression, FIRST_MARKER, type Grammar, LAST_CODE_POINT } from "./expression.js";
+import { type CodeRange, type Expression, type Grammar, MARKER_BEGIN, NEVER } from "./expression.js";
+import { overlap } from "./expression-beginning.js";
 
 /** Elements of a grammar, repetitions counted as often as they repeat (a repeated single character counts once). */
-const MOST_ELEMENTS = 100_000;
-
-/** Deeper nesting goes into a rule of its own: the compiler's parser has a small stack. */
-const DEEPEST = 16;
+const MOST_ELEMENTS = 20_000;
 
 /** @throws {ConstraintError} when the grammar is larger than what is compiled in reasonable time */
-export function writeEbnf({ root, rules }: Grammar): string {
+export function writeEbnf(grammar: Grammar): string {
+  const { root, rules } = withAsciiClasses(grammar);
   let elements = weight(root);
   for (const body of rules.values()) elements += weight(body);
   if (elements > MOST_ELEMENTS)
@@ -36,89 +41,122 @@ function weight(expression: Expression): number {
       return expression.parts.reduce((sum, part) => sum + weight(part), 1);
     case "repeat": {
       const { part, least, most } = expression;
-      return part.type === "class" ? 1 : 1 + weight(part) * Math.max(1, least, most ?? 1);
+      return part.type === "class" ? 1 : 1 + weight(part) + Math.max(least, most ?? 0) * 2;
     }
   }
 }
 
+/** Always empty: its other way begins with a character that no token has. */
+const STOP = 'stop ::= "" | "\\x02" stop';
+
 class EbnfWriter {
   readonly #names: ReadonlyMap<string, string>;
-  readonly #lines: string[] = [];
+  readonly #lines: string[] = [STOP];
 
   constructor(rules: Iterable<string>) {
     this.#names = new Map([...rules].map((name, index) => [name, `r${index}`]));
   }
 
   grammar(root: Expression, rules: Grammar["rules"]): string {
-    this.#define("root", root);
-    for (const [name, body] of rules) this.#define(this.#names.get(name)!, body);
+    this.#lines.push(`root ::= ${this.#write(root, true)} stop`);
+    for (const [name, body] of rules) this.#lines.push(`${this.#names.get(name)!} ::= ${this.#write(body, true)} stop`);
     return this.#lines.join("\n");
   }
 
-  #define(name: string, body: Expression): void {
-    const line = this.#lines.push("") - 1;
-    this.#lines[line] = `${name} ::= ${this.#write(body, 0)}`;
-  }
-
-  #write(expression: Expression, depth: number): string {
+  /** @param last nothing follows within the rule */
+  #write(expression: Expression, last: boolean): string {
     switch (expression.type) {
       case "text":
         return `"${[...expression.text].map(escapeInText).join("")}"`;
       case "marker":
-        return `"${codeEscape(expression.marker.codePointAt(0)!)}"`;
+        return `"${[...expression.marker].map((character) => codeEscape(character.codePointAt(0)!)).join("")}"`;
       case "class":
         return writeClass(expression.ranges, expression.negated);
-      case "sequence":
-        return expression.parts.map((part) => this.#group(part, depth)).join(" ");
-      case "either":
-        return expression.parts.map((part) => this.#group(part, depth)).join(" | ");
-      case "repeat":
-        return this.#group(expression.part, depth) + quantifier(expression.least, expression.most);
       case "rule":
         return this.#names.get(expression.name)!;
+      case "sequence":
+        return this.#sequence(expression.parts);
+      case "either":
+        return this.#either(expression.parts);
+      case "repeat":
+        return this.#repeat(expression, last);
     }
   }
 
-  #group(part: Expression, depth: number): string {
-    if (part.type === "text" || part.type === "class" || part.type === "rule") return this.#write(part, depth);
-    if (depth < DEEPEST) return `(${this.#write(part, depth + 1)})`;
-    const name = `n${this.#lines.length}`;
-    this.#define(name, part);
+  #sequence(parts: readonly Expression[]): string {
+    return parts
+      .map((part, index) => {
+        const next = parts[index + 1];
+        const apart = part.type === "repeat" && part.part.type === "class" && next !== undefined && !overlap(part.part, next);
+        return apart ? writeCounted(part) : this.#write(part, next === undefined);
+      })
+      .join(" ");
+  }
+
+  #either(parts: readonly Expression[]): string {
+    if (areApart(parts)) return this.#define(parts.map((part) => this.#write(part, true)).join(" | "));
+    return this.#define(parts.map((part) => this.#alternative(part)).join(" | "));
+  }
+
+  #alternative(part: Expression): string {
+    return part.type === "rule" ? this.#write(part, true) : this.#define(`${this.#write(part, true)} stop`);
+  }
+
+  #repeat(repeat: Expression & { type: "repeat" }, last: boolean): string {
+    const { part, least, most } = repeat;
+    if (part.type === "class") return last ? writeCounted(repeat) : this.#define(`${writeCounted(repeat)} stop`);
+    const one = this.#alternative(part);
+    const needed = Array.from({ length: least }, () => one);
+    if (most === null) {
+      const name = this.#name();
+      this.#lines.push(`${name} ::= "" | ${one} ${name}`);
+      return [...needed, name].join(" ");
+    }
+    let more = "";
+    for (let count = least; count < most; count++) more = this.#define(`"" | ${one} ${more}`);
+    return more === "" && needed.length === 0 ? '""' : [...needed, more].join(" ");
+  }
+
+  #define(body: string): string {
+    const name = this.#name();
+    this.#lines.push(`${name} ::= ${body}`);
     return name;
   }
+
+  #name(): string {
+    return `n${this.#count++}`;
+  }
+  #count = 0;
 }
 
-function quantifier(least: number, most: number | null): string {
-  if (most === null) return least === 0 ? "*" : least === 1 ? "+" : `{${least},}`;
-  return least === 0 && most === 1 ? "?" : `{${least},${most}}`;
+/** Whether no two of the alternatives can begin with the same character, so that one way only is ever open. */
+function areApart(parts: readonly Expression[]): boolean {
+  return parts.every((part, index) => parts.slice(index + 1).every((other) => !overlap(part, other)));
+}
+
+function writeCounted({ part, least, most }: Expression & { type: "repeat" }): string {
+  const { ranges, negated } = part as Expression & { type: "class" };
+  const count =
+    most === null
+      ? least === 0
+        ? "*"
+        : least === 1
+          ? "+"
+          : `{${least},}`
+      : least === 0 && most === 1
+        ? "?"
+        : `{${least},${most}}`;
+  return writeClass(ranges, negated) + count;
+}
+
+function writeClass(ranges: readonly CodeRange[], negated: boolean): string {
+  return `[${negated ? "^" : ""}${ranges.map(writeRange).join("")}]`;
 }
 
 function escapeInText(character: string): string {
-  if (character.codePointAt(0)! >= FIRST_MARKER)
-    throw new ConstraintError("the constraint holds a character of Unicode's last private plane", {
-      hint: "Characters from U+100000 on stand for special tokens here.",
-    });
+  if (character === MARKER_BEGIN || character === NEVER)
+    throw new ConstraintError("the constraint holds one of the control characters U+0001 and U+0002, which cannot be written");
   return /[ !#-[\]-~]/.test(character) ? character : codeEscape(character.codePointAt(0)!);
-}
-
-const MARKERS: CodeRange = [FIRST_MARKER, LAST_CODE_POINT];
-/** Halves of surrogate pairs are code points that no text has. */
-const SURROGATES: CodeRange = [0xd800, 0xdfff];
-
-function writeClass(ranges: readonly CodeRange[], negated: boolean): string {
-  if (negated) return `[^${[...ranges, MARKERS].map(writeRange).join("")}]`;
-  const written = ranges.flatMap((range) => without(range, SURROGATES)).flatMap((range) => without(range, MARKERS));
-  if (written.length === 0) throw new ConstraintError("the constraint asks for a character that no text has");
-  return `[${written.map(writeRange).join("")}]`;
-}
-
-/** What of a range lies outside another. */
-function without([first, last]: CodeRange, [from, to]: CodeRange): CodeRange[] {
-  const parts: CodeRange[] = [
-    [first, Math.min(last, from - 1)],
-    [Math.max(first, to + 1), last],
-  ];
-  return parts.filter(([begin, end]) => begin <= end);
 }
 
 function writeRange([first, last]: CodeRange): string {

@@ -24,14 +24,20 @@ export interface Grammar {
 export const LAST_CODE_POINT = 0x10ffff;
 
 /**
- * Special tokens stand in grammars as characters of Unicode's last, private plane, and have
- * those as their bytes in the matcher's vocabulary. No text or class of a grammar takes them in.
+ * Special tokens stand in grammars, and in the matcher's vocabulary, as this control character
+ * and two more characters. No text and no class of a grammar takes it in, and no other token has it.
  */
-export const FIRST_MARKER = 0x100000;
+export const MARKER_BEGIN = "\u0001";
+
+/** Stands in grammars where nothing can ever stand: no token has it. */
+export const NEVER = "\u0002";
+
+/** Most special tokens that can be told apart. */
+export const MOST_MARKERS = 4096;
 
 /** @param index of a special token, in the order of ids */
 export function markerOf(index: number): string {
-  return String.fromCodePoint(FIRST_MARKER + index);
+  return MARKER_BEGIN + String.fromCharCode(0x30 + (index >> 6), 0x30 + (index & 63));
 }
 
 export const NOTHING: Expression = { type: "text", text: "" };

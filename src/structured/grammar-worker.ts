@@ -14,7 +14,7 @@ export interface Deadlines {
   readonly open: number;
   readonly accept: number;
 }
-const DEADLINES: Deadlines = { open: 5_000, accept: 2_000 };
+const DEADLINES: Deadlines = { open: 10_000, accept: 2_000 };
 const WATCH_MS = 250;
 
 /** How long a step waits for a mask, ms; one takes about 0.1. */

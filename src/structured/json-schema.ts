@@ -213,7 +213,7 @@ class SchemaCompiler implements SchemaContext {
         return this.#string(schema, path);
       case "number":
       case "integer":
-        return number(type, schema, path);
+        return this.#number(type, schema, path);
       default:
         return this.#anyOfType(type);
     }
@@ -246,11 +246,37 @@ class SchemaCompiler implements SchemaContext {
         throw schemaError(`minLength and maxLength stand beside ${pattern === undefined ? "format" : "pattern"}`, path, {
           hint: "Say the length in the pattern: ^[a-z]{3,8}$.",
         });
-      return quoted(patternOf(pattern, format, path));
+      return this.#shared(`string ${JSON.stringify([pattern, format])}`, () => quoted(patternOf(pattern, format, path)));
     }
     if (!bounded) return rule(ANY_STRING);
     if (most !== null && most < (least ?? 0)) throw schemaError("maxLength is less than minLength", path);
     return stringOfLength(least ?? 0, most);
+  }
+
+  #number(type: "number" | "integer", schema: Schema, path: string): Expression {
+    const step = readNumber(schema, "multipleOf", path);
+    if (step !== null && step !== 1)
+      throw schemaError(`multipleOf ${step} is not supported`, `${path}/multipleOf`, {
+        hint: "Leave it out, or list the numbers in an enum.",
+      });
+    const minimum = readNumber(schema, "minimum", path);
+    const above = readNumber(schema, "exclusiveMinimum", path);
+    const maximum = readNumber(schema, "maximum", path);
+    const below = readNumber(schema, "exclusiveMaximum", path);
+    const whole = type === "integer" || step === 1;
+    if (minimum === null && above === null && maximum === null && below === null) return whole ? ANY_INTEGER : ANY_NUMBER;
+    const leastOpen = above !== null && (minimum === null || above >= minimum);
+    const mostOpen = below !== null && (maximum === null || below <= maximum);
+    const bounds = { least: leastOpen ? above : minimum, leastOpen, most: mostOpen ? below : maximum, mostOpen };
+    return this.#shared(`number ${whole} ${JSON.stringify(bounds)}`, () =>
+      whole ? boundedInteger(bounds) : boundedNumber(bounds),
+    );
+  }
+
+  /** What is long and may be wanted often is written once. */
+  #shared(name: string, make: () => Expression): Expression {
+    if (!this.#rules.has(name)) this.#rules.set(name, make());
+    return rule(name);
   }
 }
 
@@ -268,22 +294,4 @@ function patternOf(pattern: unknown, format: unknown, path: string): Expression 
   if (typeof pattern !== "string") throw schemaError(`pattern is ${shortJson(pattern)}, not a text`, `${path}/pattern`);
   if (/\p{Surrogate}/u.test(pattern)) throw schemaError("pattern holds half of a character", `${path}/pattern`);
   return regexExpression(pattern, { whole: false, writer: JSON_CHARACTERS });
-}
-
-function number(type: "number" | "integer", schema: Schema, path: string): Expression {
-  const step = readNumber(schema, "multipleOf", path);
-  if (step !== null && step !== 1)
-    throw schemaError(`multipleOf ${step} is not supported`, `${path}/multipleOf`, {
-      hint: "Leave it out, or list the numbers in an enum.",
-    });
-  const minimum = readNumber(schema, "minimum", path);
-  const above = readNumber(schema, "exclusiveMinimum", path);
-  const maximum = readNumber(schema, "maximum", path);
-  const below = readNumber(schema, "exclusiveMaximum", path);
-  const whole = type === "integer" || step === 1;
-  if (minimum === null && above === null && maximum === null && below === null) return whole ? ANY_INTEGER : ANY_NUMBER;
-  const leastOpen = above !== null && (minimum === null || above >= minimum);
-  const mostOpen = below !== null && (maximum === null || below <= maximum);
-  const bounds = { least: leastOpen ? above : minimum, leastOpen, most: mostOpen ? below : maximum, mostOpen };
-  return whole ? boundedInteger(bounds) : boundedNumber(bounds);
 }

@@ -1,8 +1,12 @@
 // A vocabulary as the grammar worker gets it: what each token adds to the text, in bytes,
 // whichever way its tokenizer spells it (byte-level characters, byte pieces, space marks).
 
-import { markerOf } from "./expression.js";
+import { MARKER_BEGIN, MOST_MARKERS, markerOf, NEVER } from "./expression.js";
 import type { TokenBytes } from "./messages.js";
+import { canBeValid } from "./utf8-filter.js";
+
+/** Bytes that mean something in grammars. */
+const RESERVED = [MARKER_BEGIN, NEVER].map((character) => character.charCodeAt(0));
 
 /** What is needed of a tokenizer. */
 export interface ConstrainedVocabulary {
@@ -20,7 +24,7 @@ export function specialMarkers(vocabulary: ConstrainedVocabulary, stopIds: reado
   const ids = Array.from({ length: vocabulary.vocabSize }, (_, id) => id).filter(
     (id) => vocabulary.isSpecial(id) && !stopIds.includes(id),
   );
-  return new Map(ids.map((id, index) => [id, markerOf(index)]));
+  return new Map(ids.slice(0, MOST_MARKERS).map((id, index) => [id, markerOf(index)]));
 }
 
 /**
@@ -33,7 +37,9 @@ export function tokenBytes(vocabulary: ConstrainedVocabulary, stopIds: readonly 
   const encoder = new TextEncoder();
   const pieces = Array.from({ length: size }, (_, id) => {
     if (stops.has(id)) return new Uint8Array(0);
-    return vocabulary.isSpecial(id) ? encoder.encode(markers.get(id) ?? "") : vocabulary.bytes(id);
+    if (vocabulary.isSpecial(id)) return encoder.encode(markers.get(id) ?? "");
+    const bytes = vocabulary.bytes(id);
+    return RESERVED.some((byte) => bytes.includes(byte)) || !canBeValid(bytes) ? new Uint8Array(0) : bytes;
   });
   const offsets = new Uint32Array(size + 1);
   for (const [id, piece] of pieces.entries()) offsets[id + 1] = offsets[id]! + piece.length;

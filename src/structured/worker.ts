@@ -8,7 +8,14 @@ import { Board } from "./board.js";
 import { sourceEbnf } from "./compile.js";
 import { ConstraintError } from "./errors.js";
 import type { FromGrammarWorker, ToGrammarWorker, TokenBytes, WorkerFailure } from "./messages.js";
+import { Utf8Filter } from "./utf8-filter.js";
 import { type LibraryMatcher, XGrammar } from "./xgrammar.js";
+
+interface OpenMatcher {
+  readonly matcher: LibraryMatcher;
+  /** Bytes of a character that is not complete yet. */
+  unfinished: readonly number[];
+}
 
 const port = parentPort;
 if (!port) throw new Error("this file is the grammar worker of exllama-ts; the engine starts it");
@@ -24,7 +31,8 @@ console.warn = () => {};
 
 const starting = XGrammar.start(tokens);
 const boards = new Map<number, Board>();
-const matchers = new Map<number, LibraryMatcher>();
+const matchers = new Map<number, OpenMatcher>();
+const filter = new Utf8Filter(tokens);
 let poisoned = false;
 let turn: Promise<void> = Promise.resolve();
 
@@ -53,23 +61,27 @@ async function obey(message: ToGrammarWorker): Promise<void> {
 async function open({ matcher: number, source, accepted }: ToGrammarWorker & { type: "open" }, board: Board): Promise<void> {
   const xgrammar = await starting;
   const matcher = await xgrammar.matcher(JSON.stringify(source), () => sourceEbnf(source));
-  matchers.set(number, matcher);
-  await accept(matcher, board, accepted);
+  const opened: OpenMatcher = { matcher, unfinished: [] };
+  matchers.set(number, opened);
+  await accept(opened, board, accepted);
 }
 
-async function accept(matcher: LibraryMatcher | undefined, board: Board, accepted: readonly (number | string)[]): Promise<void> {
-  if (!matcher) return; // it has failed before
+async function accept(open: OpenMatcher | undefined, board: Board, accepted: readonly (number | string)[]): Promise<void> {
+  if (!open) return; // it has failed before
   for (const what of accepted) {
-    const taken = typeof what === "number" ? matcher.acceptToken(what) : matcher._acceptString(what);
+    const taken = typeof what === "number" ? open.matcher.acceptToken(what) : open.matcher._acceptString(what);
     if (!taken) throw new ConstraintError(`the constraint does not allow ${JSON.stringify(what)} here`, { details: { what } });
+    open.unfinished = typeof what === "number" ? filter.after(open.unfinished, what) : [];
   }
-  board.write(await matcher.getNextTokenBitmask(), tokens.offsets.length - 1, tokens.stopIds);
+  const words = await open.matcher.getNextTokenBitmask();
+  filter.apply(words, open.unfinished);
+  board.write(words, tokens.offsets.length - 1, tokens.stopIds);
   if (board.state === "failed")
     throw new ConstraintError("no token of this model's vocabulary can come next without breaking the constraint");
 }
 
 function close(number: number): void {
-  matchers.get(number)?.dispose();
+  matchers.get(number)?.matcher.dispose();
   matchers.delete(number);
   boards.delete(number);
 }
@@ -78,7 +90,7 @@ function fail(number: number, board: Board, error: unknown): void {
   // After an abort the library's memory is not to be trusted.
   poisoned = !(error instanceof ExllamaError);
   board.fail();
-  if (!poisoned) matchers.get(number)?.dispose();
+  if (!poisoned) matchers.get(number)?.matcher.dispose();
   matchers.delete(number);
   send({ type: "failed", matcher: number, fatal: poisoned, failure: failureOf(error) });
   fatalLine = "";
