@@ -31,7 +31,13 @@ export {
   ShardError,
 } from "./checkpoint/errors.js";
 export { demoModel, loadModel, plan } from "./engine/client.js";
-export { BackendUnavailableError, EngineDiedError, GenerationCancelledError, ModelDisposedError } from "./engine/errors.js";
+export {
+  BackendUnavailableError,
+  DraftMismatchError,
+  EngineDiedError,
+  GenerationCancelledError,
+  ModelDisposedError,
+} from "./engine/errors.js";
 export type {
   AdapterChoice,
   ChatMessage,
@@ -53,6 +59,7 @@ export type {
   SchedulerCounters,
   SchedulerLoad,
   ScoreOptions,
+  Speculation,
   TextPart,
   Timings,
   TokenInfo,

@@ -21,6 +21,7 @@ export class DraftJob implements Job {
   #strand: Strand | null = null;
   #guesses: number[] = [];
   #wanted: number;
+  #wake: () => void = () => {};
 
   /**
    * @param ids the answer so far, its prompt included
@@ -31,6 +32,14 @@ export class DraftJob implements Job {
     this.positions = record.positions;
     this.#record = record;
     this.#wanted = count;
+  }
+
+  /** Resolves when it sleeps. */
+  asleep(): Promise<void> {
+    if (this.paused) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
   }
 
   /** Complete while it sleeps. */
@@ -70,5 +79,6 @@ export class DraftJob implements Job {
       strand.append(guess);
     }
     this.paused = this.#guesses.length >= this.#wanted;
+    if (this.paused) this.#wake();
   }
 }

@@ -110,10 +110,41 @@ describe("guesses of a draft model", () => {
     expect(draft.steps[0]!.tokens).toBeLessThan(30);
   });
 
+  it("are not waited for while the draft reads a long text", async () => {
+    const { runtime, draft, ask } = setUpDraft({ context: 1024 }, 1000);
+    let open = (): void => {};
+    const gate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    draft.beforeStep = () => gate;
+    runtime.beforeStep = ([entry]) => {
+      if (entry!.start > 720) open();
+    };
+    const { ids, speculation } = await ask({ ids: promptOf(700), options: { maxTokens: 100, speculate: 4 } });
+    expect(ids).toEqual(expectedIds(runtime, promptOf(700), 100));
+    expect(speculation!.proposed).toBeGreaterThan(0);
+    expect(speculation!.proposed).toBeLessThanOrEqual(80);
+  });
+
+  it("are fewer for each the more ask, and none for a crowd", async () => {
+    const model = { context: 256, maxSequences: 40, cacheTokens: 40 * 256, prefillChunk: 256 };
+    const { runtime, ask } = setUpDraft(model, 1000);
+    const largest = async (answers: number) => {
+      runtime.steps.length = 0;
+      const options = { maxTokens: 12, speculate: 8 };
+      await Promise.all(Array.from({ length: answers }, (_, i) => ask({ ids: promptOf(4, i + 1), options })));
+      const rows = runtime.steps.slice(1).map(({ tokens, entries }) => tokens / entries);
+      return Math.max(...rows);
+    };
+    expect(await largest(1)).toBe(9);
+    expect(await largest(8)).toBe(5);
+    expect(await largest(33)).toBe(1);
+  });
+
   it("do without where the draft has no room, or fails", async () => {
-    const model = { context: 1024, maxSequences: 2, prefillChunk: 1200 };
-    const crowded = setUp({ ...model, cacheTokens: 2048, draft: draftOf({ ...model, cacheTokens: 1024 }, 1000) });
-    const prompts = [promptOf(600), promptOf(600, 2)];
+    const model = { context: 512, maxSequences: 2, prefillChunk: 1200 };
+    const crowded = setUp({ ...model, cacheTokens: 1024, draft: draftOf({ ...model, cacheTokens: 512 }, 1000) });
+    const prompts = [promptOf(300), promptOf(300, 2)];
     const answers = await Promise.all(prompts.map((ids) => crowded.ask({ ids, options: { maxTokens: 20, speculate: 4 } })));
     for (const [i, { ids }] of answers.entries()) expect(ids).toEqual(expectedIds(crowded.runtime, prompts[i]!, 20));
     const [first, second] = answers.map(({ speculation }) => speculation!.proposed);

@@ -21,15 +21,17 @@ export class SpeculativeAnswer implements Job, SpeculatingAnswer {
   readonly keep = true;
   readonly proposer: Proposer;
   readonly #record: AnswerRecord;
-  readonly #ahead: number;
+  /** Most guesses of a step, and how many are worth asking for after the last ones. */
+  readonly #most: number;
+  #worthwhile: number;
   #strand: Strand | null = null;
   /** Fed, or to be fed, behind the ids that are certain. */
   #trusted: readonly number[] = [];
   /** What the model said after the newest certain id and after each trusted one. */
   #chosen: Output[] = [];
 
-  /** @param ahead most guesses of a step */
-  constructor(record: AnswerRecord, proposer: Proposer, ahead: number) {
+  /** @param most guesses of a step */
+  constructor(record: AnswerRecord, proposer: Proposer, most: number) {
     const { prompt, options } = record;
     this.prompts = [{ ids: prompt, reusable: options.promptLogprobs === null ? prompt.length - 1 : 0 }];
     this.positions = record.positions;
@@ -37,7 +39,8 @@ export class SpeculativeAnswer implements Job, SpeculatingAnswer {
     this.adapters = record.options.adapters;
     this.condition = adapterCondition(this.adapters);
     this.#record = record;
-    this.#ahead = ahead;
+    this.#most = most;
+    this.#worthwhile = most;
   }
 
   get paused(): boolean {
@@ -55,7 +58,7 @@ export class SpeculativeAnswer implements Job, SpeculatingAnswer {
   /** None before the first token, nor while KV is computed again. The last token of the answer is never fed, nor guessed. */
   get guessesWanted(): number {
     if (this.paused || this.#record.length === 0 || this.#strand?.remaining !== 1 || this.#trusted.length > 0) return 0;
-    return Math.min(this.#ahead, this.#record.limit - this.#record.length - 1);
+    return Math.min(this.#worthwhile, this.#record.limit - this.#record.length - 1);
   }
 
   trust(guesses: readonly number[]): void {
@@ -103,6 +106,8 @@ export class SpeculativeAnswer implements Job, SpeculatingAnswer {
     // What stands of the guesses has been fed; the others are forgotten, and what comes after an end.
     const standing = over < 0 ? yielded.length - 1 : over;
     this.#record.countGuesses(trusted.length, standing);
+    // Every guess costs, and after a wrong one the rest is for nothing: as many as stood and one more are tried next time.
+    if (trusted.length > 0) this.#worthwhile = Math.min(this.#most, standing < trusted.length ? standing + 1 : 2 * standing);
     strand.truncate(certain + standing);
     if (over < 0) strand.append(yielded[standing]!);
   }

@@ -9,6 +9,12 @@ import type { SpeculationPlan } from "../strategy-options.js";
 import { NGRAM_BOUNDS } from "./ngram-index.js";
 import { DraftProposer, NgramProposer, type Proposer } from "./proposer.js";
 
+/**
+ * Guesses of one step, all answers together: with more answers a step is worth its while without
+ * guesses, and each row of wrong ones costs more.
+ */
+const MOST_GUESSES = 32;
+
 /** An answer that guesses ahead. */
 export interface SpeculatingAnswer {
   readonly proposer: Proposer;
@@ -49,8 +55,11 @@ export class Speculator {
   /** Asks all, waits for the draft model, hands the guesses out. */
   async propose(): Promise<void> {
     const waiting = [...this.#answers].filter(({ guessesWanted }) => guessesWanted > 0);
-    for (const answer of waiting) answer.proposer.ask(answer.ids, answer.guessesWanted);
-    await this.draft?.settled();
+    const share = Math.floor(MOST_GUESSES / waiting.length);
+    if (waiting.length === 0 || share === 0) return;
+    const asked = waiting.map((answer) => answer.proposer.ask(answer.ids, Math.min(share, answer.guessesWanted)));
+    // Where the draft has no room for somebody, it settles without having guessed for all.
+    if (asked.some((promise) => promise !== null)) await Promise.race([Promise.all(asked), this.draft?.settled()]);
     for (const answer of waiting) if (this.#answers.has(answer)) answer.trust(answer.proposer.take());
   }
 
