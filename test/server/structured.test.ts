@@ -1,6 +1,8 @@
 // Answers that must look like something, through the real clients.
 
+import { zodResponseFormat } from "openai/helpers/zod";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { z } from "zod";
 import { type DemoServer, serveDemo } from "./demo-server.js";
 
 let demo: DemoServer;
@@ -47,6 +49,15 @@ describe("structured answers", () => {
       response_format: { type: "json_schema", json_schema: { name: "fox", schema: FOX } },
     });
     expect(await stream.finalContent()).toBe(whole.choices[0]?.message.content);
+  });
+
+  it("are parsed by the client's helper for zod", async () => {
+    const fox = z.object({ name: z.string().max(12), tame: z.boolean() });
+    const parsed = await demo.client.chat.completions.parse({
+      ...{ model: "demo", temperature: 0, max_tokens: 120, messages },
+      response_format: zodResponseFormat(fox, "fox"),
+    });
+    expect(fox.parse(parsed.choices[0]?.message.parsed)).toEqual(parsed.choices[0]?.message.parsed);
   });
 
   it("are objects in JSON mode", async () => {

@@ -83,6 +83,25 @@ describe("tools of chat completions", () => {
     expect(await counted({ tools: [weather] })).toBeGreaterThan(await counted({}));
   });
 
+  it("are run by the client's own loop", async () => {
+    const asked: unknown[] = [];
+    const runner = demo.client.chat.completions.runTools(
+      {
+        ...{ model: "demo", temperature: 0, max_tokens: 100, messages, tool_choice: forced },
+        tools: [
+          {
+            type: "function",
+            function: { ...weather.function, parse: JSON.parse, function: (given: object) => void asked.push(given) },
+          },
+        ],
+      },
+      { maxChatCompletions: 1 },
+    );
+    await runner.done();
+    expect(asked).toHaveLength(1);
+    expect(asked[0]).toMatchObject({ city: expect.any(String) });
+  });
+
   it.each<[string, object, object]>([
     ["one that is not described", { tool_choice: { type: "function", function: { name: "fly" } } }, { param: "tool_choice" }],
     ["some where there are none", { tools: [], tool_choice: "required" }, { param: "tool_choice" }],
