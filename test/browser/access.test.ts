@@ -126,7 +126,10 @@ describe("on a phone", () => {
     expect(await page.evaluate("document.documentElement.scrollWidth")).toBeLessThanOrEqual(PHONE.width);
     await page.goBack();
     await page.getByRole("button", { name: "Settings", exact: true }).tap();
-    await page.getByRole("button", { name: "Close the settings" }).tap();
+    expect(await focused(page)).toBe("Close the settings");
+    await page.keyboard.press("Escape");
+    await page.getByRole("complementary", { name: "Settings of this session" }).waitFor({ state: "detached" });
+    expect(await focused(page)).toBe("Settings");
     expect(await page.evaluate("document.documentElement.scrollWidth")).toBeLessThanOrEqual(PHONE.width);
     await page.context().close();
   });

@@ -1,28 +1,48 @@
-// Which side panels are open. On a phone each covers the page, so opening one closes the other.
+// Which side panels are open. On a phone each covers the page, so opening one closes the other,
+// the focus goes into it, and comes back when it is closed.
 
-import { signal } from "@preact/signals";
+import { type Signal, signal } from "@preact/signals";
 
 const NARROW = "(max-width: 60rem)";
 
 export const sidebarOpen = signal(false);
 export const settingsOpen = signal(false);
 
-/** The sidebar lies over the page rather than beside it. */
-export function isNarrow(): boolean {
-  return matchMedia(NARROW).matches;
-}
+let opener: Element | null = null;
 
 export function toggleSidebar(): void {
-  sidebarOpen.value = !sidebarOpen.peek();
-  if (sidebarOpen.peek()) settingsOpen.value = false;
+  toggle(sidebarOpen, settingsOpen);
 }
 
 export function toggleSettings(): void {
-  settingsOpen.value = !settingsOpen.peek();
-  if (settingsOpen.peek()) sidebarOpen.value = false;
+  toggle(settingsOpen, sidebarOpen);
 }
 
+/** Uncovers the page. */
 export function closePanels(): void {
+  const covered = isNarrow() && (sidebarOpen.peek() || settingsOpen.peek());
   sidebarOpen.value = false;
-  if (isNarrow()) settingsOpen.value = false;
+  if (!covered) return;
+  settingsOpen.value = false;
+  if (opener instanceof HTMLElement) opener.focus();
+}
+
+/** For the button in a panel that closes it: takes the focus where the panel covers the page. */
+export function focusWhereCovering(button: HTMLElement | null): void {
+  if (isNarrow()) button?.focus();
+}
+
+function toggle(panel: Signal<boolean>, other: Signal<boolean>): void {
+  if (panel.peek()) {
+    panel.value = false;
+    if (isNarrow() && opener instanceof HTMLElement) opener.focus();
+    return;
+  }
+  opener = document.activeElement;
+  other.value = false;
+  panel.value = true;
+}
+
+function isNarrow(): boolean {
+  return matchMedia(NARROW).matches;
 }

@@ -69,7 +69,6 @@ export class SessionStore {
     for (const name of ["", "deleted", "damaged"]) await mkdir(join(folder, name), { recursive: true, mode: 0o700 });
     const store = new SessionStore(folder);
     await store.#clear();
-    await store.#look();
     return store;
   }
 
@@ -86,7 +85,7 @@ export class SessionStore {
 
   /** @throws {SessionInvalidError | SessionTooLargeError | SessionLimitError} */
   async create(value: unknown): Promise<SessionDocument> {
-    if (this.#known.size >= MOST_SESSIONS) throw new SessionLimitError(MOST_SESSIONS);
+    if ((await this.#ids()).size >= MOST_SESSIONS) throw new SessionLimitError(MOST_SESSIONS);
     const now = new Date().toISOString();
     return this.#save(documentOf(readContent(value), randomUUID(), 1, now, now));
   }
@@ -165,12 +164,16 @@ export class SessionStore {
 
   /** Brings the list up to what lies in the folder; another server, or a person, may have put files there. */
   async #look(): Promise<void> {
-    const names = (await readdir(this.folder)).filter((name) => name.endsWith(".json") && ID.test(name.slice(0, -5)));
-    const ids = new Set(names.map((name) => name.slice(0, -5)));
+    const ids = await this.#ids();
     for (const id of this.#known.keys()) if (!ids.has(id)) this.#known.delete(id);
     for (const id of ids) await this.#lookAt(id);
     for (const name of await readdir(join(this.folder, "damaged")))
       if (!this.#problems.has(`damaged/${name}`)) this.#problems.set(`damaged/${name}`, "could not be read when it was found");
+  }
+
+  async #ids(): Promise<ReadonlySet<string>> {
+    const names = (await readdir(this.folder)).filter((name) => name.endsWith(".json") && ID.test(name.slice(0, -5)));
+    return new Set(names.map((name) => name.slice(0, -5)));
   }
 
   async #lookAt(id: string): Promise<void> {

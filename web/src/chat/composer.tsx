@@ -7,6 +7,9 @@ import { GrowingText } from "../ui/growing-text.js";
 import { Icon } from "../ui/icon.js";
 import { goOn, say, workOf } from "./answering.js";
 
+/** Where fingers write, the keyboard that focus brings would hide half of the page. */
+const CAN_HOVER = matchMedia("(hover: hover)").matches;
+
 interface ComposerProps {
   /** Keeps the draft apart from those of other sessions. */
   readonly draftOf: string;
@@ -49,7 +52,14 @@ export function Composer({ draftOf, placeholder, busy, onSend, onStop, canSendNo
         send();
       }}
     >
-      <GrowingText label="Message" value={text.value} placeholder={placeholder} focus onInput={write} onKeyDown={onKeyDown} />
+      <GrowingText
+        label="Message"
+        value={text.value}
+        placeholder={placeholder}
+        focus={CAN_HOVER}
+        onInput={write}
+        onKeyDown={onKeyDown}
+      />
       {busy === null ? (
         <button
           type="submit"

@@ -96,6 +96,7 @@ export class OpenSession {
       const response = await sendJson("PUT", `/api/sessions/${this.id}`, content, this.#ifMatch());
       this.#revision = ((await response.json()) as { revision: number }).revision;
       this.#base = content;
+      takeUnsaved(this.id); // left behind by a page that came back
       this.saving.value = this.content.peek() === content ? "saved" : "unsaved";
       saves.postMessage({ id: this.id, revision: this.#revision });
       this.onSaved?.();

@@ -1,9 +1,9 @@
 // Sessions: new, search, rename, delete with a way back, import. And the way to the other page.
 
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { modelName } from "../model-name.js";
 import { page } from "../page-data.js";
-import { sidebarOpen, toggleSidebar } from "../panels.js";
+import { focusWhereCovering, sidebarOpen, toggleSidebar } from "../panels.js";
 import { go, linkTo, route } from "../route.js";
 import { Icon, IconButton } from "../ui/icon.js";
 import { nextTheme, theme } from "../ui/theme.js";
@@ -14,14 +14,25 @@ import { problems, query, refresh, remove, rename, summaries } from "./sessions.
 
 export function Sidebar() {
   const at = route.value.at;
+  const close = useRef<HTMLButtonElement>(null);
+  const open = sidebarOpen.value;
+  useEffect(() => {
+    if (open) focusWhereCovering(close.current);
+  }, [open]);
   return (
-    <aside class={`sidebar ${sidebarOpen.value ? "open" : ""}`} aria-label="Sessions">
+    <aside class={`sidebar ${open ? "open" : ""}`} aria-label="Sessions">
       <header class="brand">
         <a href={linkTo({ at: "start" })} class="brand-name">
           <span class="mark" aria-hidden="true" />
           exllama
         </a>
-        <IconButton icon="close" label="Close the list of sessions" class="only-narrow" onClick={toggleSidebar} />
+        <IconButton
+          icon="close"
+          label="Close the list of sessions"
+          class="only-narrow"
+          buttonRef={(button) => (close.current = button)}
+          onClick={toggleSidebar}
+        />
       </header>
       <a class="button new-session" href={linkTo({ at: "start" })} aria-current={at === "start" ? "page" : undefined}>
         <Icon name="plus" /> New session

@@ -1,7 +1,7 @@
 // The settings of one session: the fixed prompt, who takes part, how tokens are chosen, and
 // what can be done with the session as a whole.
 
-import { settingsOpen } from "../panels.js";
+import { focusWhereCovering, toggleSettings } from "../panels.js";
 import type { SessionContent, SessionSettings } from "../session/document.js";
 import { exportJson, exportMarkdown } from "../session/files.js";
 import type { OpenSession } from "../session/open-session.js";
@@ -22,7 +22,7 @@ export function SettingsPanel({ session }: { session: OpenSession }) {
     <aside class="settings" aria-label="Settings of this session">
       <header class="settings-head">
         <h2>Settings</h2>
-        <IconButton icon="close" label="Close the settings" onClick={() => (settingsOpen.value = false)} />
+        <IconButton icon="close" label="Close the settings" buttonRef={focusWhereCovering} onClick={toggleSettings} />
       </header>
       <section>
         <h3>{mode === "chat" ? "System message" : "Fixed prompt"}</h3>

@@ -51,12 +51,14 @@ interface IconButtonProps {
   readonly disabled?: boolean;
   readonly class?: string;
   readonly expanded?: boolean;
+  readonly buttonRef?: (button: HTMLButtonElement | null) => void;
 }
 
-export function IconButton({ icon, label, onClick, pressed, disabled, expanded, class: extra = "" }: IconButtonProps) {
+export function IconButton({ icon, label, onClick, pressed, disabled, expanded, buttonRef, class: extra = "" }: IconButtonProps) {
   return (
     <button
       type="button"
+      ref={buttonRef}
       class={`icon-button ${extra}`}
       aria-label={label}
       title={label}
