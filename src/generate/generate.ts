@@ -115,7 +115,10 @@ function makeRecord(
 function answerLimit(scheduler: Scheduler, prompt: Int32Array, { maxTokens, strategy }: ResolvedOptions): number {
   const { spec, plan } = scheduler.runtime;
   const { context } = plan.run;
-  const prompts = [prompt, ...(strategy.guidance ? [checkIds(strategy.guidance.negative, spec.vocabSize)] : [])];
+  const prompts = [
+    prompt,
+    ...(strategy.guidance ? [checkIds(strategy.guidance.negative, spec.vocabSize, "the negative prompt")] : []),
+  ];
   const longest = Math.max(...prompts.map(({ length }) => length));
   if (longest >= context) throw new PromptTooLongError(longest, context);
   const room = context - longest;

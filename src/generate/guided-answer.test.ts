@@ -125,6 +125,12 @@ describe("an answer with guidance", () => {
     );
   });
 
+  it("names an id of the negative prompt that the model does not have", async () => {
+    const { ask } = setUpTwo();
+    const options = { guidance: { scale: 1, negative: [3, 4000] } };
+    await expect(async () => ask({ ids: prompt, options })).rejects.toThrow(/token 1 of the negative prompt is 4000/);
+  });
+
   it("needs two places", async () => {
     const { ask } = setUpTwo({ maxSequences: 1 });
     await expect(async () => ask({ ids: prompt, options: { guidance: { scale: 1, negative } } })).rejects.toThrow(

@@ -66,6 +66,12 @@ describe("a model with a draft", () => {
       { ...greedy, guidance: { scale: 1.5, negative: "A sad story about rain." } },
       { ...sampled, guidance: { scale: 2, negative: [1, 500, 700] } },
       { ...greedy, beams: { count: 3, length: 5 } },
+      {
+        ...greedy,
+        guidance: { scale: 1.5, negative: story },
+        constraint: { kind: "choice", choices: [" red.", " blue."] },
+        ignoreEos: false,
+      },
       { ...greedy, constraint: { kind: "regex", pattern: " [a-z ]{20,40}\\." }, ignoreEos: false },
     ];
     const prompts = requests.map((_, i) => (i % 2 ? story : list));
@@ -73,6 +79,7 @@ describe("a model with a draft", () => {
     for (const [i, options] of requests.entries()) alone.push((await model.generate(prompts[i]!, options).result).ids);
     const together = await Promise.all(requests.map((options, i) => model.generate(prompts[i]!, options).result));
     expect(together.map(({ ids }) => ids)).toEqual(alone);
+    expect(together[6]!.text).toMatch(/^ (red|blue)\.$/);
     const { scheduler } = await model.status();
     expect(scheduler).toMatchObject({ waiting: 0, running: 0 });
     expect(scheduler.reservedPages.every((pages) => pages === 0)).toBe(true);
