@@ -5,7 +5,15 @@ import type { Context } from "hono";
 import { z } from "zod";
 import { nearestName } from "../sampling/nearest-name.js";
 import type { AppEnv } from "./app-env.js";
-import { BodyTooLargeError, ClientGoneError, ContentTypeError, InvalidRequestError } from "./errors.js";
+import {
+  ApiError,
+  BodyTooLargeError,
+  ClientGoneError,
+  ContentTypeError,
+  InvalidRequestError,
+  TooManyBodiesError,
+} from "./errors.js";
+import { hasMoreValues } from "./value-count.js";
 
 /** Reads and checks; unknown parameters are refused unless the schema takes them. */
 export async function readJson<T extends z.ZodType>(context: Context<AppEnv>, maxBody: number, schema: T): Promise<z.output<T>> {
@@ -18,8 +26,20 @@ export async function readJson<T extends z.ZodType>(context: Context<AppEnv>, ma
   } catch (error) {
     throw new InvalidRequestError(`the body is not JSON: ${(error as Error).message}`, { code: "INVALID_JSON" });
   }
+  if (!(schema instanceof z.ZodUnknown) && hasMoreValues(value, MOST_VALUES))
+    throw new InvalidRequestError(`the body has more than ${MOST_VALUES} values`, {
+      code: "BODY_TOO_COMPLEX",
+      hint: "Send fewer messages, texts or keys in one request; ids in lists are not counted.",
+    });
   return checkShape(value, schema);
 }
+
+/** A schema looks at each value by itself, some microseconds long, and nobody else is served meanwhile. */
+const MOST_VALUES = 30_000;
+
+/** Bytes of bodies that are being read, over all requests. */
+const MOST_UNDER_WAY = 256 * 2 ** 20;
+let underWay = 0;
 
 /** @throws {InvalidRequestError} for the first thing that is wrong */
 export function checkShape<T extends z.ZodType>(value: unknown, schema: T): z.output<T> {
@@ -44,13 +64,17 @@ async function readText(context: Context<AppEnv>, maxBody: number): Promise<stri
   try {
     for await (const chunk of body as unknown as AsyncIterable<Uint8Array>) {
       bytes += chunk.byteLength;
+      underWay += chunk.byteLength;
       if (bytes > maxBody) throw new BodyTooLargeError(maxBody);
+      if (underWay > MOST_UNDER_WAY) throw new TooManyBodiesError();
       text += decoder.decode(chunk, { stream: true });
     }
   } catch (error) {
-    if (error instanceof BodyTooLargeError) throw error;
+    if (error instanceof ApiError) throw error;
     if (signal.aborted) throw new ClientGoneError();
     throw new InvalidRequestError("the body ended before it was complete", { code: "INVALID_BODY" });
+  } finally {
+    underWay -= bytes;
   }
   return text + decoder.decode();
 }

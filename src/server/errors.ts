@@ -83,6 +83,15 @@ export class BodyTooLargeError extends ApiError {
   }
 }
 
+/** All bodies that are being read take too much memory together. */
+export class TooManyBodiesError extends ApiError {
+  constructor() {
+    super(503, "server_error", "TOO_MANY_BODIES", "the server is reading as many request bodies as it has room for", {
+      retryAfter: 2,
+    });
+  }
+}
+
 export class ContentTypeError extends ApiError {
   constructor(type: string | undefined) {
     super(

@@ -6,7 +6,7 @@ import { type DemoServer, metric, post, serveDemo, until } from "./demo-server.j
 
 let demo: DemoServer;
 beforeAll(async () => {
-  demo = await serveDemo({ maxBody: 64 * 1024, maxWaiting: 4, load: { maxSequences: 2 } });
+  demo = await serveDemo({ maxBody: 128 * 1024, maxWaiting: 4, load: { maxSequences: 2 } });
 });
 afterAll(() => demo.close());
 
@@ -50,9 +50,10 @@ describe("bodies", () => {
     ["a prototype", '{"__proto__": {"messages": []}, "messages": [{"role": "user", "content": "x"}]}', 400, {}],
     ["a hundred thousand brackets", "[".repeat(60_000), 400, { code: "invalid_json" }],
     ["brackets that close", `${"[".repeat(30_000)}${"]".repeat(30_000)}`, 400, { code: "invalid_type" }],
+    ["forty thousand empty messages", JSON.stringify({ messages: Array(40_000).fill({}) }), 400, { code: "body_too_complex" }],
     ["half of a character in a stop string", JSON.stringify(hi({ stop: "\ud800" })), 400, { param: "stop" }],
     ["a NUL", JSON.stringify(hi({ model: "demo\0" })), 404, { code: "model_not_found" }],
-    ["more than allowed", JSON.stringify(hi({ user: "x".repeat(70_000) })), 413, { code: "body_too_large" }],
+    ["more than allowed", JSON.stringify(hi({ user: "x".repeat(140_000) })), 413, { code: "body_too_large" }],
   ])("of %s are refused", async (_what, body, status, error) => {
     const response = await post(demo.url + CHAT, body);
     expect(response.status).toBe(status);

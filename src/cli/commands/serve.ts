@@ -106,7 +106,7 @@ const serverOptions = (): Option[] => [
     .choices(["wait", "preempt", "refuse"])
     .default("preempt"),
   new Option("--request-timeout <seconds>", "longest that an answer may take; 0 = no limit").argParser(wholeNumber).default(600),
-  new Option("--max-body <size>", "most of a request's body").default("16MiB"),
+  new Option("--max-body <size>", "most of a request's body").default("4MiB"),
   new Option("--max-connections <n>", "connections at once").argParser(count).default(16_384),
   new Option("--grace <seconds>", "time for running answers when the server ends").argParser(wholeNumber).default(10),
   new Option("--sessions <folder>", "where the web page keeps its sessions"),
