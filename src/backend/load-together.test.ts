@@ -3,10 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { Driver } from "../../test/conformance/driver.js";
-import { FakeCuda } from "../../test/support/fake-cuda.js";
+import { FAKE_CARD, FakeCuda } from "../../test/support/fake-cuda.js";
 import { fixture } from "../../test/support/fixtures.js";
 import { openCheckpoint } from "../checkpoint/local.js";
-import { planModel } from "../memory/plan-model.js";
+import { type PlanRequest, planModel } from "../memory/plan-model.js";
+import { MiB } from "../memory/size.js";
 import { readModel } from "../model/read.js";
 import type { Backend, LoadProgress, Runtime } from "./backend.js";
 import { createCpuBackend } from "./cpu/index.js";
@@ -15,10 +16,21 @@ import { createCudaBackend } from "./cuda/index.js";
 const shape = { context: 512, prefillChunk: 64, maxSequences: 2, cacheType: "f16", caps: "auto" } as const;
 const models = { model: fixture("demo-gptq-4bit-g128"), draft: fixture("draft-fp16") };
 
-async function loadBoth(backend: Backend, onProgress?: (progress: LoadProgress) => void): Promise<Runtime> {
+async function loadBoth(
+  backend: Backend,
+  onProgress?: (progress: LoadProgress) => void,
+  wishes: Partial<PlanRequest> = {},
+): Promise<Runtime> {
   await using model = await opened(models.model);
   await using draft = await opened(models.draft);
-  const plan = planModel({ ...shape, spec: model.spec, draft: draft.spec, packing: backend.packing, devices: backend.devices() });
+  const plan = planModel({
+    ...shape,
+    spec: model.spec,
+    draft: draft.spec,
+    packing: backend.packing,
+    devices: backend.devices(),
+    ...wishes,
+  });
   if (!plan.ok) throw new Error(plan.message);
   return await backend.load({ plan, ...model, draft, ...(onProgress ? { onProgress } : {}) });
 }
@@ -82,6 +94,21 @@ describe("a model and its draft, loaded together", () => {
     } finally {
       rmSync(folder, { recursive: true });
     }
+  });
+
+  it("lie on several cards, the draft whole on one of them", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "exllama-draft-"));
+    const cuda = new FakeCuda([FAKE_CARD, FAKE_CARD]);
+    const backend = createCudaBackend({ sources: cuda.sources(join(folder, "baselines.json")) });
+    const runtime = await loadBoth(backend, undefined, { caps: [600 * MiB, 600 * MiB], splitMode: "even" });
+    const { devices } = runtime.plan;
+    expect(devices.map(({ stage }) => stage !== null)).toEqual([true, true]);
+    expect(devices.filter(({ draft }) => draft !== null)).toHaveLength(1);
+    expect(runtime.draft!.plan.devices.filter(({ stage }) => stage !== null)).toHaveLength(1);
+    for (const each of [runtime, runtime.draft!]) await new Driver(each).greedy(prompt, 2);
+    await runtime.dispose();
+    expect(cuda.leaks).toEqual([]);
+    rmSync(folder, { recursive: true });
   });
 
   it("are refused when the plan and the request disagree about the draft", async () => {
