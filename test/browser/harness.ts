@@ -101,12 +101,12 @@ export async function answered(page: Page, count: number): Promise<void> {
   await page.getByRole("button", { name: "Send" }).waitFor();
 }
 
-/** A chat whose answers are so random that they hardly ever end by themselves. */
+/** A chat whose answers go on past the model's end tokens, until somebody stops them. */
 export async function startEndlessChat(page: Page): Promise<void> {
+  await page.route("**/v1/chat/completions", (route) => {
+    const body = JSON.parse(route.request().postData() ?? "{}") as object;
+    return route.continue({ postData: JSON.stringify({ ...body, ignore_eos: true, max_tokens: 1900 }) });
+  });
   await page.getByRole("button", { name: /^Chat/ }).click();
-  await page.getByRole("button", { name: "Settings", exact: true }).click();
-  await page.getByRole("slider", { name: "Temperature" }).fill("2");
-  await page.getByRole("slider", { name: "Top-p" }).fill("1");
-  await page.getByLabel("Tokens, at most").fill("2000");
-  await page.getByRole("button", { name: "Settings", exact: true }).click();
+  await page.getByRole("textbox", { name: "Title of this session" }).waitFor();
 }
