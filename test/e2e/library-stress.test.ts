@@ -43,7 +43,7 @@ const requests = makeRequests(24);
 let expected: (readonly number[])[];
 beforeAll(async () => {
   expected = await aloneAnswers(requests);
-});
+}, 60_000);
 
 describe.each(["wait", "preempt"] as const)("64 requests at once, onPressure %s", (onPressure) => {
   it("have the answers that they have alone, whoever gives up, and leave nothing behind", {
