@@ -1,22 +1,34 @@
 // Low-rank adapters, one row (token) at a time: t = weight · A x, then y += B t. What a row gets
 // never depends on the other rows, nor on how ranks and columns are cut into calls.
 
-import { f16_to_f32, lane_sum, madd } from "./float-arithmetic";
+import { lane_sum, madd } from "./float-arithmetic";
 
 /** Columns of B that lie together. */
 const TILE: i32 = 16;
+
+/**
+ * Four normal f16 numbers or zeros, sign-extended, → f32: shifted into place the exponent is 112 too
+ * small. Factors are stored so that they are nothing else (adapter-loading.ts): f16's smallest
+ * numbers would become denormals here, which are slow, and infinities have no place in a model.
+ */
+// @ts-ignore: decorator
+@inline
+function widen(bits: v128): v128 {
+  const placed = v128.and(i32x4.shl(bits, 13), i32x4.splat(<i32>0x8fffffff));
+  return f32x4.mul(placed, f32x4.splat(5.192296858534828e33));
+}
 
 /** Four values of a factor: f16 or f32. */
 // @ts-ignore: decorator
 @inline
 function four(at: usize, half: bool): v128 {
-  return half ? f16_to_f32(v128.load_ext<u16>(at)) : v128.load(at);
+  return half ? widen(v128.load_ext<i16>(at)) : v128.load(at);
 }
 
 // @ts-ignore: decorator
 @inline
 function one(at: usize, half: bool): f32 {
-  return half ? f32x4.extract_lane(f16_to_f32(i32x4.splat(<i32>load<u16>(at))), 0) : load<f32>(at);
+  return half ? f32x4.extract_lane(widen(i32x4.splat(<i32>load<i16>(at))), 0) : load<f32>(at);
 }
 
 // @ts-ignore: decorator
@@ -74,7 +86,7 @@ function shrink(a: usize, x: usize, size: i32, ranks: i32, weight: f32, t: usize
 /**
  * t[r] = weight · Σ a[r, i] · x[i].
  *
- * @param a [ranks, size], f16 where `half`, else f32
+ * @param a [ranks, size], f16 (normal numbers and zeros) where `half`, else f32
  * @param x [size] f32
  * @param t [ranks] f32
  */
@@ -119,7 +131,7 @@ function expand(b: usize, total: i32, ranks: i32, t: usize, y: usize, out: i32, 
 /**
  * y[c] += Σ b[c, r] · t[r] for the columns of tiles tileFrom … tileTo − 1.
  *
- * @param b [tiles][total][16], f16 where `half`, else f32; the first of `ranks` neighbours among `total`
+ * @param b [tiles][total][16], f16 (normal numbers and zeros) where `half`, else f32; the first of `ranks` neighbours among `total`
  * @param t [ranks] f32
  * @param y [out] f32
  */

@@ -15,12 +15,15 @@ export interface AdaptedLinear {
   /** Byte offsets of A and B; meaningless where no adapter changes this linear. */
   readonly a: number;
   readonly b: number;
+  /** What A and B are multiplied by, per adapter. */
+  readonly units: ArrayLike<number>;
 }
 
 /** One adapter on one linear. */
 interface Pair {
   readonly adapter: number;
   readonly rank: number;
+  readonly unit: number;
   /** First of its ranks among the linear's, and among the group's. */
   readonly first: number;
   readonly at: number;
@@ -52,7 +55,7 @@ export class AdapterGroup {
       const pairs = (linear.spec.adapterRanks ?? []).map((rank, adapter): Pair => {
         const at = width;
         width += rank;
-        return { adapter, rank, first: at - begin, at };
+        return { adapter, rank, unit: linear.units[adapter]!, first: at - begin, at };
       });
       return { ...linear, pairs: pairs.filter(({ rank }) => rank > 0), total: width - begin };
     });
@@ -75,8 +78,8 @@ export class AdapterGroup {
     let next = 0;
     for (const { spec, a, pairs } of this.#parts) {
       const from = x + row * spec.in * 4;
-      for (const { adapter, rank, first, at } of pairs) {
-        const weight = step.adapterWeight(entry, adapter);
+      for (const { adapter, rank, unit, first, at } of pairs) {
+        const weight = step.adapterWeight(entry, adapter) * unit;
         if (weight === 0) continue;
         for (let r = 0; r < rank; r += PIECE) {
           if (next++ % of !== piece) continue;

@@ -3,7 +3,10 @@
 //
 //   A [total rank][in]          B [tiles of 16 outputs][total rank][16]
 //
-// in f16, or f32 on the exact path. This file is pure; sizes here are what the plan counts.
+// in f16, or f32 on the exact path. f16 values are scaled by powers of two, so that the largest of each
+// factor comes close to f16's largest and none that matters is below its normal numbers; what
+// makes up for it is kept beside them, one f32 per adapter. This file is pure; sizes here are
+// what the plan counts.
 
 import { totalRank } from "../../model/adapter.js";
 import type { LayerSpec, LinearSpec } from "../../model/spec.js";
@@ -19,6 +22,7 @@ export function adapterRegions(linear: LinearSpec, valueBytes: AdapterValueBytes
   return [
     { name: "adapters.a", bytes: rank * linear.in * valueBytes },
     { name: "adapters.b", bytes: Math.ceil(linear.out / TILE_ROWS) * TILE_ROWS * rank * valueBytes },
+    { name: "adapters.units", bytes: linear.adapterRanks!.length * 4 },
   ];
 }
 

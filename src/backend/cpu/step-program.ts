@@ -376,11 +376,17 @@ function layerAdapters(parts: ProgramParts, regions: RegionIndex, layer: LayerSp
   if (mlp.kind !== "gated") return null;
   const t = regions.find("scratch.adapters", arena);
   if (!t) return null;
+  const { memory } = parts.arenas[arena]!;
   const offset = (name: string) => regions.find(`layers.${layer.index}.${name}`, arena)?.offset ?? 0;
   const group = (...linears: [name: string, spec: LinearSpec][]) =>
     new AdapterGroup(
       parts.arenas[arena]!.kernels,
-      linears.map(([name, spec]) => ({ spec, a: offset(`${name}.adapters.a`), b: offset(`${name}.adapters.b`) })),
+      linears.map(([name, spec]) => ({
+        spec,
+        a: offset(`${name}.adapters.a`),
+        b: offset(`${name}.adapters.b`),
+        units: new Float32Array(memory.buffer, offset(`${name}.adapters.units`), spec.adapterRanks?.length ?? 0).slice(),
+      })),
       t.offset,
       !parts.exact,
     );
