@@ -119,6 +119,8 @@ function engineGauges(registry: Registry) {
   const computed = counter(registry, "prompt_tokens_computed_total", "Prompt tokens computed; those computed again count again");
   const reused = counter(registry, "prompt_tokens_reused_total", "Prompt tokens whose KV was there already");
   const preemptions = counter(registry, "preemptions_total", "Times that a running sequence gave its pages back to others");
+  const proposed = counter(registry, "guesses_proposed_total", "Tokens guessed ahead of answers");
+  const accepted = counter(registry, "guesses_accepted_total", "Tokens guessed ahead that stood");
   return {
     set(model: Model | null, status: EngineStatus | null): void {
       up.set(model ? 1 : 0);
@@ -145,6 +147,8 @@ function engineGauges(registry: Registry) {
       set(computed, status.counters.promptTokens);
       set(reused, status.counters.reusedTokens);
       set(preemptions, status.counters.preemptions);
+      set(proposed, status.guesses.proposed);
+      set(accepted, status.guesses.accepted);
     },
   };
 }

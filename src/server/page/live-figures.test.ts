@@ -8,6 +8,7 @@ let generatedTokens = 0;
 const status = async (): Promise<EngineStatus> => ({
   scheduler: { waiting: 1, running: 2, idle: 3, freePages: [4], reservedPages: [0], idlePages: [0], totalPages: [8] },
   counters: { steps: 1, promptTokens: 5, generatedTokens: ++generatedTokens, reusedTokens: 0, preemptions: 0 },
+  guesses: { proposed: 0, accepted: 0 },
   devices: [{ id: "cpu", planned: 100, measured: 90 }],
 });
 const models = { names: ["demo"], created: 0, current: () => ({ status }) as unknown as Model, failed: () => {} } as ModelSource;

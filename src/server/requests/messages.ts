@@ -58,3 +58,11 @@ function wholeText(content: z.output<typeof text> | null | undefined): string {
   if (content === null || content === undefined) return "";
   return typeof content === "string" ? content : content.map((part) => part.text).join("");
 }
+
+/** What of them becomes tokens, but for what the template writes itself. */
+export function textsOf(messages: readonly ChatMessage[]): string[] {
+  return messages.flatMap(({ content, tool_calls: calls = [] }) => [
+    ...(typeof content === "string" ? [content] : []),
+    ...calls.map((call) => call.function.arguments),
+  ]);
+}

@@ -77,6 +77,11 @@ export function widthOf({ beams, guidance }: SamplingValues): number {
   return Math.max(1, beams?.count ?? 1) * (guidance ? 2 : 1);
 }
 
+/** What of a negative prompt becomes tokens. */
+export function negativeTextsOf({ guidance }: SamplingValues): string[] {
+  return typeof guidance?.negative_prompt === "string" ? [guidance.negative_prompt] : [];
+}
+
 /** Log-probabilities beside each position of a response, over all of its answers: it must fit into memory as text. */
 const MOST_LOGPROBS_A_POSITION = 256;
 

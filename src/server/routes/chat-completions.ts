@@ -10,9 +10,10 @@ import type { AppEnv } from "../app-env.js";
 import { readJson } from "../body.js";
 import { asTheyCome, optionsOfChoice } from "../choices.js";
 import { chatLogprobs } from "../logprobs.js";
+import { refuseTooLong } from "../prompt-length.js";
 import { type ChatRequest, chatOptions, chatRequest } from "../requests/chat.js";
-import { messagesOf } from "../requests/messages.js";
-import { widthOf } from "../requests/sampling.js";
+import { messagesOf, textsOf } from "../requests/messages.js";
+import { negativeTextsOf, widthOf } from "../requests/sampling.js";
 import { servedModel } from "../served-model.js";
 import { sseEvent } from "../sse.js";
 import { timingsOf, type Usage, usageOf } from "../usage.js";
@@ -30,6 +31,8 @@ export function chatRoutes({ models, answering, metrics, maxBody }: RouteContext
       model: served.name,
     };
     const count = request.n ?? 1;
+    await refuseTooLong(models.current(), textsOf(messages), "messages");
+    await refuseTooLong(models.current(), negativeTextsOf(request), "guidance");
     const scope = answering.begin(context, count * widthOf(request));
     const { model, signal } = scope;
     const answer = { context, scope, metrics, route: "/v1/chat/completions" };

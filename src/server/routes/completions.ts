@@ -10,6 +10,7 @@ import type { AppEnv } from "../app-env.js";
 import { readJson } from "../body.js";
 import { asTheyCome, optionsOfChoice } from "../choices.js";
 import { completionLogprobs, TextOffsets } from "../logprobs.js";
+import { refuseTooLong } from "../prompt-length.js";
 import {
   type CompletionRequest,
   choicesOf,
@@ -18,7 +19,7 @@ import {
   type Prompt,
   promptsOf,
 } from "../requests/completion.js";
-import { widthOf } from "../requests/sampling.js";
+import { negativeTextsOf, widthOf } from "../requests/sampling.js";
 import { servedModel } from "../served-model.js";
 import { sseEvent } from "../sse.js";
 import { timingsOf, type Usage, usageOf } from "../usage.js";
@@ -37,6 +38,8 @@ export function completionRoutes({ models, answering, metrics, maxBody }: RouteC
       created: Math.floor(Date.now() / 1000),
       model: served.name,
     };
+    for (const prompt of prompts) if (typeof prompt === "string") await refuseTooLong(models.current(), [prompt], "prompt");
+    await refuseTooLong(models.current(), negativeTextsOf(request), "guidance");
     const scope = answering.begin(context, prompts.length * computed * widthOf(request));
     const { model, signal } = scope;
     const answer = { context, scope, metrics, route: "/v1/completions" };

@@ -5,6 +5,7 @@ import { wholeAnswer } from "../answer-stream.js";
 import type { RouteContext } from "../app.js";
 import type { AppEnv } from "../app-env.js";
 import { readJson } from "../body.js";
+import { refuseTooLong } from "../prompt-length.js";
 import { embeddingRequest, inputsOf } from "../requests/embeddings.js";
 import { servedModel } from "../served-model.js";
 
@@ -16,6 +17,7 @@ export function embeddingRoutes({ models, answering, metrics, maxBody }: RouteCo
     const request = await readJson(context, maxBody, embeddingRequest);
     const inputs = inputsOf(request);
     const { name, adapters = [] } = servedModel(models, request);
+    for (const input of inputs) if (typeof input === "string") await refuseTooLong(models.current(), [input], "input");
     const scope = answering.begin(context, Math.min(AT_ONCE, inputs.length));
     return wholeAnswer({ context, scope, metrics, route: "/v1/embeddings" }, async () => {
       const { model, signal } = scope;

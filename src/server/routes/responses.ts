@@ -8,7 +8,9 @@ import type { RouteContext } from "../app.js";
 import type { AppEnv } from "../app-env.js";
 import { readJson } from "../body.js";
 import { errorReply } from "../error-response.js";
-import { widthOf } from "../requests/sampling.js";
+import { refuseTooLong } from "../prompt-length.js";
+import { textsOf } from "../requests/messages.js";
+import { negativeTextsOf, widthOf } from "../requests/sampling.js";
 import { newId, type OutputEvent, ResponseOutput } from "../responses/output.js";
 import {
   inputMessages,
@@ -34,6 +36,8 @@ export function responseRoutes({ models, answering, metrics, maxBody }: RouteCon
       const earlier =
         request.previous_response_id == null ? [] : store.get(request.previous_response_id, "previous_response_id").messages;
       const messages = [...earlier, ...inputMessages(request)];
+      await refuseTooLong(models.current(), textsOf(messages), "input");
+      await refuseTooLong(models.current(), negativeTextsOf(request), "guidance");
       const scope = answering.begin(context, widthOf(request));
       const answer = { context, scope, metrics, route: "/v1/responses" };
       const feed = begin(answer, () => {

@@ -11,9 +11,15 @@ import { said } from "../requests/sampling.js";
 import { toolShape, toolsOf } from "../requests/tools.js";
 import { modelShape, servedModel } from "../served-model.js";
 
+/** More would keep the engine from everybody's answers for long. */
+const MOST_CHARACTERS = 2 ** 20;
+
 const tokenizeRequest = z.strictObject({
   model: modelShape.model,
-  prompt: z.string().nullish(),
+  prompt: z
+    .string()
+    .max(MOST_CHARACTERS, { error: `at most ${MOST_CHARACTERS} characters at once` })
+    .nullish(),
   messages: messagesSchema.nullish(),
   // With messages: functions that the template describes to the model.
   tools: toolShape.tools,

@@ -75,6 +75,11 @@ const settings = z.strictObject({
   stopOnNewline: z.boolean(),
   /** Ask for the likeliest tokens beside each chosen one. */
   probabilities: z.boolean(),
+  /** LoRA adapters in force, by the names they were loaded under. */
+  adapters: z
+    .array(z.strictObject({ name: z.string().min(1).max(200), weight: finite }))
+    .max(64)
+    .optional(),
   /** Most voices in a row before it is the person's turn. */
   turns: z.int().min(1).max(32),
 });
