@@ -1,12 +1,13 @@
-// ExLlama's other ways to write: voices that talk, a text that is continued, and the settings.
+// ExLlama's other ways to write: voices that talk, a text that is continued; and the settings.
 
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { fixture } from "../support/fixtures.js";
 import { answered, type Site, START_MS, send, startSite } from "./harness.js";
 
 let site: Site;
 beforeAll(async () => {
-  site = await startSite();
+  site = await startSite(["--adapter", `pirate=${fixture("lora-pirate")}`]);
 }, START_MS);
 afterAll(() => site?.close());
 
@@ -112,6 +113,28 @@ describe("free text", () => {
     await page.getByRole("button", { name: "Again" }).click();
     await page.getByRole("button", { name: "Stop", exact: true }).waitFor({ state: "detached" });
     await expect.poll(() => text.inputValue()).toBe(first);
+    await page.context().close();
+  });
+});
+
+describe("settings", () => {
+  it("let an adapter weigh in, and take it out again", async () => {
+    const page = await start(/^Free text/);
+    await page.getByLabel("Tokens, at most").fill("16");
+    await page.getByRole("button", { name: "Greedy" }).click();
+    const text = page.getByRole("textbox", { name: "Text", exact: true });
+    const answers: string[] = [];
+    for (const weight of ["0", "2", "0"]) {
+      await page.getByRole("slider", { name: "pirate" }).fill(weight);
+      await text.fill("Tell me a story about a fox.");
+      const answered = page.waitForResponse("**/v1/completions");
+      await page.getByRole("button", { name: "Continue" }).click();
+      await (await answered).finished();
+      await page.getByRole("button", { name: "Continue" }).waitFor();
+      answers.push(await text.inputValue());
+    }
+    expect(answers[2]).toBe(answers[0]);
+    expect(answers[1]).not.toBe(answers[0]);
     await page.context().close();
   });
 });

@@ -2,6 +2,7 @@
 // its tokens, and one choice out of a few.
 
 import type { SessionSampling, SessionSettings, TokenProbability } from "../../../src/server/sessions/document.js";
+import { page } from "../page-data.js";
 import { eventData } from "./event-stream.js";
 import { ServerError, sendJson } from "./http.js";
 
@@ -72,6 +73,7 @@ export async function choose(
     model,
     prompt,
     max_tokens: 64,
+    ...adapterFields(settings),
     ...samplingFields(settings.sampling),
     repetition_penalty: 1, // a name that was just said is as good as any other
     structured_outputs: { choice: choices },
@@ -102,6 +104,7 @@ async function stream(path: string, fields: object, request: AnswerRequest): Pro
     max_tokens: settings.maxTokens,
     ...(settings.seed === null ? {} : { seed: settings.seed }),
     ...(stop.length > 0 ? { stop } : {}),
+    ...adapterFields(settings),
     ...samplingFields(settings.sampling),
   };
   const response = await sendJson("POST", path, body, { signal });
@@ -122,6 +125,13 @@ async function stream(path: string, fields: object, request: AnswerRequest): Pro
     if (chunk.usage) clock.usage(chunk.usage, chunk.timings);
   }
   return { finish, ...clock.figures };
+}
+
+/** Those that the model has and that weigh something. */
+function adapterFields({ adapters = [] }: SessionSettings): { adapters?: { name: string; weight: number }[] } {
+  const loaded = new Set(page.peek()?.info.adapters.map(({ name }) => name));
+  const used = adapters.filter(({ name, weight }) => weight !== 0 && loaded.has(name));
+  return used.length === 0 ? {} : { adapters: used };
 }
 
 function samplingFields(sampling: SessionSampling): Record<string, number> {

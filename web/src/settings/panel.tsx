@@ -7,6 +7,7 @@ import { exportJson, exportMarkdown } from "../session/files.js";
 import type { OpenSession } from "../session/open-session.js";
 import { removeWithUndo } from "../session/sidebar.js";
 import { Icon, IconButton } from "../ui/icon.js";
+import { Adapters } from "./adapters.js";
 import { Check, NumberField } from "./fields.js";
 import { Participants } from "./participants.js";
 import { Sampler } from "./sampler.js";
@@ -58,6 +59,7 @@ export function SettingsPanel({ session }: { session: OpenSession }) {
         />
         <StopStrings stop={settings.stop} onChange={(stop) => setSettings({ stop })} />
       </section>
+      <Adapters settings={settings} setSettings={setSettings} />
       <Sampler settings={settings} setSettings={setSettings} />
       <section>
         <h3>Shown</h3>
