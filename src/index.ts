@@ -49,6 +49,7 @@ export type {
   Generation,
   GenerationEvent,
   GenerationResult,
+  Guesses,
   LikelyToken,
   LoadOptions,
   Model,

@@ -135,8 +135,9 @@ export class LoadedEngine implements Engine {
   }
 
   status(): EngineStatus {
-    const { load, counters } = this.#context.scheduler;
-    return { scheduler: load, counters, devices: this.#measureDevices() };
+    const { scheduler, speculator } = this.#context;
+    const { load, counters } = scheduler;
+    return { scheduler: load, counters, guesses: speculator.guesses, devices: this.#measureDevices() };
   }
 
   async dispose(): Promise<void> {

@@ -9,6 +9,7 @@ import type {
   GenerationEvent,
   GenerationOptions,
   GenerationResult,
+  Guesses,
   LikelyToken,
   PromptTokenInfo,
   Timings,
@@ -115,6 +116,7 @@ export type {
   FinishReason,
   GenerationEvent,
   GenerationResult,
+  Guesses,
   LikelyToken,
   PromptTokenInfo,
   SchedulerCounters,
@@ -181,6 +183,8 @@ export interface EngineStatus {
   readonly scheduler: SchedulerLoad;
   /** Since loading. */
   readonly counters: SchedulerCounters;
+  /** Tokens guessed ahead since loading, and those of them that stood. */
+  readonly guesses: Guesses;
   readonly devices: readonly DeviceMemory[];
 }
 

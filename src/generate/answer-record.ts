@@ -4,7 +4,7 @@
 import { performance } from "node:perf_hooks";
 import type { Output, TokenLogprob } from "../backend/backend.js";
 import type { ResolvedOptions } from "./options.js";
-import type { FinishReason, GenerationEvent, GenerationResult, PromptTokenInfo, TokenInfo } from "./request.js";
+import type { FinishReason, GenerationEvent, GenerationResult, Guesses, PromptTokenInfo, TokenInfo } from "./request.js";
 import { StopStrings } from "./stopping.js";
 import type { TokenConstraint } from "./token-constraint.js";
 import { type BytesOf, showLikely, showToken } from "./token-info.js";
@@ -47,7 +47,7 @@ export class AnswerRecord {
   #unreadText = "";
   #unreadIds: number[] = [];
   #finishReason: FinishReason | null = null;
-  #guesses: { proposed: number; accepted: number } | null = null;
+  #guesses: Guesses | null = null;
 
   readonly #requestedAt = performance.now();
   #begunAt = 0;
@@ -106,6 +106,11 @@ export class AnswerRecord {
       this.#tokens.push({ ...showToken(id, this.#bytesOf), logprob: logprob!, top: showLikely(top, this.#bytesOf) });
     this.onReadable();
     return goesOn;
+  }
+
+  /** `null`: guessing is off. */
+  get guesses(): Guesses | null {
+    return this.#guesses;
   }
 
   /** So many ids were guessed, so many of them stood. */

@@ -102,6 +102,12 @@ export interface Timings {
   readonly reusedTokens: number;
 }
 
+/** Ids that were guessed ahead, and those of them that stood. */
+export interface Guesses {
+  readonly proposed: number;
+  readonly accepted: number;
+}
+
 export interface GenerationResult {
   readonly text: string;
   /** What the model calls, where it may call tools and does; the last one may be unfinished at the token limit. */
@@ -115,6 +121,6 @@ export interface GenerationResult {
   readonly tokens?: readonly TokenInfo[];
   /** One for each token of the prompt, where `promptLogprobs` was asked. */
   readonly promptLogprobs?: readonly PromptTokenInfo[];
-  /** Ids that were guessed ahead, and those of them that stood; only where guessing was on. */
-  readonly speculation?: { readonly proposed: number; readonly accepted: number };
+  /** Only where guessing was on. */
+  readonly speculation?: Guesses;
 }

@@ -54,8 +54,11 @@ describe("a model with a draft", () => {
   });
 
   it("guesses right often enough to be worth it", async () => {
+    const before = (await model.status()).guesses;
     const { speculation } = await model.generate(story, greedy).result;
     expect(speculation!.accepted / speculation!.proposed).toBeGreaterThan(0.3);
+    const { proposed, accepted } = (await model.status()).guesses;
+    expect({ proposed: proposed - before.proposed, accepted: accepted - before.accepted }).toEqual(speculation);
   });
 
   it("answers everybody as if alone, in batches of all kinds of requests", async () => {

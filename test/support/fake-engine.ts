@@ -101,9 +101,17 @@ export class FakeEngine implements Engine {
   }
 
   status(): EngineStatus {
-    const scheduler = { waiting: 0, running: this.running, idle: 0, freePages: [4], reservedPages: [0], idlePages: [0], totalPages: [4] };
+    const scheduler = {
+      waiting: 0,
+      running: this.running,
+      idle: 0,
+      freePages: [4],
+      reservedPages: [0],
+      idlePages: [0],
+      totalPages: [4],
+    };
     const counters = { steps: 0, promptTokens: 0, generatedTokens: 0, reusedTokens: 0, preemptions: 0 };
-    return { scheduler, counters, devices: [{ id: "cpu", planned: 2, measured: 1 }] };
+    return { scheduler, counters, guesses: { proposed: 0, accepted: 0 }, devices: [{ id: "cpu", planned: 2, measured: 1 }] };
   }
 
   async dispose(): Promise<void> {

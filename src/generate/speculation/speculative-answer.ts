@@ -7,6 +7,7 @@ import { adapterCondition } from "../adapters.js";
 import { choiceAfter, NOTHING, promptOutputs } from "../answer-outputs.js";
 import type { AnswerRecord } from "../answer-record.js";
 import type { Job, JobPrompt, Strand, StrandAnswer } from "../job.js";
+import type { Guesses } from "../request.js";
 import { yieldedIds } from "./acceptance.js";
 import type { Proposer } from "./proposer.js";
 import type { SpeculatingAnswer } from "./speculator.js";
@@ -49,6 +50,10 @@ export class SpeculativeAnswer implements Job, SpeculatingAnswer {
 
   get generated(): number {
     return this.#record.length;
+  }
+
+  get guesses(): Guesses | null {
+    return this.#record.guesses;
   }
 
   get ids(): Int32Array {

@@ -4,6 +4,7 @@
 
 import type { Runtime } from "../../backend/backend.js";
 import type { AnswerRecord } from "../answer-record.js";
+import type { Guesses } from "../request.js";
 import { Scheduler } from "../scheduler.js";
 import type { SpeculationPlan } from "../strategy-options.js";
 import { NGRAM_BOUNDS } from "./ngram-index.js";
@@ -18,6 +19,8 @@ const MOST_GUESSES = 32;
 /** An answer that guesses ahead. */
 export interface SpeculatingAnswer {
   readonly proposer: Proposer;
+  /** So far. */
+  readonly guesses: Guesses | null;
   /** How many guesses it can use in the next step; 0 while it has none to wait for. */
   readonly guessesWanted: number;
   /** All its ids so far. */
@@ -30,6 +33,7 @@ export class Speculator {
   /** Runs the draft model; `null` where there is none. */
   readonly draft: Scheduler | null;
   readonly #vocabSize: number;
+  #finished: Guesses = { proposed: 0, accepted: 0 };
   readonly #answers = new Set<SpeculatingAnswer>();
 
   constructor({ draft, spec }: Runtime) {
@@ -49,7 +53,14 @@ export class Speculator {
 
   /** The answer is over. */
   remove(answer: SpeculatingAnswer): void {
-    if (this.#answers.delete(answer)) answer.proposer.close();
+    if (!this.#answers.delete(answer)) return;
+    this.#finished = sumOf([this.#finished, answer.guesses]);
+    answer.proposer.close();
+  }
+
+  /** Of all answers, those that are not over included. */
+  get guesses(): Guesses {
+    return sumOf([this.#finished, ...[...this.#answers].map(({ guesses }) => guesses)]);
   }
 
   /** Asks all, waits for the draft model, hands the guesses out. */
@@ -66,4 +77,11 @@ export class Speculator {
   async close(): Promise<void> {
     await this.draft?.close();
   }
+}
+
+function sumOf(all: readonly (Guesses | null)[]): Guesses {
+  return all.reduce<Guesses>(
+    (sum, each) => ({ proposed: sum.proposed + (each?.proposed ?? 0), accepted: sum.accepted + (each?.accepted ?? 0) }),
+    { proposed: 0, accepted: 0 },
+  );
 }
