@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { readAdapterConfig } from "./config.js";
 import { AdapterConfigError, UnsupportedAdapterError } from "./errors.js";
@@ -67,5 +68,39 @@ describe("readAdapterConfig", () => {
     };
     expect(read(fields).targets).toEqual(["q_proj"]);
     expect(read({ target_modules: "all-linear" }).targets).toBeNull();
+  });
+});
+
+describe("any JSON at all", () => {
+  const names = [
+    "peft_type",
+    "r",
+    "lora_alpha",
+    "target_modules",
+    "rank_pattern",
+    "alpha_pattern",
+    "use_rslora",
+    "init_lora_weights",
+  ];
+  const fields = fc.dictionary(fc.oneof(fc.constantFrom(...names), fc.string({ maxLength: 8 })), fc.jsonValue({ maxDepth: 2 }));
+
+  it("is a configuration, or refused as one that is none", () => {
+    const values = fc.oneof(
+      fc.jsonValue(),
+      fields,
+      fields.map((some) => ({ ...plain, ...some })),
+    );
+    fc.assert(
+      fc.property(values, (value) => {
+        try {
+          const { rank, scale } = readAdapterConfig(value, "adapter_config.json");
+          expect(rank(layer3q)).toBeGreaterThanOrEqual(1);
+          expect(Number.isFinite(scale(layer3q, 8))).toBe(true);
+        } catch (error) {
+          expect(error instanceof AdapterConfigError || error instanceof UnsupportedAdapterError, String(error)).toBe(true);
+        }
+      }),
+      { numRuns: 500 },
+    );
   });
 });
