@@ -127,7 +127,10 @@ export class KvCache {
       reused += part.length;
       pages.attach(part.node.pages);
       if (takesOver) this.#index.forget(part.node);
-      else hold.source = part.node;
+      else {
+        this.#index.touch(part.node);
+        hold.source = part.node;
+      }
     }
     pages.dropUnseen(reused);
     return { hold, reused };
@@ -194,10 +197,12 @@ export class KvCache {
    */
   truncate(hold: CacheHold, length: number): number {
     hold.pages.truncate(length);
-    for (const whole = Math.floor(length / PAGE_TOKENS); hold.published > whole; hold.published--)
+    for (const whole = Math.floor(length / PAGE_TOKENS); hold.published > whole; hold.published--) {
+      hold.source = hold.node; // it goes on in a page of the index, where that is cut in the middle
       hold.node = hold.node?.parent?.parent ? hold.node.parent : null; // a root is no node of a sequence
+    }
     if (hold.pages.reaches(length)) return length;
-    hold.pages.release();
+    this.release(hold);
     hold.published = 0;
     hold.node = null;
     return 0;
