@@ -14,6 +14,7 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
     assetsInlineLimit: 0,
+    license: { fileName: "licenses.md" },
   },
   server: {
     proxy: Object.fromEntries(["/v1", "/api", "/tokenize", "/health", "/metrics"].map((path) => [path, "http://127.0.0.1:5005"])),

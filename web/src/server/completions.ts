@@ -109,13 +109,13 @@ async function stream(path: string, fields: object, request: AnswerRequest): Pro
   };
   const response = await sendJson("POST", path, body, { signal });
   const clock = new Clock();
-  let finish: AnswerEnd["finish"] = "stop";
+  let finish: AnswerEnd["finish"] | null = null;
   for await (const data of eventData(response.body!)) {
-    if (data === "[DONE]") break;
+    if (data === "[DONE]") continue; // read to the end, so that the connection can be used again
     const chunk = JSON.parse(data) as Chunk;
     if (chunk.error) throw new ServerError(500, chunk);
     const choice = chunk.choices?.[0];
-    if (choice?.finish_reason === "length") finish = "length";
+    if (choice?.finish_reason) finish = choice.finish_reason === "length" ? "length" : "stop";
     const text = choice?.text ?? choice?.delta?.content ?? "";
     const probabilities = probabilitiesOf(choice);
     if (text !== "" || probabilities.length > 0) {
@@ -124,6 +124,7 @@ async function stream(path: string, fields: object, request: AnswerRequest): Pro
     }
     if (chunk.usage) clock.usage(chunk.usage, chunk.timings);
   }
+  if (finish === null) throw new Error("the connection ended before the answer did");
   return { finish, ...clock.figures };
 }
 
