@@ -151,6 +151,7 @@ describe("what cannot be done", () => {
     ],
     ["answers that are kept", { store: true }, { status: 400, param: "store" }],
     ["alternatives without log-probabilities", { top_logprobs: 3 }, { status: 400, param: "top_logprobs" }],
+    ["calls in parallel of no tools", { parallel_tool_calls: true }, { status: 400, param: "parallel_tool_calls" }],
     ["a model that is not served", { model: "gpt-4" }, { status: 404, code: "model_not_found", param: "model" }],
     [
       "a prompt longer than the context",
@@ -169,6 +170,11 @@ describe("what cannot be done", () => {
       expect(failure).toMatchObject({ type: "invalid_request_error", ...expected });
       expect((failure as InstanceType<typeof OpenAI.APIError>).requestID).toMatch(/^req_/);
     }
+  });
+
+  it("refuses options of a stream for what is none", async () => {
+    const asked = { ...STORY, stream_options: { include_usage: true } } as ChatCompletionCreateParamsNonStreaming;
+    await expect(demo.client.chat.completions.create(asked)).rejects.toMatchObject({ status: 400, param: "stream_options" });
   });
 
   it("says which parameter was meant", async () => {

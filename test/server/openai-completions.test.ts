@@ -116,6 +116,7 @@ describe("completions", () => {
     ["an empty prompt", { prompt: "" }, { code: "empty_prompt" }],
     ["ids that the model does not have", { prompt: [1, 999_999] }, { code: "token_id" }],
     ["log-probabilities by the million", { prompt: Array(8).fill("a"), n: 4, logprobs: 20 }, { param: "logprobs" }],
+    ["a BOS for ids", { prompt: [1, 2], add_bos: true }, { param: "add_bos" }],
     ["prompts of two kinds", { prompt: ["a", [1]] }, { code: "invalid_type" }],
     ["more sequences than there are places", { prompt: Array(40).fill("a"), n: 2 }, { code: "too_many_sequences" }],
   ])("refuses %s", async (_what, change, expected) => {
@@ -196,6 +197,7 @@ describe("the other routes", () => {
     const chat = await postJson<Tokenized>(`${demo.url}/tokenize`, { messages });
     expect(chat.tokens).toEqual(await demo.model.tokenizeChat(messages));
     expect((await post(`${demo.url}/tokenize`, {})).status).toBe(400);
+    expect((await post(`${demo.url}/tokenize`, { messages, add_bos: true })).status).toBe(400);
     expect((await post(`${demo.url}/detokenize`, { tokens: [-1] })).status).toBe(400);
   });
 

@@ -6,7 +6,7 @@ import { InvalidRequestError } from "../errors.js";
 import { modelShape, type ServedModel } from "../served-model.js";
 import { constraintOf, constraintShape } from "./constraints.js";
 import { messagesSchema } from "./messages.js";
-import { checkLogprobs, harmlessShape, said, samplingOptions, samplingShape } from "./sampling.js";
+import { checkGoesWith, checkLogprobs, harmlessShape, said, samplingOptions, samplingShape } from "./sampling.js";
 import { toolOptions, toolShape } from "./tools.js";
 
 /** Most answers to one request. */
@@ -47,6 +47,7 @@ export type ChatRequest = z.output<typeof chatRequest>;
 export function chatOptions(request: ChatRequest, { adapters }: ServedModel): ChatOptions {
   if (request.top_logprobs != null && !request.logprobs)
     throw new InvalidRequestError("'top_logprobs' goes with 'logprobs': true", { param: "top_logprobs" });
+  if (request.stream_options) checkGoesWith(request.stream === true, "stream_options", "'stream': true");
   if (request.logprobs) checkLogprobs(request.n ?? 1, request.top_logprobs ?? 0, "top_logprobs");
   return {
     ...samplingOptions(request),

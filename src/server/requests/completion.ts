@@ -6,7 +6,7 @@ import { InvalidRequestError } from "../errors.js";
 import { modelShape, type ServedModel } from "../served-model.js";
 import { MOST_CHOICES, streamOptions } from "./chat.js";
 import { constraintOf, constraintShape } from "./constraints.js";
-import { checkLogprobs, harmlessShape, said, samplingOptions, samplingShape } from "./sampling.js";
+import { checkGoesWith, checkLogprobs, harmlessShape, said, samplingOptions, samplingShape } from "./sampling.js";
 
 /** Where the request does not say, as in OpenAI's API. */
 const USUAL_TOKENS = 16;
@@ -66,6 +66,9 @@ export function choicesOf(request: CompletionRequest): { readonly computed: numb
 /** What the engine is asked for one answer. */
 export function completionOptions(request: CompletionRequest, prompt: Prompt, { adapters }: ServedModel): GenerateOptions {
   const { logprobs, echo } = request;
+  if (request.stream_options) checkGoesWith(request.stream === true, "stream_options", "'stream': true");
+  for (const name of ["parse_special", "add_bos"] as const)
+    if (request[name] != null) checkGoesWith(typeof prompt === "string", name, "a prompt of text");
   checkLogprobs(promptsOf(request).length * choicesOf(request).computed, logprobs, "logprobs");
   const maxTokens = request.max_tokens ?? USUAL_TOKENS;
   if (echo && logprobs != null && request.stream)

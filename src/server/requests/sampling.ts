@@ -97,6 +97,11 @@ export function checkLogprobs(answers: number, alternatives: number | null | und
   );
 }
 
+/** A parameter that says nothing without another one is refused rather than ignored. */
+export function checkGoesWith(there: boolean, param: string, other: string): void {
+  if (!there) throw new InvalidRequestError(`'${param}' says nothing without ${other}`, { param, hint: "Leave it out." });
+}
+
 type Unsaid<T> = { readonly [K in keyof T]?: T[K] | null | undefined };
 
 /** Leaves out what is null or undefined. */

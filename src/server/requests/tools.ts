@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import type { ChatOptions, Tool } from "../../engine/model.js";
-import { said } from "./sampling.js";
+import { checkGoesWith, said } from "./sampling.js";
 
 const parameters = z.record(z.string(), z.unknown());
 
@@ -32,6 +32,7 @@ export function toolOptions(
   request: z.output<z.ZodObject<typeof toolShape>>,
 ): Pick<ChatOptions, "tools" | "toolChoice" | "parallelToolCalls"> {
   const { tool_choice: toolChoice, parallel_tool_calls: parallelToolCalls } = request;
+  if (parallelToolCalls != null) checkGoesWith(Boolean(request.tools?.length), "parallel_tool_calls", "'tools'");
   if (!request.tools?.length) return said({ toolChoice: toolChoice === "none" ? undefined : toolChoice });
   return said({ tools: toolsOf(request.tools), toolChoice, parallelToolCalls });
 }

@@ -5,7 +5,7 @@ import type { ChatMessage, ChatOptions, Tool, ToolCall } from "../../engine/mode
 import { InvalidRequestError } from "../errors.js";
 import { streamOptions } from "../requests/chat.js";
 import { formatConstraint } from "../requests/constraints.js";
-import { harmlessShape, said, samplingOptions, samplingShape } from "../requests/sampling.js";
+import { checkGoesWith, harmlessShape, said, samplingOptions, samplingShape } from "../requests/sampling.js";
 import { modelShape, type ServedModel } from "../served-model.js";
 
 const onlyText = { error: "only text: this model reads nothing else" };
@@ -107,6 +107,8 @@ export function wantsLogprobs({ include, top_logprobs: top }: ResponseRequest): 
 /** What the engine is asked. */
 export function responseOptions(request: ResponseRequest, { adapters }: ServedModel): ChatOptions {
   const { tools, tool_choice: choice, text: shape } = request;
+  if (request.stream_options) checkGoesWith(request.stream === true, "stream_options", "'stream': true");
+  if (request.parallel_tool_calls != null) checkGoesWith(Boolean(tools?.length), "parallel_tool_calls", "'tools'");
   const chosen =
     typeof choice === "object" && choice !== null ? { type: "function" as const, function: { name: choice.name } } : choice;
   return {
@@ -120,7 +122,7 @@ export function responseOptions(request: ResponseRequest, { adapters }: ServedMo
         ? tools.map(({ type, ...described }) => ({ type, function: said<Tool["function"]>(described) }))
         : undefined,
       toolChoice: tools?.length || chosen !== "none" ? chosen : undefined,
-      parallelToolCalls: tools?.length ? request.parallel_tool_calls : undefined,
+      parallelToolCalls: request.parallel_tool_calls,
     }),
   };
 }

@@ -7,7 +7,7 @@ import type { AppEnv } from "../app-env.js";
 import { readJson } from "../body.js";
 import { InvalidRequestError } from "../errors.js";
 import { messagesOf, messagesSchema } from "../requests/messages.js";
-import { said } from "../requests/sampling.js";
+import { checkGoesWith, said } from "../requests/sampling.js";
 import { toolShape, toolsOf } from "../requests/tools.js";
 import { modelShape, servedModel } from "../served-model.js";
 
@@ -38,6 +38,9 @@ export function tokenRoutes({ models, maxBody }: RouteContext): Hono<AppEnv> {
       servedModel(models, request);
       if ((prompt == null) === (messages == null))
         throw new InvalidRequestError("give either 'prompt' or 'messages'", { param: "prompt" });
+      if (request.tools?.length) checkGoesWith(messages != null, "tools", "'messages'");
+      if (addBos != null) checkGoesWith(prompt != null, "add_bos", "'prompt'");
+      if (parseSpecial != null) checkGoesWith(prompt != null, "parse_special", "'prompt'");
       const model = models.current();
       const tokens = messages
         ? await model.tokenizeChat(messagesOf(messages), { tools: toolsOf(request.tools) ?? [] })
