@@ -23,6 +23,6 @@ export function withNegativeIds<T extends WithNegativeText>(
 
 /** The same chat with another system message; with none where the text is empty. */
 export function withSystem(messages: readonly ChatMessage[], text: string): ChatMessage[] {
-  const rest = messages.filter(({ role }) => role !== "system");
+  const rest = messages.filter(({ role }) => role !== "system" && role !== "developer");
   return text === "" ? rest : [{ role: "system", content: text }, ...rest];
 }

@@ -1,5 +1,6 @@
 // Remarks beside the figures: what a person should know before relying on them.
 
+import type { ModelSpec } from "../model/spec.js";
 import type { RunShape } from "./packing.js";
 import type { Placement } from "./placement.js";
 import type { Plan } from "./plan.js";
@@ -33,6 +34,8 @@ export function notesFor(request: PlanRequest, run: RunShape, placement: Placeme
   return notes;
 }
 
-function embeddingBytes({ spec }: PlanRequest): number {
-  return spec.vocabSize * spec.hiddenSize * (spec.embedding.dtype === "f32" ? 4 : 2);
+/** The draft model's too. */
+function embeddingBytes({ spec, draft }: PlanRequest): number {
+  const bytes = ({ vocabSize, hiddenSize, embedding }: ModelSpec) => vocabSize * hiddenSize * (embedding.dtype === "f32" ? 4 : 2);
+  return bytes(spec) + (draft ? bytes(draft) : 0);
 }

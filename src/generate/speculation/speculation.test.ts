@@ -99,7 +99,22 @@ describe("guesses of a draft model", () => {
       expect(ids).toEqual(whole.slice(0, whole.indexOf(stopId)));
       expect(finishReason).toBe("stop");
     }
+    const { text } = await ask({ ids: promptOf(10), options: { maxTokens: 40, speculate: 0 } });
+    for (const at of [3, 8, 15]) {
+      const stop = text.slice(at, at + 3);
+      const stopped = await ask({ ids: promptOf(10), options: { maxTokens: 40, speculate: 4, stop } });
+      expect(stopped).toMatchObject({ text: text.slice(0, text.indexOf(stop)), finishReason: "stop" });
+    }
     for (const each of [scheduler, context.speculator.draft!]) expectAllFree(each);
+  });
+
+  it("leave log-probabilities of the answer and of the prompt as they are", async () => {
+    const { ask } = setUpDraft({ context: 512, prefillChunk: 7 }, 4);
+    const options = { maxTokens: 30, logprobs: 2, promptLogprobs: 1 };
+    const plain = await ask({ ids: promptOf(40), options: { ...options, speculate: 0 } });
+    const guessed = await ask({ ids: promptOf(40), options: { ...options, speculate: 5 } });
+    expect(guessed.tokens).toEqual(plain.tokens);
+    expect(guessed.promptLogprobs).toEqual(plain.promptLogprobs);
   });
 
   it("go on in the next turn from what the draft has read", async () => {
