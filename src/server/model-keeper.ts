@@ -41,6 +41,8 @@ export class ModelKeeper implements ModelSource {
   #failures = 0;
   #reloading: Promise<void> | null = null;
   readonly #heartbeat: NodeJS.Timeout;
+  /** An engine that is busy for long is asked once, not again and again. */
+  #beating = false;
 
   /** @param model loaded already: a server that cannot load its model does not begin to listen */
   constructor(model: Model, { names, load, log }: KeeperOptions) {
@@ -109,12 +111,15 @@ export class ModelKeeper implements ModelSource {
   }
 
   async #beat(): Promise<void> {
-    if (this.#state.name !== "ready") return;
+    if (this.#state.name !== "ready" || this.#beating) return;
     const { model } = this.#state;
+    this.#beating = true;
     try {
       await model.detokenize([]);
     } catch (error) {
       this.failed(model, error);
+    } finally {
+      this.#beating = false;
     }
   }
 }
