@@ -1,6 +1,9 @@
 // Who may use a server, and from where.
 
+import { mkdtempSync, rmSync } from "node:fs";
 import { request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type DemoServer, post, serveDemo } from "./demo-server.js";
 
@@ -127,6 +130,35 @@ describe("a server with an admin key alone", () => {
       expect((await fetch(`${demo.url}/v1/models`)).status).toBe(200);
       expect((await fetch(`${demo.url}/plan`)).status).toBe(401);
       expect(await ask(demo.url, "/v1/models", { host: "evil.example" })).toBe(403);
+    } finally {
+      await demo.close();
+    }
+  });
+});
+
+describe("what the page keeps and shows", () => {
+  const folder = mkdtempSync(join(tmpdir(), "exllama-access-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  it.each<[string, { api: string[]; admin: string[] }, string | null, number]>([
+    ["open without keys", { api: [], admin: [] }, null, 200],
+    ["closed without the API key", { api: ["key-of-anna"], admin: [] }, null, 401],
+    ["open with the API key", { api: ["key-of-anna"], admin: [] }, "key-of-anna", 200],
+    ["closed with the API key where there is an admin's", { api: ["key-of-anna"], admin: ["key-of-admin"] }, "key-of-anna", 403],
+    ["open with the admin's key", { api: ["key-of-anna"], admin: ["key-of-admin"] }, "key-of-admin", 200],
+  ])("is %s", async (_what, keys, key, status) => {
+    const demo = await serveDemo({ keys, sessions: folder });
+    try {
+      const headers = key === null ? {} : { authorization: `Bearer ${key}` };
+      for (const path of ["/api/page", "/api/status", "/api/sessions", "/api/sessions/"]) {
+        const response = await fetch(demo.url + path, { headers });
+        // `/api/sessions/` is either the list or nothing, but never more open than the list.
+        expect([status, ...(path.endsWith("/") && status === 200 ? [404] : [])], path).toContain(response.status);
+      }
+      const page = await fetch(demo.url);
+      expect([200, 503]).toContain(page.status); // 503: not built
+      const outside = await fetch(`${demo.url}/api/sessions/..%2f..%2fetc%2fpasswd`, { headers });
+      expect(outside.status).toBeGreaterThanOrEqual(400);
     } finally {
       await demo.close();
     }
