@@ -34,7 +34,8 @@ function install() {
   if (process.getuid?.() !== 0 || spawnSync("apt-get", ["--version"]).status !== 0) return undefined;
   process.stderr.write("installing chromium for the tests of the web page\n");
   const options = { stdio: ["ignore", "ignore", "inherit"], env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" } };
-  const fetch = () => execFileSync("apt-get", ["install", "-y", "--no-install-recommends", "chromium"], options);
+  const fetch = () =>
+    execFileSync("apt-get", ["-o", "DPkg::Lock::Timeout=240", "install", "-y", "--no-install-recommends", "chromium"], options);
   try {
     fetch();
   } catch {

@@ -15,17 +15,21 @@ interface Shown {
 
 const shown = signal<Shown | null>(null);
 
+/** Who reads along with the pointer does not mean to ask. */
+const REST_MS = 300;
+let timer = 0;
+
 const WIDTH = 232;
 const HEIGHT = 210;
 
 /** Handlers for an element whose tokens are marked. */
-export function tokenHandlers(probabilities: readonly TokenProbability[]) {
+export function tokenHandlers(probabilities: readonly TokenProbability[], restMs = REST_MS) {
   const spanAt = (target: EventTarget | null) => (target as Element | null)?.closest?.<HTMLElement>("[data-token]") ?? null;
   return {
     onPointerOver: (event: PointerEvent) => {
       const span = spanAt(event.target);
-      if (span) showAt(span, probabilities);
-      else hideTokens();
+      hideTokens();
+      if (span) timer = window.setTimeout(() => showAt(span, probabilities), restMs);
     },
     onPointerLeave: hideTokens,
     onBlur: hideTokens,
@@ -47,10 +51,11 @@ export function tokenHandlers(probabilities: readonly TokenProbability[]) {
 /** The same for an element whose tokens are looked through by keyboard, too. */
 export function tokenExplorer(probabilities: readonly TokenProbability[]) {
   const label = "Token probabilities: left and right arrow keys";
-  return { ...tokenHandlers(probabilities), tabIndex: 0, role: "group" as const, "aria-label": label };
+  return { ...tokenHandlers(probabilities, 0), tabIndex: 0, role: "group" as const, "aria-label": label };
 }
 
 export function hideTokens(): void {
+  window.clearTimeout(timer);
   shown.value = null;
 }
 

@@ -5,8 +5,8 @@ import { signal } from "@preact/signals";
 
 const KEY = "exllama.key";
 
-/** The server has refused for want of a key, or of the right one. */
-export const keyNeeded = signal(false);
+/** The server has refused for want of a key, or of one that opens more than the one that was given. */
+export const keyNeeded = signal<"no" | "missing" | "wrong">("no");
 
 /** What the server answered when it did not do as asked. */
 export class ServerError extends Error {
@@ -37,7 +37,7 @@ export async function request(path: string, init: RequestInit = {}): Promise<Res
   if (key) headers.set("authorization", `Bearer ${key}`);
   const response = await fetch(path, { ...init, headers });
   if (response.ok) return response;
-  if (response.status === 401) keyNeeded.value = true;
+  if (response.status === 401 || (response.status === 403 && key)) keyNeeded.value = key ? "wrong" : "missing";
   throw new ServerError(response.status, await response.json().catch(() => null));
 }
 

@@ -36,7 +36,7 @@ export function newContent(mode: SessionMode, voices = 2): SessionContent {
 
 /** A title out of what was said first, for a session that has none. */
 export function titleFrom(text: string): string {
-  const line = text.trim().split("\n")[0] ?? "";
+  const line = (text.trim().split("\n")[0] ?? "").replace(/[*_`#>]+/g, "").trim();
   if (line.length <= 48) return line;
   const cut = line.slice(0, 48);
   return `${cut.slice(0, cut.lastIndexOf(" ") > 24 ? cut.lastIndexOf(" ") : 48)}…`;

@@ -7,7 +7,7 @@ export function KeyDialog() {
   const dialog = useRef<HTMLDialogElement>(null);
   const needed = keyNeeded.value;
   useEffect(() => {
-    if (needed) dialog.current?.showModal();
+    if (needed !== "no" && !dialog.current?.open) dialog.current?.showModal();
   }, [needed]);
   const submit = (event: SubmitEvent) => {
     event.preventDefault();
@@ -17,7 +17,7 @@ export function KeyDialog() {
   return (
     <dialog ref={dialog} class="dialog" aria-labelledby="key-title">
       <form onSubmit={submit}>
-        <h2 id="key-title">This server wants a key</h2>
+        <h2 id="key-title">{needed === "wrong" ? "That key does not open this" : "This server wants a key"}</h2>
         <p>It was started with one. The key stays in this browser; an admin key opens sessions and the memory page, too.</p>
         <label class="field">
           <span>Key</span>
