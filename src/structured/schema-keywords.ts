@@ -21,7 +21,14 @@ export const COMBINING: readonly string[] = ["$ref", "anyOf", "oneOf", "allOf"];
 /** Keywords that constrain nothing. */
 const ANNOTATIONS: ReadonlySet<string> = new Set([
   ...["title", "description", "default", "example", "examples", "deprecated", "readOnly", "writeOnly", "contentEncoding"],
-  ...["contentMediaType", "$schema", "$id", "$comment", "$defs", "definitions"],
+  ...["contentMediaType", "$schema", "$id", "$comment", "$defs", "definitions", "discriminator", "externalDocs", "xml"],
+]);
+
+/** Keywords that are supported only where they say nothing. */
+const VACUOUS: ReadonlyMap<string, unknown> = new Map([
+  ["uniqueItems", false],
+  ["unevaluatedProperties", true],
+  ["unevaluatedItems", true],
 ]);
 
 const CONSTRAINING: readonly string[] = ["type", "enum", "const", "format", ...COMBINING, ...Object.values(KEYWORDS_OF).flat()];
@@ -35,7 +42,7 @@ export function isAnnotation(keyword: string): boolean {
 export function constrainingPart(schema: Schema, path: string): Schema {
   const kept: Record<string, unknown> = {};
   for (const [keyword, value] of Object.entries(schema)) {
-    if (isAnnotation(keyword) || value === undefined) continue;
+    if (isAnnotation(keyword) || value === undefined || VACUOUS.get(keyword) === value) continue;
     if (!KNOWN.has(keyword))
       throw schemaError(`"${keyword}" is not supported`, `${path}/${escapePointer(keyword)}`, {
         hint:

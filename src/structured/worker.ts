@@ -98,8 +98,12 @@ function fail(number: number, board: Board, error: unknown): void {
 
 function failureOf(error: unknown): WorkerFailure {
   if (error instanceof ExllamaError) return { message: error.message, hint: error.hint ?? null, details: error.details };
-  const reason = /\[FATAL\] \S+: (?:Check failed: .*? is false: )?(.*)/s.exec(fatalLine)?.[1] ?? (error as Error).message;
+  const reason = /\[FATAL\] \S+: (?:Check failed: .*? is false: )?(.*)/s.exec(fatalLine)?.[1] ?? lastWords(error as Error);
   return { message: `the grammar cannot be used: ${reason.slice(0, 500)}`, hint: null, details: {} };
+}
+
+function lastWords({ name, message }: Error): string {
+  return name === "RuntimeError" || name === "RangeError" ? "it needs more memory or nesting than there is" : message;
 }
 
 function send(message: FromGrammarWorker): void {

@@ -27,12 +27,19 @@ interface Handle {
 interface Compiler extends Handle {
   compileGrammar(ebnf: string): Promise<Handle>;
 }
+interface GrowingMemory {
+  readonly buffer: ArrayBuffer;
+  grow(pages: number): number;
+}
 export interface LibraryMatcher {
   acceptToken(id: number): boolean;
   _acceptString(text: string): boolean;
   getNextTokenBitmask(): Promise<Int32Array>;
   dispose(): void;
 }
+
+/** Most memory of the library: a grammar that wants more fails, instead of the engine's plan. */
+const LARGEST_MEMORY = 512 * 2 ** 20;
 
 /** Compiled grammars that are kept. */
 const MOST_COMPILED = 32;
@@ -49,6 +56,7 @@ export class XGrammar {
   }
 
   static async start(tokens: TokenBytes): Promise<XGrammar> {
+    limitMemories(LARGEST_MEMORY);
     const library = createRequire(import.meta.url)(distFile("structured/xgrammar.cjs")) as Library;
     // One token more than there are, for "the answer may end here", whatever tokens end it.
     const words = [...byteLevelWords(tokens), ""];
@@ -69,6 +77,16 @@ export class XGrammar {
     }
     return this.#library.GrammarMatcher.createGrammarMatcher(compiled);
   }
+}
+
+/** The library makes its memory itself, and lets it grow to 2 GiB. */
+function limitMemories(bytes: number): void {
+  const memories = WebAssembly.Memory.prototype as unknown as GrowingMemory;
+  const { grow } = memories;
+  memories.grow = function (this: GrowingMemory, pages: number): number {
+    if (this.buffer.byteLength + pages * 65536 > bytes) throw new RangeError(`a grammar wants more than ${bytes} bytes`);
+    return grow.call(this, pages);
+  };
 }
 
 /** Tokens in the alphabet of byte-level vocabularies, which has one printable character for every byte. */
