@@ -51,7 +51,7 @@ export interface PlanOptions {
   cpuMemory?: string | number;
   /** CPU: f32 activations, exact weights and an f32 KV cache; slow, the oracle for tests. Default false. */
   cpuExact?: boolean;
-  /** Folder of a draft model for speculation, planned on the same devices. */
+  /** Folder of a draft model, whose guesses speed answers up; in the same plan, whole on one device. */
   draft?: string;
   /** Linear RoPE scaling (positions divided by this), over the model's own. */
   ropeScale?: number;
@@ -99,6 +99,7 @@ export interface GenerateOptions extends Omit<GenerationOptions, "guidance"> {
    * Every token is chosen from a mixture of what follows the prompt and what follows a negative
    * one: log p = (1 − scale) · log p(negative) + scale · log p(prompt). A negative prompt of text
    * becomes ids as the prompt does; in a chat it is the same chat with this system message.
+   * Takes two of the model's `maxSequences`.
    */
   readonly guidance?: { readonly scale: number; readonly negative: readonly number[] | string };
   /** What the answer must look like: JSON, a JSON schema, a regular expression, one of several texts, a grammar. */

@@ -34,6 +34,7 @@ export interface GenerationOptions extends Partial<SamplingParameters> {
   /**
    * Beam search: so many beams grow `length` ids ahead of what is said, scored by log-probability
    * among what sampling leaves to choose from; nothing is drawn, so `seed` has no part in it.
+   * Takes `count` of the model's `maxSequences`.
    */
   readonly beams?: BeamShape;
   /** Guesses ahead, judged by the model: the answer is the same. Default: as the model was loaded. */
