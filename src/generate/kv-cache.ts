@@ -15,7 +15,7 @@ import { PagePool } from "./page-pool.js";
 import { pagesFor, SequencePages } from "./sequence-pages.js";
 
 /** A page is copied for a new sequence where so many ids of it are the sequence's, not for less. */
-const LEAST_COPIED = 8;
+export const LEAST_COPIED = 8;
 
 export class KvCache {
   readonly #groups: readonly CacheGroup[];
@@ -146,6 +146,15 @@ export class KvCache {
     hold.published++;
     hold.node = node;
     this.#index.touch(node);
+    return true;
+  }
+
+  /** Goes on in a page that a running sequence has begun alike: it is copied when either writes into it. */
+  adopt(hold: CacheHold, index: number, other: CacheHold): boolean {
+    const pages = other.pages.pageOf(index);
+    if (pages.some((page) => page < 0)) return false;
+    hold.pages.dropUnseen(index * PAGE_TOKENS);
+    hold.pages.attach(pages);
     return true;
   }
 

@@ -202,10 +202,15 @@ export class Scheduler {
 
   #compose(): Part[] {
     const placeOf = new Map<Sequence, Place>();
+    const firstOf = new Map<number, Sequence>();
     for (const place of this.#running) {
       for (const sequence of place.sequences) {
         placeOf.set(sequence, place);
         if (sequence.remaining > 0 && !place.job.paused) this.#counters.reusedTokens += sequence.follow();
+        const { tailKey } = sequence;
+        const first = tailKey === null ? undefined : firstOf.get(tailKey);
+        if (first) this.#counters.reusedTokens += sequence.adopt(first);
+        else if (tailKey !== null) firstOf.set(tailKey, sequence);
       }
     }
     const batch = composeBatch([...placeOf.keys()], this.runtime.plan.run.prefillChunk);

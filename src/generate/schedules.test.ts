@@ -32,8 +32,9 @@ const anyRequest = fc.record({
   kind: fc.constantFrom("answer", "answer", "answer", "guesses", "repeats", "guided", "beams", "wander", "twins", "score"),
   /** Begins with so many ids of one of a few texts. */
   text: fc.nat(2),
-  keep: fc.nat(700),
-  fresh: fc.integer({ min: 1, max: 300 }),
+  keep: fc.oneof(fc.nat(700), fc.constantFrom(0, 300)),
+  fresh: fc.oneof(fc.integer({ min: 1, max: 300 }), fc.constant(150)),
+  ending: fc.nat(1),
   maxTokens: fc.integer({ min: 1, max: 60 }),
   temperature: fc.constantFrom(0, 1),
   /** Comes after so many steps. */
@@ -72,12 +73,12 @@ describe("the scheduler", () => {
             expect(running).toBeLessThanOrEqual(model.maxSequences);
           };
           const run = async (request: (typeof all)[number], seed: number): Promise<void> => {
-            const { kind, text, keep, fresh, maxTokens, temperature, after, leaveAfter } = request;
+            const { kind, text, keep, fresh, ending, maxTokens, temperature, after, leaveAfter } = request;
             await clock.at(after);
             const controller = new AbortController();
             if (leaveAfter !== null) void clock.at(after + leaveAfter).then(() => controller.abort("left"));
             const { signal } = controller;
-            const ids = [...promptOf(keep, text + 1), ...promptOf(fresh, seed + 10)].slice(0, 900);
+            const ids = [...promptOf(keep, text + 1), ...promptOf(fresh, ending + 10)].slice(0, 900);
             if (Object.hasOwn(STRATEGIES, kind)) {
               const said: number[] = [];
               const options = { maxTokens, temperature, seed, ...STRATEGIES[kind as keyof typeof STRATEGIES] };

@@ -7,7 +7,8 @@ import { PAGE_TOKENS } from "../memory/plan.js";
 import type { CacheHold, CacheRequest } from "./cache-hold.js";
 import { IdBuffer } from "./id-buffer.js";
 import type { Job, JobPrompt, Strand, StrandAnswer } from "./job.js";
-import type { KvCache } from "./kv-cache.js";
+import { type KvCache, LEAST_COPIED } from "./kv-cache.js";
+import { commonPrefix } from "./page-node.js";
 
 /** Whose strand it is. */
 export interface SequenceOwner {
@@ -31,8 +32,8 @@ export class Sequence implements Strand {
   #asked = 0;
   /** So many ids are prompt, or were judged before it gave its pages back: they stand, and others may use their pages. */
   #settled: number;
-  /** For each full page, a hash of all ids up to its end. */
-  #keys: readonly number[] = [];
+  /** What can be had from elsewhere, and for each of its pages a hash of all ids up to its end. */
+  #keys: PrefixKeys = NO_KEYS;
 
   constructor(owner: SequenceOwner, cache: KvCache, { ids, reusable }: JobPrompt, promptLength = ids.length) {
     this.#owner = owner;
@@ -125,7 +126,7 @@ export class Sequence implements Strand {
     this.#fed = reused;
     if (this.#asked === 0) this.#reused = reused;
     this.#settled = Math.max(this.promptLength, this.#asked);
-    this.#keys = pageKeys(request.condition, request.ids.subarray(0, this.#cache.reusableOf(request)));
+    this.#keys = prefixKeys(request.condition, request.ids.subarray(0, this.#cache.reusableOf(request)));
     return reused;
   }
 
@@ -151,24 +152,50 @@ export class Sequence implements Strand {
     this.#hold = null;
   }
 
-  /** Which page it is in the middle of, the same number for all sequences that begin alike up to its end; `null`: none. */
+  /**
+   * Which page it is in the middle of, the same number for all sequences that begin alike up to its
+   * end, or in the last page up to where the prompt's KV can be had from elsewhere; `null`: none.
+   */
   get pageKey(): number | null {
-    if (!this.#hold?.publishing) return null;
-    return this.#keys[Math.floor(this.#fed / PAGE_TOKENS)] ?? null;
+    if (!this.#hold?.publishing || this.#fed >= this.#keys.length) return null;
+    return this.#keys.pages[Math.floor(this.#fed / PAGE_TOKENS)] ?? this.#keys.tail;
   }
 
   /** The page that it begins next, as {@link pageKey} numbers it, where it stands at a page's beginning. */
   get nextPageKey(): number | null {
-    return this.#fed % PAGE_TOKENS === 0 ? (this.#keys[this.#fed / PAGE_TOKENS] ?? null) : null;
+    if (this.#fed % PAGE_TOKENS > 0 || this.#fed >= this.#keys.length) return null;
+    return this.#keys.pages[this.#fed / PAGE_TOKENS] ?? this.#keys.tail;
+  }
+
+  /** Of its prompt's last page: the same number for all whose prompts are the same; `null`: it is not worth sharing. */
+  get tailKey(): number | null {
+    return this.#keys.tail;
   }
 
   /** Goes on with pages that others have completed meanwhile; says with how many positions. */
   follow(): number {
     const hold = this.#held();
     const before = this.#fed;
-    while (this.nextPageKey !== null && this.#cache.extend(hold, this.#fed / PAGE_TOKENS, this.ids)) this.#fed += PAGE_TOKENS;
+    while (
+      this.#fed < this.#keys.pages.length * PAGE_TOKENS &&
+      this.#fed % PAGE_TOKENS === 0 &&
+      this.#cache.extend(hold, this.#fed / PAGE_TOKENS, this.ids)
+    )
+      this.#fed += PAGE_TOKENS;
     if (this.#asked <= before) this.#reused += this.#fed - before;
     return this.#fed - before;
+  }
+
+  /** Goes on in the last page of a running sequence with the same prompt; says with how many positions. */
+  adopt(other: Sequence): number {
+    const { length } = this.#keys;
+    const begin = this.#keys.pages.length * PAGE_TOKENS;
+    if (this.#fed !== begin || other.fed < length || this.job.condition !== other.job.condition) return 0;
+    if (commonPrefix(this.ids.subarray(0, length), other.ids) < length) return 0;
+    if (!this.#cache.adopt(this.#held(), this.#keys.pages.length, other.#held())) return 0;
+    this.#fed = length;
+    if (this.#asked <= begin) this.#reused += length - begin;
+    return length - begin;
   }
 
   /** Where a step that feeds at most up to `wanted` must end. */
@@ -227,14 +254,29 @@ export class Sequence implements Strand {
   }
 }
 
-/** For each full page a hash (FNV-1a) of everything up to its end. */
-function pageKeys(condition: string, ids: Int32Array): number[] {
-  const keys: number[] = [];
+interface PrefixKeys {
+  /** Ids whose KV can be had from elsewhere, if it is there. */
+  readonly length: number;
+  /** For each full page of them. */
+  readonly pages: readonly number[];
+  /** For what is left after those; `null` where that is too little to be shared. */
+  readonly tail: number | null;
+}
+
+const NO_KEYS: PrefixKeys = { length: 0, pages: [], tail: null };
+
+/** Hashes (FNV-1a) of everything up to the end of each page. */
+function prefixKeys(condition: string, ids: Int32Array): PrefixKeys {
+  const pages: number[] = [];
   let hash = 0x811c9dc5;
-  for (let i = 0; i < condition.length; i++) hash = Math.imul(hash ^ condition.charCodeAt(i), 0x01000193);
+  const add = (word: number): void => {
+    hash = Math.imul(hash ^ word, 0x01000193);
+  };
+  for (let i = 0; i < condition.length; i++) add(condition.charCodeAt(i));
   for (let i = 0; i < ids.length; i++) {
-    hash = Math.imul(hash ^ ids[i]!, 0x01000193);
-    if ((i + 1) % PAGE_TOKENS === 0) keys.push(hash);
+    add(ids[i]!);
+    if ((i + 1) % PAGE_TOKENS === 0) pages.push(hash);
   }
-  return keys;
+  add(ids.length);
+  return { length: ids.length, pages, tail: ids.length % PAGE_TOKENS < LEAST_COPIED ? null : hash };
 }

@@ -4,25 +4,54 @@ import { describe, expect, it } from "vitest";
 import { expectedIds, promptOf } from "../../test/support/fake-answers.js";
 import { expectAllFree, setUp } from "../../test/support/fake-generation.js";
 import { WanderingJob } from "../../test/support/wandering-job.js";
+import { GREEDY } from "../sampling/parameters.js";
 import { generate } from "./generate.js";
 
 const roomy = { context: 1024, cacheTokens: 8192, maxSequences: 8, prefillChunk: 300 };
 const prompt = promptOf(700);
 
 describe("requests that run together", () => {
-  it.each([[[null]], [[null, 300]], [[400]]])("compute the full pages of one prompt once, windows %j", async (windows) => {
+  it.each([[[null]], [[null, 300]], [[400]]])("compute one prompt once, windows %j", async (windows) => {
     const { runtime, scheduler, ask } = setUp({ ...roomy, windows });
     const answers = await Promise.all(
       [1, 2, 3, 4].map((seed) => ask({ ids: prompt, options: { maxTokens: 20, temperature: 1, seed } })),
     );
-    expect(answers.map(({ timings }) => timings.reusedTokens)).toEqual([0, 512, 512, 512]);
-    expect(scheduler.counters).toMatchObject({ promptTokens: 700 + 3 * 188, reusedTokens: 3 * 512 });
+    expect(answers.map(({ timings }) => timings.reusedTokens)).toEqual([0, 699, 699, 699]);
+    expect(scheduler.counters).toMatchObject({ promptTokens: 700 + 3, reusedTokens: 3 * 699 });
     expect(new Set(answers.map(({ ids }) => ids.join())).size).toBe(4);
     const alone = setUp({ ...roomy, windows, maxSequences: 1 });
     for (const [i, { ids }] of answers.entries())
       expect((await alone.ask({ ids: prompt, options: { maxTokens: 20, temperature: 1, seed: i + 1 } })).ids).toEqual(ids);
     expect(runtime.steps.length).toBeLessThan(40);
     expectAllFree(scheduler);
+  });
+
+  it("compute a short prompt once, too, and each goes on in a copy of its page", async () => {
+    const { runtime, scheduler, ask } = setUp(roomy);
+    let copies = 0;
+    const copyPages = runtime.copyPages.bind(runtime);
+    runtime.copyPages = (all) => {
+      copies += all.length;
+      return copyPages(all);
+    };
+    const short = promptOf(100);
+    const run = (seed: number) => ask({ ids: short, options: { maxTokens: 30, temperature: 1, seed } });
+    const answers = await Promise.all([1, 2, 3, 4].map(run));
+    const sampling = (seed: number) => ({ parameters: { ...GREEDY, temperature: 1 }, seed });
+    for (const [i, { ids }] of answers.entries()) expect(ids).toEqual(expectedIds(runtime, short, 30, sampling(i + 1)));
+    expect(scheduler.counters).toMatchObject({ promptTokens: 100 + 3, reusedTokens: 3 * 99 });
+    expect(copies).toBe(3);
+    expectAllFree(scheduler);
+  });
+
+  it("take the prompt of one that is far on in its answer", async () => {
+    const { runtime, context, ask } = setUp(roomy);
+    const stream = generate(context, { ids: promptOf(100), options: { maxTokens: 400, temperature: 1, seed: 3 } });
+    for (let said = 0; said < 300; ) said += (await stream.next()).value?.ids.length ?? 0;
+    const { ids, timings } = await ask({ ids: promptOf(100), options: { maxTokens: 10 } });
+    expect(timings.reusedTokens).toBe(99);
+    expect(ids).toEqual(expectedIds(runtime, promptOf(100), 10));
+    await stream.return();
   });
 
   it("go on from pages of one that still answers", async () => {
