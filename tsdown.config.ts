@@ -25,6 +25,7 @@ export default defineConfig({
     "structured/worker": "src/structured/worker.ts",
     // Tests for machines with a GPU; not in the npm package.
     "gpu/main": "test/gpu/main.ts",
+    "gpu/poisoned-engine": "test/gpu/poisoned-engine.ts",
     "gpu/sample-cards": "test/gpu/sample-cards.ts",
     "gpu/issue-305": "test/gpu/issue-305/main.ts",
     "gpu/prefill-checks": "test/gpu/prefill-checks.ts",

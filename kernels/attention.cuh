@@ -33,7 +33,7 @@ struct Split {
   int first, each, parts;
 
   __device__ __forceinline__ Split(const AttentionParams& p, int position) {
-    first = p.window == 0 ? 0 : max(0, position + 1 - p.window) / 16 * 16;
+    first = p.window == 0 ? 0 : max(0, position + 1 - p.window) / 32 * 32;  // what is read at once lies in one page
     const int keys = position + 1 - first;
     each = ((keys + p.splits - 1) / p.splits + 63) / 64 * 64;
     parts = (keys + each - 1) / each;

@@ -26,14 +26,14 @@ __device__ __forceinline__ void copy_async_some(void* shared, const void* global
 }
 
 /// Two 8 x 8 matrices of 16-bit words from shared memory, one row address for each of the first sixteen lanes.
-__device__ __forceinline__ void load_matrix_x2(uint32_t (&r)[2], const void* shared) {
+__device__ __forceinline__ void load_matrix_x2(uint32_t& first, uint32_t& second, const void* shared) {
   const uint32_t from = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(from));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];" : "=r"(first), "=r"(second) : "r"(from));
 }
 
-__device__ __forceinline__ void load_matrix_x2_transposed(uint32_t (&r)[2], const void* shared) {
+__device__ __forceinline__ void load_matrix_x2_transposed(uint32_t& first, uint32_t& second, const void* shared) {
   const uint32_t from = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(from));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];" : "=r"(first), "=r"(second) : "r"(from));
 }
 
 /// [tokens][kCells] 16-byte cells in shared memory, exchanged so that eight rows hit all banks.
@@ -157,23 +157,26 @@ struct CodeQueries {
     }
   }
 
-  /// Keys key0 .. key0 + 15. `masked`: some of them may not be seen.
+  /// kKeys keys from key0 on. `masked`: some of them may not be seen.
+  template <int kKeys>
   __device__ __forceinline__ void step(const uint8_t* k_tile, const uint8_t* v_tile, const __half* k_scales, const __half* v_scales, int key0,
                                        bool masked, int window, int dim, float scale, int lane) {
     const int g = lane / 4, t = lane % 4, groups = CodeRows<kBits>::scales(dim);
-    float s[2][4];
+    constexpr int kTiles = kKeys / 8;
+    float s[kTiles][4];
 #pragma unroll
-    for (int n = 0; n < 2; ++n)
+    for (int n = 0; n < kTiles; ++n)
 #pragma unroll
       for (int i = 0; i < 4; ++i) s[n][i] = 0.f;
     constexpr int kUnroll = kKeepQ ? kCells : 1;  // else all of q would be read at once
 #pragma unroll kUnroll
     for (int c = 0; c < kCells; ++c) {
       if constexpr (!kKeepQ) read_q(c, dim, t, q);
-      uint32_t codes[2];  // keys 0-7, 8-15
-      load_matrix_x2(codes, k_tile + Tile::at(lane % 16, c));
+      uint32_t codes[kTiles];  // of eight keys each
 #pragma unroll
-      for (int n = 0; n < 2; ++n) {
+      for (int n = 0; n < kTiles; n += 2) load_matrix_x2(codes[n], codes[n + 1], k_tile + Tile::at(8 * n + lane % 16, c));
+#pragma unroll
+      for (int n = 0; n < kTiles; ++n) {
         const int from = kKeepQ ? c * kProducts : 0;
         if constexpr (kBits == 8) {
           const uint32_t b[2] = {two_of_8(codes[n], 0x4140), two_of_8(codes[n], 0x4342)};
@@ -190,30 +193,29 @@ struct CodeQueries {
         }
       }
     }
-    float of_value[2][2] = {{1.f, 1.f}, {1.f, 1.f}};
     if constexpr (kBits == 8) {
 #pragma unroll
-      for (int n = 0; n < 2; ++n) {
+      for (int n = 0; n < kTiles; ++n) {
         const float2 of_key = __half22float2(*reinterpret_cast<const __half2*>(k_scales + 8 * n + 2 * t));
         s[n][0] *= of_key.x, s[n][1] *= of_key.y, s[n][2] *= of_key.x, s[n][3] *= of_key.y;
-        const float2 v = __half22float2(*reinterpret_cast<const __half2*>(v_scales + 8 * n + 2 * t));
-        of_value[n][0] = v.x * kLift, of_value[n][1] = v.y * kLift;
       }
     }
     if (masked) {
 #pragma unroll
-      for (int n = 0; n < 2; ++n)
+      for (int n = 0; n < kTiles; ++n)
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const int key = key0 + 8 * n + 2 * t + i % 2;
           if (key > position || (window != 0 && key <= position - window)) s[n][i] = -INFINITY;
         }
     }
-    uint32_t p[4];
+    uint32_t p[kTiles][2];
     float shrink[2];
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      float best = fmaxf(fmaxf(s[0][2 * h], s[0][2 * h + 1]), fmaxf(s[1][2 * h], s[1][2 * h + 1]));
+      float best = fmaxf(s[0][2 * h], s[0][2 * h + 1]);
+#pragma unroll
+      for (int n = 1; n < kTiles; ++n) best = fmaxf(best, fmaxf(s[n][2 * h], s[n][2 * h + 1]));
       best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 1));
       best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 2));
       best = fmaxf(highest[h], best * scale);
@@ -222,11 +224,15 @@ struct CodeQueries {
       highest[h] = best;
       float sum = 0.f;
 #pragma unroll
-      for (int n = 0; n < 2; ++n) {
-        const float a = power_of_two(fmaf(s[n][2 * h], scale, -base)), b = power_of_two(fmaf(s[n][2 * h + 1], scale, -base));
+      for (int n = 0; n < kTiles; ++n) {
+        float a = power_of_two(fmaf(s[n][2 * h], scale, -base)), b = power_of_two(fmaf(s[n][2 * h + 1], scale, -base));
         sum += a + b;
-        const __half2 pair = __floats2half2_rn(a * of_value[n][0], b * of_value[n][1]);
-        p[h + 2 * n] = *reinterpret_cast<const uint32_t*>(&pair);
+        if constexpr (kBits == 8) {
+          const float2 of_value = __half22float2(*reinterpret_cast<const __half2*>(v_scales + 8 * n + 2 * t));
+          a *= of_value.x * kLift, b *= of_value.y * kLift;
+        }
+        const __half2 pair = __floats2half2_rn(a, b);
+        p[n][h] = *reinterpret_cast<const uint32_t*>(&pair);
       }
       total[h] = total[h] * shrink[h] + sum;
     }
@@ -236,19 +242,22 @@ struct CodeQueries {
       for (int j = 0; j < kDim / 8; ++j) out[j][0] *= shrink[0], out[j][1] *= shrink[0], out[j][2] *= shrink[1], out[j][3] *= shrink[1];
     }
 #pragma unroll
-    for (int c = 0; c < kCells; ++c) {
-      uint32_t codes[2];  // keys 0-7, 8-15
-      load_matrix_x2_transposed(codes, v_tile + Tile::at(lane % 16, c));
+    for (int m = 0; m < kTiles; m += 2)
+#pragma unroll
+      for (int c = 0; c < kCells; ++c) {
+      const uint32_t weights[4] = {p[m][0], p[m][1], p[m + 1][0], p[m + 1][1]};
+      uint32_t codes[2];  // of eight keys each
+      load_matrix_x2_transposed(codes[0], codes[1], v_tile + Tile::at(8 * m + lane % 16, c));
       if constexpr (kBits == 8) {
         const uint32_t even[2] = {two_of_8(codes[0], 0x4240), two_of_8(codes[1], 0x4240)};
         const uint32_t odd[2] = {two_of_8(codes[0], 0x4341), two_of_8(codes[1], 0x4341)};
-        mma_16x8x16(out[2 * c], p, even);
-        mma_16x8x16(out[2 * c + 1], p, odd);
+        mma_16x8x16(out[2 * c], weights, even);
+        mma_16x8x16(out[2 * c + 1], weights, odd);
       } else {
         uint32_t pairs[2][4];
 #pragma unroll
         for (int n = 0; n < 2; ++n) {
-          const __half* of_key = v_scales + (8 * n + 2 * t) * groups + c;
+          const __half* of_key = v_scales + (8 * (m + n) + 2 * t) * groups + c;
           const __half2 each = c < groups ? __halves2half2(of_key[0], of_key[groups]) : __half2half2(__half(0.f));
           pairs_of_4(codes[n], pairs[n]);
 #pragma unroll
@@ -257,7 +266,7 @@ struct CodeQueries {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const uint32_t both[2] = {pairs[0][i], pairs[1][i]};
-          mma_16x8x16(out[4 * c + i], p, both);
+          mma_16x8x16(out[4 * c + i], weights, both);
         }
       }
     }

@@ -151,16 +151,24 @@ __device__ __forceinline__ void prefill_codes(const AttentionParams& p) {
   }
 }
 
-/// Every warp streams keys of its own through a ring of its own, 16 at a time.
-template <int kBits, int kDim>
+// Where a multiprocessor has shared memory for it, decode takes 32 keys at a time: less waiting per key.
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || (__CUDA_ARCH__ >= 1000 && __CUDA_ARCH__ < 1200))
+#define EXLLAMA_WIDE_DECODE 1
+#else
+#define EXLLAMA_WIDE_DECODE 0
+#endif
+
+/// Every warp streams keys of its own through a ring of its own, kKeys at a time.
+template <int kBits, int kDim, bool kWide = EXLLAMA_WIDE_DECODE>
 struct CodeRing {
-  static constexpr int kWarps = kDim <= 128 ? 4 : 2, kStages = kBits == 8 ? 3 : 4;
-  static constexpr int kCodes = CodeTile<kDim * kBits / 128>::bytes(16);
-  static constexpr int kScales = 32 * (kBits == 8 ? 1 : kDim / 32);
+  static constexpr int kKeys = kWide ? 32 : 16;
+  static constexpr int kWarps = kDim <= 128 ? 4 : 2, kStages = kBits == 8 ? 3 : kWide ? 5 : 4;
+  static constexpr int kCodes = CodeTile<kDim * kBits / 128>::bytes(kKeys);
+  static constexpr int kScales = 2 * kKeys * (kBits == 8 ? 1 : kDim / 32);
   static constexpr int kStage = 2 * (kCodes + kScales);
   static constexpr int kShared = kWarps * kStages * kStage;
   static constexpr int kRow = kDim + 4;  // merging: sums, maximum, total
-  static_assert(kShared <= 65536 && kWarps * 16 * kRow * 4 <= kShared && 16 * 32 * 8 + 8 <= kShared);
+  static_assert(kShared <= (kWide ? 110 * 1024 : 65536) && kWarps * 16 * kRow * 4 <= kShared && 16 * 32 * 8 + 8 <= kShared);
 };
 
 template <int kBits, int kDim>
@@ -187,18 +195,19 @@ __device__ __forceinline__ void decode_codes(const AttentionParams& p) {
   const int cells = CodeRows<kBits>::cells(p.dim), scales = CodeRows<kBits>::scales(p.dim);
 
   uint8_t* ring = rings + warp * Ring::kStages * Ring::kStage;
-  const int step = 16 * Ring::kWarps, first = begin + 16 * warp;
+  constexpr int kKeys = Ring::kKeys;
+  const int step = kKeys * Ring::kWarps, first = begin + kKeys * warp;
   auto copy = [&](int key, int stage) {
     if (key < end) {
       const size_t piece = piece_at<kBits>(p, pages, key, kv_head);
       const int token = key % kPageTokens, there = end - key;
       const uint8_t *k = static_cast<const uint8_t*>(p.k_cache) + piece, *v = static_cast<const uint8_t*>(p.v_cache) + piece;
       uint8_t* to = ring + stage * Ring::kStage;
-      Codes::template load<16, kWarp>(to, k + token * cells * 16, there, cells, lane);
-      Codes::template load<16, kWarp>(to + Ring::kCodes, v + token * cells * 16, there, cells, lane);
+      Codes::template load<kKeys, kWarp>(to, k + token * cells * 16, there, cells, lane);
+      Codes::template load<kKeys, kWarp>(to + Ring::kCodes, v + token * cells * 16, there, cells, lane);
       const int of_token = kPageTokens * cells * 16 + token * scales * 2;
-      load_scales<16>(to + 2 * Ring::kCodes, k + of_token, there, scales, lane);
-      load_scales<16>(to + 2 * Ring::kCodes + Ring::kScales, v + of_token, there, scales, lane ^ 16);
+      load_scales<kKeys>(to + 2 * Ring::kCodes, k + of_token, there, scales, lane);
+      load_scales<kKeys>(to + 2 * Ring::kCodes + Ring::kScales, v + of_token, there, scales, lane ^ 16);
     }
     copy_async_commit();
   };
@@ -218,8 +227,8 @@ __device__ __forceinline__ void decode_codes(const AttentionParams& p) {
     __syncwarp();
     const uint8_t* codes = ring + stage * Ring::kStage;
     const __half* of_keys = reinterpret_cast<const __half*>(codes + 2 * Ring::kCodes);
-    const bool masked = key + 15 > position || (p.window != 0 && key <= position - p.window);
-    tile.step(codes, codes + Ring::kCodes, of_keys, of_keys + Ring::kScales / 2, key, masked, p.window, p.dim, p.scale, lane);
+    const bool masked = key + kKeys - 1 > position || (p.window != 0 && key <= position - p.window);
+    tile.template step<kKeys>(codes, codes + Ring::kCodes, of_keys, of_keys + Ring::kScales / 2, key, masked, p.window, p.dim, p.scale, lane);
     __syncwarp();
     copy(key + Ring::kStages * step, stage);
     stage = stage + 1 == Ring::kStages ? 0 : stage + 1;

@@ -31,8 +31,8 @@ const SHAPES = [
 ] as const;
 
 /** The decode launch with another number of parts. */
-function decodeIn(splits: number, shape: AttentionShape, rows: number, cache: KernelCache): AttentionLaunch {
-  const call = decodeLaunch(shape, rows, cache);
+function decodeIn(bench: KernelBench, splits: number, shape: AttentionShape, rows: number, cache: KernelCache): AttentionLaunch {
+  const call = decodeLaunch(shape, rows, cache, bench.gpu.card);
   return { ...call, grid: [splits, call.grid[1], call.grid[2]] };
 }
 
@@ -110,7 +110,7 @@ function checkShape(
     bench.same(`${call.name} ${what}: overlapping launches`, read(), first);
   };
   check(prefillLaunch(shape, spans.length / 2, cache));
-  check(decodeIn(splits, shape, rows, cache));
+  check(decodeIn(bench, splits, shape, rows, cache));
   bench.free(keys, values, ...(cache === "f16" ? [] : plain), q, positions, sequence, pages, tiles, y, scratch);
 }
 
@@ -184,7 +184,7 @@ function timeShape(bench: KernelBench, cache: KernelCache, shape: AttentionShape
   const speeds = [4, 6, 8, 12, 16, 24, 32, 48]
     .filter((splits) => splits * kvHeads >= 128 && splits * kvHeads <= 800)
     .map((splits) => {
-      const call = decodeIn(splits, shape, 1, cache);
+      const call = decodeIn(bench, splits, shape, 1, cache);
       const ms = bench.timedGraph(layers, (i) => bench.launch({ ...call, parameters: at(i % layers, last, 0n, splits) }));
       return `${splits === decodeSplits(shape, 1) ? "*" : ""}${splits}: ${(ms * 1e3).toFixed(1)} us ${((2 * cacheBytes) / ms / 1e6).toFixed(0)} GB/s`;
     });

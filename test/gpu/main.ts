@@ -14,15 +14,19 @@ import { checkCacheWriting } from "./cache-contents.js";
 import { checkCaches } from "./caches.js";
 import { checkGolden, checkPerplexity } from "./conformance.js";
 import { checkDeterminism } from "./determinism.js";
+import { checkDeviceList } from "./device-list.js";
 import { checkFaults } from "./faults.js";
 import { KernelBench } from "./kernel-bench.js";
 import { checkKernels } from "./kernel-checks.js";
+import { checkLostEngine } from "./lost-engine.js";
 import { checkMemory } from "./memory.js";
+import { checkFileLoading } from "./real-files.js";
 import { Report } from "./report.js";
 import { checkSampledSteps, checkSampling, timeSampling } from "./sampling-checks.js";
 import { checkSoak } from "./soak.js";
 import { checkStrategies } from "./strategies.js";
 import { checkSynthetic } from "./synthetic.js";
+import { checkTwoModels } from "./two-models.js";
 
 await main();
 
@@ -87,7 +91,12 @@ async function main(): Promise<void> {
         cards,
         report,
         process.argv.includes("--long") ? "long" : process.argv.includes("--largest") ? "largest" : "short",
+        process.argv.find((argument) => argument.startsWith("--model="))?.slice("--model=".length),
       ),
+    devices: () => checkDeviceList(cards, report),
+    files: () => checkFileLoading(backend, report),
+    twoModels: () => checkTwoModels(cards, report),
+    lostEngine: () => checkLostEngine(cards, report),
     soak: () => checkSoak(cards, report),
     adapterSpeed: () =>
       report.check("speed of adapters", () =>

@@ -3,7 +3,8 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Card } from "../../src/backend/cuda/cards.js";
-import { type LoadOptions, loadModel, PlanRefusedError } from "../../src/index.js";
+import { type LoadOptions, loadModel, PlanRefusedError, plan } from "../../src/index.js";
+import { CONTEXT_STEP } from "../../src/memory/plan-request.js";
 import { formatBytes, MiB } from "../../src/memory/size.js";
 import { CardSampler } from "./card-sampler.js";
 import type { Report } from "./report.js";
@@ -55,9 +56,16 @@ function memoryCases(cards: readonly Card[], extent: MemoryExtent): MemoryCase[]
 /** `long`: every split of the issue, and the largest contexts these allow; `largest`: the most one card holds. */
 export type MemoryExtent = "short" | "long" | "largest";
 
-export async function checkMemory(cards: readonly Card[], report: Report, extent: MemoryExtent): Promise<void> {
+/** @param only the one model that is wanted, such as `llama-70b` */
+export async function checkMemory(
+  cards: readonly Card[],
+  report: Report,
+  extent: MemoryExtent,
+  only: string | undefined,
+): Promise<void> {
   using sampler = new CardSampler(cards.map(({ uuid }) => uuid));
   for (const { model, options } of memoryCases(cards, extent)) {
+    if (only !== undefined && model !== `synthetic:${only}`) continue;
     const { devices, gpuSplit = "auto", ctx } = options;
     await report.check(`memory ${model} split ${gpuSplit} on ${devices} ctx ${ctx}`, async () => {
       const before = (await settled(sampler)).now;
@@ -91,6 +99,8 @@ export async function checkMemory(cards: readonly Card[], report: Report, extent
       return `context ${loaded.plan.context}, ${said.join("; ")}; loaded in ${(loadMs / 1000).toFixed(1)} s, ${speed}`;
     });
   }
+  if (extent === "long") await checkBeyond(cards, report);
+  if (only !== undefined) return;
   for (const [gpuSplit, ctx] of [
     ["2,2,2,2", 2048],
     ["1", 2048],
@@ -103,6 +113,21 @@ export async function checkMemory(cards: readonly Card[], report: Report, extent
       );
       if (!(error instanceof PlanRefusedError)) throw new Error(`it was not refused: ${error}`);
       return error.message;
+    });
+}
+
+/** One step more than the largest context of a split is refused, and says which is the largest. */
+async function checkBeyond(cards: readonly Card[], report: Report): Promise<void> {
+  for (const gpuSplit of ["3,3,3,3", "2.8,2.8,2.8,2.8", "5,2,2,2", "20,1,20,20", "3.25,2.75,3.5,2.9"])
+    await report.check(`memory synthetic:llama-13b split ${gpuSplit}, one step beyond its largest context`, async () => {
+      const options = { devices: fourEntries(cards), gpuSplit, prefillChunk: 512 };
+      const { largestContext } = await plan("synthetic:llama-13b", { ...options, ctx: 2048 });
+      const error = await loadModel("synthetic:llama-13b", { ...options, ctx: largestContext.f16 + CONTEXT_STEP }).then(
+        (model) => model.dispose(),
+        (thrown: unknown) => thrown,
+      );
+      if (!(error instanceof PlanRefusedError)) throw new Error(`it was not refused: ${error}`);
+      return `${largestContext.f16} fit; ${error.message}`;
     });
 }
 

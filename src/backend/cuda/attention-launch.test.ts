@@ -4,6 +4,8 @@ import { decodeLaunch, decodeSplits, headTiles, kernelDim, partialLayout, prefil
 
 const LLAMA_7B = { heads: 32, kvHeads: 32, headDim: 128 };
 const LLAMA_3_8B = { heads: 32, kvHeads: 8, headDim: 128 };
+const TURING = { major: 7, minor: 5 };
+const HOPPER = { major: 9, minor: 0 };
 /** A Turing card's shared memory of a block: the least of all supported cards. */
 const LEAST_SHARED = 65536;
 
@@ -55,26 +57,30 @@ describe("attention launches", () => {
   });
 
   it("one token of each of two sequences: query heads share their KV head's block", () => {
-    expect(decodeLaunch({ heads: 72, kvHeads: 2, headDim: 80 }, 2, "f16")).toMatchObject({
+    expect(decodeLaunch({ heads: 72, kvHeads: 2, headDim: 80 }, 2, "f16", HOPPER)).toMatchObject({
       name: "attention_decode_d80",
       grid: [expect.any(Number), 6, 2],
       block: 128,
       shared: 45056,
     });
     // CodeRing::kShared.
-    expect(decodeLaunch({ heads: 72, kvHeads: 2, headDim: 80 }, 2, "q4")).toMatchObject({
+    expect(decodeLaunch({ heads: 72, kvHeads: 2, headDim: 80 }, 2, "q4", TURING)).toMatchObject({
       name: "attention_decode_q4_d96",
       grid: [expect.any(Number), 6, 2],
       block: 128,
       shared: 4 * 4 * 2 * (16 * 48 + 16 * 6),
     });
+    // Twice the keys at a time, a stage more.
+    expect(decodeLaunch({ heads: 72, kvHeads: 2, headDim: 80 }, 2, "q4", HOPPER).shared).toBe(4 * 5 * 2 * (32 * 48 + 32 * 6));
   });
 
   it("fit every supported card", () => {
     fc.assert(
       fc.property(shapes, fc.integer({ min: 1, max: 64 }), fc.constantFrom("f16", "q8", "q4"), (shape, rows, cache) => {
         expect(prefillLaunch(shape, rows, cache).shared).toBeLessThanOrEqual(LEAST_SHARED);
-        expect(decodeLaunch(shape, rows, cache).shared).toBeLessThanOrEqual(LEAST_SHARED);
+        expect(decodeLaunch(shape, rows, cache, TURING).shared).toBeLessThanOrEqual(LEAST_SHARED);
+        // Two blocks on a multiprocessor of an H100.
+        expect(decodeLaunch(shape, rows, cache, HOPPER).shared + 1024).toBeLessThanOrEqual(233472 / 2);
       }),
     );
   });

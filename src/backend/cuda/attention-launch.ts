@@ -15,11 +15,25 @@ type KernelDim = (typeof KERNEL_DIMS)["f16"][number];
 export const PREFILL_ROWS = 64;
 /** Query heads of one KV head that a block takes together. */
 const HEADS_TOGETHER = 16;
-/** Keys that each warp of the decode kernels has in one of its stages. */
-const DECODE_KEYS = 16;
-/** Tiles that are on their way or in use, per warp (decode) or block (prompts). */
+/** Tiles that are on their way or in use by a block that reads a prompt. */
 const STAGES = 2;
-const DECODE_STAGES = { f16: STAGES, q8: 3, q4: 4 } as const;
+/** The same of each warp of a decode kernel, and the keys of a tile; `wide` where a multiprocessor has shared memory for it. */
+const DECODE_RINGS = {
+  f16: { narrow: { keys: 16, stages: STAGES }, wide: { keys: 16, stages: STAGES } },
+  q8: { narrow: { keys: 16, stages: 3 }, wide: { keys: 32, stages: 3 } },
+  q4: { narrow: { keys: 16, stages: 4 }, wide: { keys: 32, stages: 5 } },
+} as const;
+
+/** Compute capability of the card that a kernel is launched on. */
+export interface AttentionCard {
+  readonly major: number;
+  readonly minor: number;
+}
+
+/** Cards whose image of the kernels has wide rings: EXLLAMA_WIDE_DECODE of kernels/attention_quantized.cu. */
+function isWide({ major, minor }: AttentionCard): boolean {
+  return (major === 8 && minor === 0) || major === 9 || major === 10;
+}
 
 export interface AttentionLaunch {
   readonly family: KernelFamily;
@@ -75,15 +89,16 @@ function kernelOf(what: "prefill" | "decode", dim: KernelDim, cache: KernelCache
 }
 
 /** One token of each of `rows` sequences. Set AttentionParams.splits to the grid's x. */
-export function decodeLaunch(shape: AttentionShape, rows: number, cache: KernelCache): AttentionLaunch {
+export function decodeLaunch(shape: AttentionShape, rows: number, cache: KernelCache, card: AttentionCard): AttentionLaunch {
   const dim = kernelDim(shape.headDim, cache);
   const warps = dim <= 128 ? 4 : 2;
-  const tile = cache === "f16" ? tileBytes(dim, DECODE_KEYS) : codeBytes(dim, DECODE_KEYS, cache);
+  const { keys, stages } = DECODE_RINGS[cache][isWide(card) ? "wide" : "narrow"];
+  const tile = cache === "f16" ? tileBytes(dim, keys) : codeBytes(dim, keys, cache);
   return {
     ...kernelOf("decode", dim, cache),
     grid: [decodeSplits(shape, rows), headTiles(shape), rows],
     block: warps * 32,
-    shared: warps * DECODE_STAGES[cache] * 2 * tile,
+    shared: warps * stages * 2 * tile,
   };
 }
 

@@ -236,7 +236,7 @@ export class Forward {
     const { decodeRows, tiles } = this.#shape;
     const { attention } = layer.spec;
     const { heads, kvHeads, headDim, window } = attention;
-    const decode = decodeLaunch(attention, Math.max(1, decodeRows), this.#cache);
+    const decode = decodeLaunch(attention, Math.max(1, decodeRows), this.#cache, this.#queue.context.card);
     const parameters = writeParameters(ATTENTION, {
       q,
       kCache: layer.keys,
