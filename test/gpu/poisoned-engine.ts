@@ -2,7 +2,9 @@
 // of that kind does to a process, the driver decides. Started by lost-engine.ts.
 
 import { Launcher } from "../../src/backend/cuda/launch.js";
-import "../../src/engine/child.js";
+
+// A static import would be left out of the build: the package says that its modules only export.
+await import("../../src/engine/child.js");
 
 let armed = false;
 process.on("message", (message: { type?: string; call?: { op?: string } }) => {
