@@ -7,11 +7,14 @@ import { loadOver } from "../../src/engine/client.js";
 import { startProcess } from "../../src/engine/process-link.js";
 import { ExllamaError } from "../../src/errors.js";
 import { demoModel, loadModel, type Model } from "../../src/index.js";
+import { MiB } from "../../src/memory/size.js";
 import { distFile } from "../../src/paths.js";
 import { CardSampler } from "./card-sampler.js";
 import type { Report } from "./report.js";
 
 const OPTIONS = { devices: "cuda:0", ctx: 256 } as const;
+/** Of such an error the driver itself keeps a little (64 KiB on an H100) while others use the card; an engine takes 530 MiB. */
+const DRIVERS_OWN = MiB;
 // More than a decode step: such a prompt is launched kernel by kernel.
 const PROMPT = Array.from({ length: 40 }, (_, i) => i + 5);
 
@@ -30,7 +33,7 @@ export async function checkLostEngine(cards: readonly Card[], report: Report): P
     await sleep(500);
     const after = (await sampler.read()).now;
     after.forEach((now, i) => {
-      if (now > before[i]!) throw new Error(`card ${i} shows ${now - before[i]!} bytes more than before`);
+      if (now > before[i]! + DRIVERS_OWN) throw new Error(`card ${i} shows ${now - before[i]!} bytes more than before`);
     });
     if ((await answer(neighbour)) !== expected) throw new Error("the neighbour answers otherwise");
     await using fresh = await loadModel(demoModel, OPTIONS);
