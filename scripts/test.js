@@ -17,6 +17,8 @@ let failed = 0;
 step("build", ["npm", "run", "--silent", "build"]);
 step("types", ["npm", "run", "--silent", "types"]);
 step("lint", ["npx", "--no-install", "biome", "check", "."]);
+// The page's tests need a browser; without one they would fail one by one.
+step("browser", ["node", "test/browser/install-chromium.js"]);
 const unit = run([
   "npx",
   "--no-install",
