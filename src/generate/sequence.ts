@@ -7,8 +7,9 @@ import { PAGE_TOKENS } from "../memory/plan.js";
 import type { CacheHold, CacheRequest } from "./cache-hold.js";
 import { IdBuffer } from "./id-buffer.js";
 import type { Job, JobPrompt, Strand, StrandAnswer } from "./job.js";
-import { type KvCache, LEAST_COPIED } from "./kv-cache.js";
+import type { KvCache } from "./kv-cache.js";
 import { commonPrefix } from "./page-node.js";
+import { NO_KEYS, type PrefixKeys, prefixKeys } from "./prefix-keys.js";
 
 /** Whose strand it is. */
 export interface SequenceOwner {
@@ -252,31 +253,4 @@ export class Sequence implements Strand {
     if (!this.#hold) throw new RangeError("a strand that has been dropped, or has no place in the cache, is used");
     return this.#hold;
   }
-}
-
-interface PrefixKeys {
-  /** Ids whose KV can be had from elsewhere, if it is there. */
-  readonly length: number;
-  /** For each full page of them. */
-  readonly pages: readonly number[];
-  /** For what is left after those; `null` where that is too little to be shared. */
-  readonly tail: number | null;
-}
-
-const NO_KEYS: PrefixKeys = { length: 0, pages: [], tail: null };
-
-/** Hashes (FNV-1a) of everything up to the end of each page. */
-function prefixKeys(condition: string, ids: Int32Array): PrefixKeys {
-  const pages: number[] = [];
-  let hash = 0x811c9dc5;
-  const add = (word: number): void => {
-    hash = Math.imul(hash ^ word, 0x01000193);
-  };
-  for (let i = 0; i < condition.length; i++) add(condition.charCodeAt(i));
-  for (let i = 0; i < ids.length; i++) {
-    add(ids[i]!);
-    if ((i + 1) % PAGE_TOKENS === 0) pages.push(hash);
-  }
-  add(ids.length);
-  return { length: ids.length, pages, tail: ids.length % PAGE_TOKENS < LEAST_COPIED ? null : hash };
 }
