@@ -55,6 +55,9 @@ __device__ __forceinline__ void copy_bulk(void* to, const void* from, int bytes,
 
 #endif
 
+/// Asks for the 128 bytes around an address to be brought to L2.
+__device__ __forceinline__ void prefetch_line(const void* from) { asm volatile("prefetch.global.L2 [%0];" ::"l"(from)); }
+
 /// Place in a ring of `stages`: the index, and the parity of the barriers' phase.
 struct RingPlace {
   int stage = 0;

@@ -15,7 +15,8 @@
 //            Before sm_90 the warps load superblocks into registers themselves.
 //            x lies in shared memory, a slab of k at a time if it does not fit: then partial
 //            results wait in shared memory. Sums of x over each group, for the zero points, are
-//            made once while staging.
+//            made once while staging, and so is RMSNorm where x is the residual stream: every block
+//            normalises all of x for itself, which costs less than a launch.
 //            Weights are operand A of mma.m16n8k16 (16 outputs), x operand B (8 tokens). Codes are
 //            centred exactly in fp16, each group's fp32 sum is scaled once, warps' sums are added
 //            in the order of the warps: which block computes a tile changes no bit.
@@ -26,6 +27,12 @@
 #include "bulk_ring.cuh"
 #include "quantized.cuh"
 
+#ifndef STREAM_TEAM
+#define STREAM_TEAM 8
+#endif
+#ifndef STREAM_BLOCKS
+#define STREAM_BLOCKS 2
+#endif
 namespace exllama {
 
 /// One launch. 8-byte fields first.
@@ -33,7 +40,8 @@ struct StreamParams {
   const uint8_t *weights0, *weights1, *weights2;  // row tiles of the segments
   const __half *bias0, *bias1, *bias2;            // [n] or null
   void *y0, *y1, *y2;                             // [m, ldy] f16, or f32 where y_is_f32
-  const __half* x;                                // [m, ldx]
+  const void* x;                                  // [m, ldx] f16; f32 where norm is set
+  const __half* norm;                             // [k_valid] weights of the RMSNorm that x goes through, or null
   const int32_t* permutation;                     // [k_valid] source column of x, or null
   const float* residual;                          // [m, ldy0] f32 added to the first result, or null
   int32_t n0, n1, n2;                             // outputs; 0: no such segment
@@ -44,23 +52,26 @@ struct StreamParams {
   int32_t silu;                                   // 1: y0 = silu(first) * second, n0 == n1, n2 == 0
   int32_t slab;                                   // k of x in shared memory at a time: a multiple of 1024
   int32_t stages;                                 // of the ring
+  float eps;                                      // of the norm
+  int32_t unused;
 };
-static_assert(sizeof(StreamParams) == 152);
+static_assert(sizeof(StreamParams) == 168);
 
-constexpr int kTeam = 8;                       // warps that share a superblock
-constexpr int kSpan = kSuperblock / kTeam;     // k of a superblock that one warp takes
-constexpr int kMostStages = 16;
-constexpr int kBarrierBytes = 2 * kMostStages * 8;
+constexpr int kSpan = 128;                     // k that a warp takes at a time
+constexpr int kMostStages = 12;
+constexpr int kMostTokens = 16;
+constexpr int kBarrierBytes = 2 * kMostStages * 8 + kMostTokens * 4;
+static_assert(kBarrierBytes == 256);
 constexpr int kPartialPitch = kTileRows + 4;   // floats; spreads writers over the banks
-static_assert(kSpan == 128);
 
 /// What lies where in a block's dynamic shared memory; the same arithmetic as linear-launch.ts.
-template <int kBits, int kGroup, int kColumnTiles, int kTeams>
+template <int kBits, int kGroup, int kColumnTiles, int kTeams, int kTeam>
 struct StreamShared {
   static constexpr int kStageBytes = (Layout<kBits, kGroup>::superblock_bytes(kSuperblock) + 127) & ~127;
   static constexpr int kSumPitch = kColumnTiles * 8;
 
   uint64_t *full, *empty;
+  float* row_scale;   // [m] of the norm
   uint8_t* ring;
   uint8_t* x;         // [m][x_pitch bytes]
   float* x_sum;       // [groups of the slab][kSumPitch]
@@ -71,6 +82,7 @@ struct StreamShared {
   __device__ __forceinline__ StreamShared(uint8_t* base, const StreamParams& p) {
     full = reinterpret_cast<uint64_t*>(base);
     empty = full + kMostStages;
+    row_scale = reinterpret_cast<float*>(empty + kMostStages);
     ring = base + kBarrierBytes;
     width = min(p.slab, (p.k + kSpan - 1) / kSpan * kSpan);
     x_pitch = width * 2 + 64;  // rows half of the banks apart
@@ -114,21 +126,80 @@ struct StreamShare {
   }
 };
 
-/// Eight k of x, zeros beyond the end.
-__device__ __forceinline__ uint4 stream_x(const StreamParams& p, int token, int k) {
-  if (k >= p.k_valid) return make_uint4(0, 0, 0, 0);
-  const __half* row = p.x + size_t(token) * p.ldx;
-  if (p.permutation == nullptr) return *reinterpret_cast<const uint4*>(row + k);
-  __half h[8];
+template <int kThreads>
+__device__ __forceinline__ void meet() {
+  asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory");
+}
+
+/// 1 / sqrt(mean(x^2) + eps) of every token into shared.row_scale; all `kThreads` take part, and meet.
+template <int kThreads, typename Shared>
+__device__ __forceinline__ void measure_rows(const StreamParams& p, const Shared& shared) {
+  constexpr int kWarps = kThreads / kWarp, kBatch = 4;
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, cells = p.k_valid / 4;
+  float* squares_of = shared.partial;  // [warps][m], nobody's yet
+  for (int token = 0; token < p.m; ++token) {
+    const float4* row = reinterpret_cast<const float4*>(static_cast<const float*>(p.x) + size_t(token) * p.ldx);
+    float squares = 0.f;
+    for (int base = threadIdx.x; base < cells; base += kThreads * kBatch) {
+      float4 v[kBatch];
 #pragma unroll
-  for (int i = 0; i < 8; ++i) h[i] = k + i < p.k_valid ? row[__ldg(p.permutation + k + i)] : __half(0.f);
-  return *reinterpret_cast<uint4*>(h);
+      for (int b = 0; b < kBatch; ++b) v[b] = base + b * kThreads < cells ? row[base + b * kThreads] : make_float4(0.f, 0.f, 0.f, 0.f);
+#pragma unroll
+      for (int b = 0; b < kBatch; ++b) squares += v[b].x * v[b].x + v[b].y * v[b].y + v[b].z * v[b].z + v[b].w * v[b].w;
+    }
+    squares = warp_sum(squares);
+    if (lane == 0) squares_of[warp * p.m + token] = squares;
+  }
+  meet<kThreads>();
+  if (threadIdx.x < p.m) {
+    float sum = 0.f;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) sum += squares_of[w * p.m + threadIdx.x];
+    shared.row_scale[threadIdx.x] = rsqrtf(sum / static_cast<float>(p.k_valid) + p.eps);
+  }
+  meet<kThreads>();
+}
+
+__device__ __forceinline__ uint32_t as_word(float a, float b) {
+  const __half2 pair = __floats2half2_rn(a, b);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+
+/// Eight k of x, zeros beyond the end.
+template <bool kNorm>
+__device__ __forceinline__ uint4 stream_x(const StreamParams& p, int token, int k, float scale) {
+  if (k >= p.k_valid) return make_uint4(0, 0, 0, 0);
+  if constexpr (kNorm) {
+    const float* row = static_cast<const float*>(p.x) + size_t(token) * p.ldx;
+    if (p.permutation == nullptr) {
+      const float4 a = *reinterpret_cast<const float4*>(row + k), b = *reinterpret_cast<const float4*>(row + k + 4);
+      const uint4 weights = __ldg(reinterpret_cast<const uint4*>(p.norm + k));
+      const __half2* w = reinterpret_cast<const __half2*>(&weights);
+      const float2 w0 = __half22float2(w[0]), w1 = __half22float2(w[1]), w2 = __half22float2(w[2]), w3 = __half22float2(w[3]);
+      return make_uint4(as_word(a.x * scale * w0.x, a.y * scale * w0.y), as_word(a.z * scale * w1.x, a.w * scale * w1.y),
+                        as_word(b.x * scale * w2.x, b.y * scale * w2.y), as_word(b.z * scale * w3.x, b.w * scale * w3.y));
+    }
+    __half h[8];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const int from = k + i < p.k_valid ? __ldg(p.permutation + k + i) : -1;
+      h[i] = from < 0 ? __half(0.f) : __float2half_rn(row[from] * scale * __half2float(__ldg(p.norm + from)));
+    }
+    return *reinterpret_cast<uint4*>(h);
+  } else {
+    const __half* row = static_cast<const __half*>(p.x) + size_t(token) * p.ldx;
+    if (p.permutation == nullptr) return *reinterpret_cast<const uint4*>(row + k);
+    __half h[8];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) h[i] = k + i < p.k_valid ? row[__ldg(p.permutation + k + i)] : __half(0.f);
+    return *reinterpret_cast<uint4*>(h);
+  }
 }
 
 /// x[:, k0 .. k0 + width) into shared memory, with the sums of its groups. All `kThreads` take part.
-template <int kGroup, int kThreads, typename Shared>
+template <int kGroup, int kThreads, bool kNorm, typename Shared>
 __device__ __forceinline__ void stage_x(const StreamParams& p, const Shared& shared, int k0) {
-  constexpr int kBatch = 4, kGroupCells = kGroup / 8;
+  constexpr int kBatch = kNorm ? 2 : 4, kGroupCells = kGroup / 8;
   const int cells = shared.width / 8, all = cells * p.m;  // cells % 16 == 0: no group straddles half warps
   const float rows_per_cell = 1.f / static_cast<float>(cells);
   const auto row_of = [=](int i) { return static_cast<int>((static_cast<float>(i) + 0.5f) * rows_per_cell); };
@@ -137,7 +208,7 @@ __device__ __forceinline__ void stage_x(const StreamParams& p, const Shared& sha
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
       const int i = base + b * kThreads + threadIdx.x, token = row_of(i);
-      v[b] = i < all ? stream_x(p, token, k0 + (i - token * cells) * 8) : make_uint4(0, 0, 0, 0);
+      v[b] = i < all ? stream_x<kNorm>(p, token, k0 + (i - token * cells) * 8, kNorm ? shared.row_scale[token] : 1.f) : make_uint4(0, 0, 0, 0);
     }
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
@@ -176,9 +247,10 @@ __device__ __forceinline__ unsigned settled(unsigned v) {
   return v;
 }
 
-/// Scales of one group and lane: rows g and g + 8.
+/// Scales of one group and lane: rows g and g + 8. A group adds scale * dot - shift * (sum of x), where dot is
+/// the product with what raw_fragment() makes of the codes. Both are exact in fp32.
 struct RowScales {
-  float scale[2], shift[2];  // shift = scale * (zero - centre)
+  float scale[2], shift[2];
 };
 
 /// Where a lane's part of a superblock lies, as far as that does not depend on the superblock.
@@ -198,16 +270,18 @@ struct LanePlace {
   }
   /// Of group q after this warp's first; of a group that is not there, zeros. `table`: the superblock's scales.
   __device__ __forceinline__ RowScales scales(const uint8_t* table, unsigned groups, int q) const {
-    const bool there = kGroup == kSpan || group + q < groups;
+    const bool there = group + q < groups;
     const unsigned back = there ? q : 0;
     const uint8_t* zeros = table + groups * L::kScaleBytes + zero + back * L::kZeroBytes;
     RowScales r;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
+      constexpr int kOffset = Codes<kBits>::kRawOffset;
+      const int factor = Codes<kBits>::raw_factor(h);
       const __half s = *reinterpret_cast<const __half*>(table + scale + back * L::kScaleBytes + 16 * h);
-      r.scale[h] = there ? __half2float(s) : 0.f;
+      r.scale[h] = there ? __half2float(s) * (1.f / factor) : 0.f;
       const int z = kBits == 8 ? zeros[kZeroStep * h] : (zeros[kZeroStep * h] >> shift) & 15;
-      r.shift[h] = r.scale[h] * static_cast<float>(z - L::kCentre);
+      r.shift[h] = r.scale[h] * static_cast<float>(factor * z + kOffset);
     }
     return r;
   }
@@ -225,8 +299,8 @@ __device__ __forceinline__ void stream_span(const Codes<kBits> (&codes)[2], cons
 #pragma unroll
   for (int h = 0; h < kSpan / 32; ++h) {
     uint32_t a[2][4];
-    codes[h / 2].fragment(2 * (h % 2), a[0]);
-    codes[h / 2].fragment(2 * (h % 2) + 1, a[1]);
+    codes[h / 2].raw_fragment(2 * (h % 2), a[0]);
+    codes[h / 2].raw_fragment(2 * (h % 2) + 1, a[1]);
 #pragma unroll
     for (int c = 0; c < kColumnTiles; ++c) {
       const uint4 x = *reinterpret_cast<const uint4*>(x_at[c] + x_offset + h * 64);
@@ -262,11 +336,20 @@ __device__ __forceinline__ void write_partial(float* partial, int warp, int m, i
     }
 }
 
+/// What stream_finish() will add to this thread's result of tile `index`, asked for long before.
+template <int kThreads>
+__device__ __forceinline__ float early_residual(const StreamParams& p, int index) {
+  const StreamTile place(p, index);
+  const int i = (threadIdx.x + (p.silu ? index >> 1 : index) * kWarp) % kThreads;
+  const int n = place.tile * kTileRows + i % kTileRows, token = i / kTileRows;
+  return p.residual != nullptr && place.segment == 0 && token < p.m && n < p.n0 ? p.residual[size_t(token) * p.ldy0 + n] : 0.f;
+}
+
 /// Adds the warps' sums of tile `index` and, when k is complete, writes results. `kept` belongs
 /// to this tile and the one it is paired with: the same thread reads what it wrote.
-template <int kWarps, int kThreads>
+template <int kWarps, int kThreads, bool kEarly>
 __device__ __forceinline__ void stream_finish(const StreamParams& p, int index, const float* partial, float* kept, float* kept_gate,
-                                              bool begins, bool ends) {
+                                              bool begins, bool ends, float residual) {
   const StreamTile place(p, index);
   // Tile after tile it is another warp's turn to do this.
   const int turn = (p.silu ? index >> 1 : index) * kWarp;
@@ -294,22 +377,18 @@ __device__ __forceinline__ void stream_finish(const StreamParams& p, int index, 
       to = p.y0;
     }
     const size_t at = size_t(token) * place.pick(p.ldy0, p.ldy1, p.ldy2) + n;
-    if (p.residual != nullptr && to == p.y0) y += p.residual[at];
+    if (p.residual != nullptr && to == p.y0) y += kEarly ? residual : p.residual[at];
     if (p.y_is_f32) static_cast<float*>(to)[at] = y;
     else static_cast<__half*>(to)[at] = __float2half_rn(y);
   }
 }
 
-template <int kThreads>
-__device__ __forceinline__ void meet() {
-  asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory");
-}
-
 /// kTeams * 8 warps that compute, and from sm_90 on one more that copies.
-template <int kBits, int kGroup, int kColumnTiles, int kTeams>
+template <int kBits, int kGroup, int kColumnTiles, int kTeams, int kTeam>
 __device__ __forceinline__ void linear_stream_body(const StreamParams& p, uint8_t* dynamic_shared) {
   using L = Layout<kBits, kGroup>;
-  using Shared = StreamShared<kBits, kGroup, kColumnTiles, kTeams>;
+  using Shared = StreamShared<kBits, kGroup, kColumnTiles, kTeams, kTeam>;
+  constexpr int kSpans = kSuperblock / kTeam / kSpan;  // of a superblock, for each warp
   constexpr int kWarps = kTeams * kTeam, kThreads = kWarps * kWarp;
   const Shared shared(dynamic_shared, p);
   const StreamShare share(p);
@@ -349,26 +428,31 @@ __device__ __forceinline__ void linear_stream_body(const StreamParams& p, uint8_
 #endif
 
   const int team = warp / kTeam;
-  const unsigned inside = warp % kTeam * kSpan;
+  const unsigned inside = warp % kTeam * (kSpan * kSpans);
   const uint8_t* x_at[kColumnTiles];
 #pragma unroll
   for (int c = 0; c < kColumnTiles; ++c) x_at[c] = shared.x + min(c * 8 + g, p.m - 1) * shared.x_pitch + (inside + lane % 4 * 8) * 2;
   const LanePlace<kBits, kGroup> place(inside, lane);
   const float* x_sum = shared.x_sum + inside / kGroup * Shared::kSumPitch + lane % 4 * 2;
+  if (p.norm != nullptr)
+    for (int i = threadIdx.x * 64; i < p.k_valid; i += kThreads * 64) prefetch_line(p.norm + i);
   wait_previous();
+  if (p.norm != nullptr) measure_rows<kThreads>(p, shared);
   RingPlace at;
   int turn = 0;
   for (int begin = 0; begin < superblocks; begin += slab) {
     const int end = min(begin + slab, superblocks);
-    stage_x<kGroup, kThreads>(p, shared, begin * kSuperblock);
+    if (p.norm != nullptr) stage_x<kGroup, kThreads, true>(p, shared, begin * kSuperblock);
+    else stage_x<kGroup, kThreads, false>(p, shared, begin * kSuperblock);
     meet<kThreads>();
     for (int index = share.first; index < share.last; ++index) {
       float sum[kColumnTiles][4] = {};
+      const float residual = kColumnTiles == 1 ? early_residual<kThreads>(p, index) : 0.f;
 #if __CUDA_ARCH__ < 900
       const uint8_t* tile = StreamTile(p, index).weights(p, tile_bytes);
 #endif
       for (int sb = begin; sb < end; ++sb, at.next(p.stages)) {
-        if (kTeams > 1 && (sb & 1) != team) continue;
+        if (kTeams > 1 && sb % kTeams != team) continue;
         const unsigned sb_k = min(kSuperblock, p.k - sb * kSuperblock), groups = (sb_k + kGroup - 1) / kGroup;
 #if __CUDA_ARCH__ >= 900
         const uint8_t* superblock = shared.ring + at.stage * Shared::kStageBytes;
@@ -376,22 +460,31 @@ __device__ __forceinline__ void linear_stream_body(const StreamParams& p, uint8_
 #else
         const uint8_t* superblock = tile + size_t(sb) * L::superblock_bytes(kSuperblock);
 #endif
-        if (inside < sb_k) {
+        const unsigned slab_k = unsigned(sb - begin) * kSuperblock;
+        const auto span = [&](unsigned some_k, unsigned some_groups, int i) {
           // If only one chunk is left, the other's x are zeros: any codes will do.
           Codes<kBits> codes[2];
-          const uint8_t* chunk = superblock + place.codes;
+          const uint8_t* chunk = superblock + place.codes + i * (kSpan / kChunk * L::kChunkBytes);
 #if __CUDA_ARCH__ >= 900
           codes[0].load_shared(chunk, lane);
           codes[1].load_shared(chunk + L::kChunkBytes, lane);
 #else
           codes[0].load(chunk, lane);
-          codes[1].load(inside + kChunk < sb_k ? chunk + L::kChunkBytes : chunk, lane);
+          codes[1].load(inside + i * kSpan + kChunk < some_k ? chunk + L::kChunkBytes : chunk, lane);
 #endif
           RowScales scales[kSpan / kGroup];
 #pragma unroll
-          for (int q = 0; q < kSpan / kGroup; ++q) scales[q] = place.scales(superblock + sb_k * (kTileRows * kBits / 8), groups, q);
-          const unsigned slab_k = unsigned(sb - begin) * kSuperblock;
-          stream_span<kBits, kGroup, kColumnTiles>(codes, scales, x_at, slab_k * 2, x_sum + slab_k / kGroup * Shared::kSumPitch, sum);
+          for (int q = 0; q < kSpan / kGroup; ++q)
+            scales[q] = place.scales(superblock + some_k * (kTileRows * kBits / 8), some_groups, i * (kSpan / kGroup) + q);
+          stream_span<kBits, kGroup, kColumnTiles>(codes, scales, x_at, (slab_k + i * kSpan) * 2,
+                                                   x_sum + (slab_k + i * kSpan) / kGroup * Shared::kSumPitch, sum);
+        };
+        if (sb_k == kSuperblock) {
+#pragma unroll
+          for (int i = 0; i < kSpans; ++i) span(kSuperblock, kSuperblock / kGroup, i);
+        } else {
+          for (int i = 0; i < kSpans; ++i)
+            if (inside + i * kSpan < sb_k) span(sb_k, groups, i);
         }
 #if __CUDA_ARCH__ >= 900
         __syncwarp();
@@ -404,8 +497,8 @@ __device__ __forceinline__ void linear_stream_body(const StreamParams& p, uint8_
       meet<kThreads>();
       const bool slabs = slab < superblocks;
       const int slot = slabs ? index - share.first : 0, gate_slot = slabs ? slot - (index & p.silu) : 0;
-      stream_finish<kWarps, kThreads>(p, index, partial, shared.kept + slot * p.m * kTileRows,
-                                      shared.kept + gate_slot * p.m * kTileRows, begin == 0, end == superblocks);
+      stream_finish<kWarps, kThreads, kColumnTiles == 1>(p, index, partial, shared.kept + slot * p.m * kTileRows,
+                                      shared.kept + gate_slot * p.m * kTileRows, begin == 0, end == superblocks, residual);
       turn ^= 1;
     }
   }
@@ -414,13 +507,13 @@ __device__ __forceinline__ void linear_stream_body(const StreamParams& p, uint8_
 }  // namespace exllama
 
 // grid and dynamic shared memory by streamLaunch(); block 256 * TEAMS, and 32 more from sm_90 on; m <= COLUMNS.
-#define EXLLAMA_STREAM(BITS, GROUP, COLUMNS, TEAMS)                                                                 \
-  extern "C" __global__ void __launch_bounds__(256 * TEAMS + 32, TEAMS == 1 ? 2 : 1)                                \
+#define EXLLAMA_STREAM(BITS, GROUP, COLUMNS, TEAMS, TEAM, BLOCKS)                                                   \
+  extern "C" __global__ void __launch_bounds__(TEAMS * TEAM * 32 + 32, BLOCKS)                                      \
       linear_stream_q##BITS##_g##GROUP##_m##COLUMNS(const __grid_constant__ exllama::StreamParams p) {              \
     extern __shared__ __align__(128) uint8_t dynamic_shared[];                                                      \
-    exllama::linear_stream_body<BITS, GROUP, COLUMNS / 8, TEAMS>(p, dynamic_shared);                                \
+    exllama::linear_stream_body<BITS, GROUP, COLUMNS / 8, TEAMS, TEAM>(p, dynamic_shared);                          \
   }
-#define EXLLAMA_STREAM_COLUMNS(BITS, GROUP) EXLLAMA_STREAM(BITS, GROUP, 8, 1) EXLLAMA_STREAM(BITS, GROUP, 16, 2)
+#define EXLLAMA_STREAM_COLUMNS(BITS, GROUP) EXLLAMA_STREAM(BITS, GROUP, 8, 8 / STREAM_TEAM, STREAM_TEAM, STREAM_BLOCKS) EXLLAMA_STREAM(BITS, GROUP, 16, 2, 8, 1)
 #define EXLLAMA_STREAM_GROUPS(BITS) EXLLAMA_STREAM_COLUMNS(BITS, 32) EXLLAMA_STREAM_COLUMNS(BITS, 64) EXLLAMA_STREAM_COLUMNS(BITS, 128)
 EXLLAMA_STREAM_GROUPS(2)
 EXLLAMA_STREAM_GROUPS(3)

@@ -81,7 +81,21 @@ extern "C" __global__ void __launch_bounds__(256) embed(const __grid_constant__ 
   const int row = blockIdx.x;
   if (p.positions[row] < 0) return;
   const size_t from = size_t(p.ids[row]) * p.hidden;
-  for (int i = threadIdx.x; i < p.hidden; i += blockDim.x) p.residual[size_t(row) * p.hidden + i] = exllama::plain_value(p.table, from + i, p.kind);
+  float* to = p.residual + size_t(row) * p.hidden;
+  if (p.kind == 0 && p.hidden % 8 == 0) {  // every trip to the host's memory takes long: few, and under way together
+    const uint4* cells = reinterpret_cast<const uint4*>(static_cast<const __half*>(p.table) + from);
+#pragma unroll 4
+    for (int i = threadIdx.x; i < p.hidden / 8; i += blockDim.x) {
+      const uint4 v = cells[i];
+      const __half2* h = reinterpret_cast<const __half2*>(&v);
+      const float2 a = __half22float2(h[0]), b = __half22float2(h[1]), c = __half22float2(h[2]), d = __half22float2(h[3]);
+      reinterpret_cast<float4*>(to)[2 * i] = make_float4(a.x, a.y, b.x, b.y);
+      reinterpret_cast<float4*>(to)[2 * i + 1] = make_float4(c.x, c.y, d.x, d.y);
+    }
+    return;
+  }
+#pragma unroll 8
+  for (int i = threadIdx.x; i < p.hidden; i += blockDim.x) to[i] = exllama::plain_value(p.table, from + i, p.kind);
 }
 
 /// y = x / sqrt(mean(x^2) + eps) * weight. grid (m), block 256.
@@ -90,13 +104,36 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm(const __grid_constant
   allow_next();
   wait_previous();
   const float* x = p.residual + size_t(p.rows == nullptr ? blockIdx.x : p.rows[blockIdx.x]) * p.hidden;
+  // Four at a time where rows allow it; the few that are left one by one.
+  constexpr int kBatch = 4;
+  const int cells = p.hidden % 4 == 0 ? p.hidden / 4 : 0;
+  const float4* x4 = reinterpret_cast<const float4*>(x);
   float squares = 0.f;
-  for (int i = threadIdx.x; i < p.hidden; i += kRowThreads) squares += x[i] * x[i];
+  for (int base = threadIdx.x; base < cells; base += kRowThreads * kBatch) {
+    float4 v[kBatch];
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) v[b] = base + b * kRowThreads < cells ? x4[base + b * kRowThreads] : make_float4(0.f, 0.f, 0.f, 0.f);
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) squares += v[b].x * v[b].x + v[b].y * v[b].y + v[b].z * v[b].z + v[b].w * v[b].w;
+  }
+  for (int i = 4 * cells + threadIdx.x; i < p.hidden; i += kRowThreads) squares += x[i] * x[i];
   const float scale = rsqrtf(block_sum(squares) / static_cast<float>(p.hidden) + p.eps);
-  for (int i = threadIdx.x; i < p.hidden; i += kRowThreads) {
-    const float y = x[i] * scale * __half2float(__ldg(p.weight + i));
-    p.y[size_t(blockIdx.x) * p.hidden + i] = __float2half_rn(y);
-    if (p.hidden_state != nullptr) p.hidden_state[size_t(blockIdx.x) * p.hidden + i] = y;
+  __half* y = p.y + size_t(blockIdx.x) * p.hidden;
+  float* state = p.hidden_state == nullptr ? nullptr : p.hidden_state + size_t(blockIdx.x) * p.hidden;
+#pragma unroll 4
+  for (int i = threadIdx.x; i < cells; i += kRowThreads) {
+    const float4 v = x4[i];
+    const uint2 weights = __ldg(reinterpret_cast<const uint2*>(p.weight) + i);
+    const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&weights.x)), high = __half22float2(*reinterpret_cast<const __half2*>(&weights.y));
+    const float4 out = make_float4(v.x * scale * low.x, v.y * scale * low.y, v.z * scale * high.x, v.w * scale * high.y);
+    const __half2 pairs[2] = {__floats2half2_rn(out.x, out.y), __floats2half2_rn(out.z, out.w)};
+    reinterpret_cast<uint2*>(y)[i] = *reinterpret_cast<const uint2*>(pairs);
+    if (state != nullptr) reinterpret_cast<float4*>(state)[i] = out;
+  }
+  for (int i = 4 * cells + threadIdx.x; i < p.hidden; i += kRowThreads) {
+    const float out = x[i] * scale * __half2float(__ldg(p.weight + i));
+    y[i] = __float2half_rn(out);
+    if (state != nullptr) state[i] = out;
   }
 }
 
@@ -184,6 +221,33 @@ extern "C" __global__ void __launch_bounds__(256) copy_rows(const __grid_constan
   exllama::allow_next();
   exllama::wait_previous();
   for (int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x; i < p.cells; i += int64_t(gridDim.x) * blockDim.x) p.to[i] = p.from[i];
+}
+
+namespace exllama {
+struct ReadMemoryParams {
+  const uint4* from;
+  uint32_t* sink;            // written if the bits add up to what they never do
+  int64_t cells;
+};
+static_assert(sizeof(ReadMemoryParams) == 24);
+}  // namespace exllama
+
+/// Reads memory and does nothing else: what every kernel's rate is compared with. grid-stride, block 512.
+extern "C" __global__ void __launch_bounds__(512) read_memory(const __grid_constant__ exllama::ReadMemoryParams p) {
+  using namespace exllama;
+  constexpr int kBatch = 8;
+  const int64_t step = int64_t(gridDim.x) * blockDim.x;
+  uint32_t bits = 0;
+  int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
+  for (; i + (kBatch - 1) * step < p.cells; i += kBatch * step) {
+    uint4 v[kBatch];
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) v[b] = load_stream(p.from + i + b * step);
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) bits |= v[b].x ^ v[b].y ^ v[b].z ^ v[b].w;
+  }
+  for (; i < p.cells; i += step) bits |= load_stream(p.from + i).x;
+  if (bits == 1 && p.cells < 0) *p.sink = bits;
 }
 
 namespace exllama {

@@ -91,6 +91,36 @@ struct Codes {
     }
   }
 
+  /// What raw_fragment() adds to the codes of every row.
+  static constexpr int kRawOffset = 1024;
+  /// And what it multiplies those of row g (0) and row g + 8 (1) by.
+  __host__ __device__ static constexpr int raw_factor(int half) { return kBits == 4 && half == 1 ? 16 : 1; }
+
+  /// Fragment of mma j: factor * code + offset, exact in fp16; a third fewer instructions than fragment().
+  __device__ __forceinline__ void raw_fragment(int j, uint32_t (&a)[4]) const {
+    if constexpr (kBits == 4) {
+      const uint32_t q = word[j], r = q >> 8;
+      a[0] = with_magic(q, 0x000f000fu);
+      a[1] = with_magic(q, 0x00f000f0u);
+      a[2] = with_magic(r, 0x000f000fu);
+      a[3] = with_magic(r, 0x00f000f0u);
+    } else if constexpr (kBits == 8) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const uint32_t q = word[2 * j + h];
+        a[2 * h] = with_magic(q, 0x00ff00ffu);
+        a[2 * h + 1] = with_magic(q >> 8, 0x00ff00ffu);
+      }
+    } else {
+      const uint32_t q = word[j / 2] >> (8 * (j & 1));
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        a[r] = with_magic(q >> (2 * r), 0x00030003u);
+        if constexpr (kBits == 3) a[r] |= ((word[2] >> (4 * j + r)) & 0x00010001u) << 2;
+      }
+    }
+  }
+
   /// Fragment of mma j: codes minus the centre, exact in fp16.
   __device__ __forceinline__ void fragment(int j, uint32_t (&a)[4]) const {
     if constexpr (kBits == 4) {

@@ -16,6 +16,15 @@ export function count(text: string): number {
   return value;
 }
 
+/** `0,512,2048`. */
+export function wholeNumbers(text: string): number[] {
+  return text.split(",").map((part) => {
+    const value = wholeNumber(part);
+    if (value < 0) throw new InvalidArgumentError("They must not be negative.");
+    return value;
+  });
+}
+
 export function decimal(text: string): number {
   if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text.trim())) throw new InvalidArgumentError("It is not a number.");
   return Number(text);

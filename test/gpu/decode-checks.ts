@@ -7,7 +7,7 @@ import { randomFillSync } from "node:crypto";
 import { DeviceContext } from "../../src/backend/cuda/device-context.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { loadCuda } from "../../src/backend/cuda/driver/load.js";
-import { HALF_LINEAR, LINEAR, STREAM, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
+import { HALF_LINEAR, LINEAR, NORM, STREAM, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
 import { type StreamChoices, type StreamingCard, type StreamShape, streamLaunch } from "../../src/backend/cuda/linear-launch.js";
 import {
   type KernelGroup,
@@ -37,6 +37,8 @@ interface Call {
   readonly permutation?: bigint;
   readonly residual?: bigint;
   readonly f32?: boolean;
+  /** x is f32 then. */
+  readonly norm?: { readonly weight: bigint; readonly eps: number };
 }
 
 class DecodeChecks {
@@ -68,6 +70,7 @@ class DecodeChecks {
         ] as const)
           for (const m of [1, 3, 8, 11, 16]) this.#compareQuantized(bits, group, m, inputs, outputs, permuted);
     for (const m of [1, 8, 16]) this.#compareSilu(m);
+    for (const m of [1, 5, 16]) for (const permuted of [false, true]) this.#compareNorm(m, permuted);
     for (const [m, n, k] of [
       [1, 40, 64],
       [7, 129, 136],
@@ -173,6 +176,35 @@ class DecodeChecks {
       this.#compare(`silu m ${m} ${JSON.stringify(choice)}`, [this.#bench.download(y[0] as bigint, m * n)], [truth], 1e-4);
     }
     for (const pointer of [...weights.map(({ at }) => at), x, ...y]) gpu.free(pointer);
+  }
+
+  /** x normalised by the linear itself against rms_norm before it. */
+  #compareNorm(m: number, permuted: boolean): void {
+    const gpu = this.#gpu;
+    const [inputs, n, eps] = [5120 - 64, 80, 1e-5];
+    const weights = this.#weights(4, 128, inputs, n, 1 / 300);
+    const residual = this.#bench.upload(Float32Array.from({ length: m * inputs }, () => 40 * (Math.random() - 0.5) ** 3));
+    const weight = this.#bench.halves(inputs, 1);
+    const permutation = permuted ? this.#bench.upload(shuffled(inputs)) : 0n;
+    const [x, y] = [gpu.allocate(m * inputs * 2), gpu.allocate(m * n * 4)];
+    const normed = { residual, rows: 0n, weight, y: x, hiddenState: 0n, hidden: inputs, eps };
+    this.#bench.launch({
+      family: "pointwise",
+      name: "rms_norm",
+      grid: [m],
+      block: 256,
+      parameters: writeParameters(NORM, normed),
+    });
+    const shape = { bits: 4, group: 128, rows: m, inputs, outputs: [n] } as const;
+    const call: Call = { shape, weights: [weights.at], y: [y], x, permutation, f32: true };
+    this.#stream(call);
+    const truth = this.#bench.download(y, m * n);
+    for (const choice of [{}, { slab: SUPERBLOCK }]) {
+      gpu.fill(y, 0xff, m * n * 4);
+      this.#stream({ ...call, x: residual, norm: { weight, eps } }, choice, true);
+      this.#compare(`norm m ${m}${permuted ? " permuted" : ""}`, [this.#bench.download(y, m * n)], [truth], 2e-2);
+    }
+    for (const pointer of [weights.at, residual, weight, x, y, ...(permuted ? [permutation] : [])]) gpu.free(pointer);
   }
 
   #compareHalf(m: number, n: number, k: number): void {
@@ -342,7 +374,7 @@ class DecodeChecks {
   }
 
   #stream(call: Call, choices: StreamChoices = {}, overlap = false): void {
-    const { shape, weights, biases = [], y, x, permutation = 0n, residual = 0n, f32 = false } = call;
+    const { shape, weights, biases = [], y, x, permutation = 0n, residual = 0n, f32 = false, norm } = call;
     const { name, grid, block, shared, slab, stages } = streamLaunch(shape, this.#card, choices);
     const [n0 = 0, n1 = 0, n2 = 0] = shape.outputs;
     const parameters = writeParameters(STREAM, {
@@ -372,6 +404,9 @@ class DecodeChecks {
       silu: shape.silu ? 1 : 0,
       slab,
       stages,
+      norm: norm?.weight ?? 0n,
+      eps: norm?.eps ?? 0,
+      unused: 0,
     });
     this.#bench.launch({ family: "linear_stream", name, grid: [grid], block, parameters, shared, overlap });
   }

@@ -24,6 +24,7 @@ export async function checkDeterminism(sources: CardSources, cards: readonly Car
   const variants: [string, readonly Card[], CudaBackendOptions][] = [
     ["again", one, {}],
     ["without graphs", one, { graphs: false }],
+    ["kernels one after the other", one, { overlap: false }],
     ["three entries on one card", twice, {}],
   ];
   if (usable.length > 1)

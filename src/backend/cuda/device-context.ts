@@ -198,6 +198,10 @@ export class DeviceContext {
     this.driver.call("cuGraphLaunch", [graph, this.stream], this.#site);
   }
 
+  destroyGraph(graph: bigint): void {
+    if (this.#graphs.delete(graph)) this.driver.invoke("cuGraphExecDestroy", [graph]);
+  }
+
   /** Gives everything back, whatever state it is in. Idempotent. */
   close(): void {
     if (!this.#open) return;

@@ -12,7 +12,7 @@ import { ATTENTION, CHOOSE, EMBED, INSPECT, NORM, ROPE_KV, ROPE_TABLE, SILU_MUL,
 import type { KernelQueue } from "./kernel-queue.js";
 import type { EmbeddingTable } from "./load-embeddings.js";
 import { runAdapters } from "./run-adapters.js";
-import { type LinearScratch, runGated, runLinear, runLinears } from "./run-linear.js";
+import { type LinearScratch, runGated, runLinear, runLinears, takesNorm } from "./run-linear.js";
 import { slicesPerRow, slotBytes } from "./sampling-shape.js";
 import type { PlacedLayer, PlacedLinear, Stage } from "./stage.js";
 import { attentionScratch, FACT_BYTES, type InputLayout, inputLayout, maxPages } from "./step-shape.js";
@@ -74,9 +74,7 @@ export class Forward {
     if (this.#stage.layers.length === 0) return;
     this.#ropeTable();
     for (const layer of this.#stage.layers) {
-      this.#norm(layer.norms.input, layer.spec.inputNorm.eps);
       this.#attention(layer);
-      this.#norm(layer.norms.postAttention, layer.spec.postAttentionNorm.eps);
       this.#mlp(layer);
     }
   }
@@ -91,6 +89,8 @@ export class Forward {
     this.#queue.run({
       family: "pointwise",
       name: "rms_norm",
+      role: "final norm",
+      bytes: count * spec.hiddenSize * 10,
       grid: [count],
       block: 256,
       parameters: writeParameters(NORM, {
@@ -103,11 +103,13 @@ export class Forward {
         eps: spec.finalNorm.eps,
       }),
     });
-    runLinear(this.#queue, linear, { x: normed, y: logits, rows: count, f32: true, residual: 0n }, this.#linears);
+    runLinear(this.#queue, linear, { x: normed, y: logits, rows: count, f32: true, residual: 0n, role: "head" }, this.#linears);
     const slices = { slices: stage.at("scratch.slices"), slicesPerRow: slicesPerRow(spec.vocabSize) };
     this.#queue.run({
       family: "sample",
       name: "inspect_logits",
+      role: "facts of logits",
+      bytes: count * spec.vocabSize * 4,
       grid: [slices.slicesPerRow, count],
       block: 256,
       parameters: writeParameters(INSPECT, { logits, ...slices, vocab: spec.vocabSize }),
@@ -115,6 +117,8 @@ export class Forward {
     this.#queue.run({
       family: "sample",
       name: "choose_token",
+      role: "choice of tokens",
+      bytes: count * FACT_BYTES,
       grid: [count],
       block: 512,
       parameters: writeParameters(CHOOSE, {
@@ -134,6 +138,8 @@ export class Forward {
     this.#queue.run({
       family: "pointwise",
       name: "embed",
+      role: "embeddings",
+      bytes: this.#shape.rows * spec.hiddenSize * 4,
       grid: [this.#shape.rows],
       block: 256,
       parameters: writeParameters(EMBED, {
@@ -155,6 +161,8 @@ export class Forward {
     this.#queue.run({
       family: "pointwise",
       name: "rope_table",
+      role: "angles",
+      bytes: this.#shape.rows * pairs * 8,
       grid: [this.#shape.rows],
       block: Math.ceil(pairs / 32) * 32,
       parameters: writeParameters(ROPE_TABLE, {
@@ -168,8 +176,14 @@ export class Forward {
     });
   }
 
-  #norm(weight: bigint, eps: number): void {
+  /** What these linears read of the residual stream: normalised by them, or by a kernel of its own, whose result adapters read too. */
+  #normed(linears: readonly PlacedLinear[], weight: bigint, eps: number): { x: bigint; norm?: { weight: bigint; eps: number } } {
+    if (!this.#shape.adapted && takesNorm(linears, this.#shape.rows))
+      return { x: this.#stage.at("scratch.residual"), norm: { weight, eps } };
+    const { hiddenSize } = this.#model.spec;
     this.#queue.run({
+      role: "norm",
+      bytes: this.#shape.rows * hiddenSize * 6,
       family: "pointwise",
       name: "rms_norm",
       grid: [this.#shape.rows],
@@ -180,29 +194,35 @@ export class Forward {
         weight,
         y: this.#stage.at("scratch.normed"),
         hiddenState: 0n,
-        hidden: this.#model.spec.hiddenSize,
+        hidden: hiddenSize,
         eps,
       }),
     });
+    return { x: this.#stage.at("scratch.normed") };
   }
 
   #attention(layer: PlacedLayer): void {
     const { rows } = this.#shape;
     const { heads, kvHeads, headDim, qNorm, kNorm } = layer.spec.attention;
     const stage = this.#stage;
-    const normed = stage.at("scratch.normed");
     const q = stage.at("scratch.block");
     const k = q + BigInt(rows * heads * headDim * 2);
     const v = k + BigInt(rows * kvHeads * headDim * 2);
+    const linears = [layer.q, layer.k, layer.v];
     runLinears(
       this.#queue,
-      [layer.q, layer.k, layer.v],
-      { x: normed, y: [q, k, v], rows, f32: false, residual: 0n },
+      linears,
+      {
+        ...this.#normed(linears, layer.norms.input, layer.spec.inputNorm.eps),
+        ...{ y: [q, k, v], rows, f32: false, residual: 0n, role: "qkv" },
+      },
       this.#linears,
     );
-    this.#adapt([layer.q, layer.k, layer.v], normed, [q, k, v], false);
+    this.#adapt(linears, stage.at("scratch.normed"), [q, k, v], false);
     this.#queue.run({
       ...ropeKernel(this.#cache),
+      role: "rope, new keys and values",
+      bytes: rows * (2 * heads + 4 * kvHeads) * headDim * 2,
       grid: [Math.ceil((heads + 2 * kvHeads) / 8), rows],
       block: 256,
       parameters: writeParameters(ROPE_KV, {
@@ -227,7 +247,7 @@ export class Forward {
     });
     this.#attend(layer, q);
     const residual = stage.at("scratch.residual");
-    runLinear(this.#queue, layer.o, { x: q, y: residual, rows, f32: true, residual }, this.#linears);
+    runLinear(this.#queue, layer.o, { x: q, y: residual, rows, f32: true, residual, role: "o" }, this.#linears);
     this.#adapt([layer.o], q, [residual], true);
   }
 
@@ -256,33 +276,38 @@ export class Forward {
       scale: Math.LOG2E / Math.sqrt(headDim),
       unused: 0,
     });
-    if (tiles > 0) this.#queue.run({ ...prefillLaunch(attention, tiles, this.#cache), parameters });
-    if (decodeRows > 0) this.#queue.run({ ...decode, parameters });
+    const role = "attention";
+    if (tiles > 0) this.#queue.run({ ...prefillLaunch(attention, tiles, this.#cache), parameters, role });
+    if (decodeRows > 0) this.#queue.run({ ...decode, parameters, role });
   }
 
   #mlp(layer: PlacedLayer): void {
     const { rows } = this.#shape;
     const stage = this.#stage;
-    const normed = stage.at("scratch.normed");
     const count = rows * layer.gate.spec.out;
     const gate = stage.at("scratch.block");
     const up = gate + BigInt(count * 2);
     const residual = stage.at("scratch.residual");
-    const call = { x: normed, rows, f32: false, residual: 0n };
+    const call = {
+      ...this.#normed([layer.gate, layer.up], layer.norms.postAttention, layer.spec.postAttentionNorm.eps),
+      ...{ rows, f32: false, residual: 0n, role: "gate-up" },
+    };
     // What adapters add comes before the activation, which the one launch would have in it.
     const apart = this.#shape.adapted && (layer.gate.adapters ?? layer.up.adapters);
     if (apart || !runGated(this.#queue, layer.gate, layer.up, { ...call, y: gate })) {
       runLinears(this.#queue, [layer.gate, layer.up], { ...call, y: [gate, up] }, this.#linears);
-      this.#adapt([layer.gate, layer.up], normed, [gate, up], false);
+      this.#adapt([layer.gate, layer.up], stage.at("scratch.normed"), [gate, up], false);
       this.#queue.run({
         family: "pointwise",
         name: "silu_mul",
+        role: "silu",
+        bytes: count * 6,
         grid: [Math.max(1, Math.min(4096, Math.ceil(count / 8 / 256)))],
         block: 256,
         parameters: writeParameters(SILU_MUL, { gate, up, y: gate, count: BigInt(count) }),
       });
     }
-    runLinear(this.#queue, layer.down, { x: gate, y: residual, rows, f32: true, residual }, this.#linears);
+    runLinear(this.#queue, layer.down, { x: gate, y: residual, rows, f32: true, residual, role: "down" }, this.#linears);
     this.#adapt([layer.down], gate, [residual], true);
   }
 

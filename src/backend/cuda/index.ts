@@ -25,8 +25,14 @@ export interface CudaBackendOptions {
   peers?: boolean | undefined;
   /** Decode steps are captured once and replayed; default true. */
   graphs?: boolean;
+  /** Kernels may begin before those before them have ended, where cards can do that; default true. */
+  overlap?: boolean;
   /** The driver's libraries; default: those of this machine. */
   sources?: CardSources;
+}
+
+export interface CudaBackend extends Backend {
+  load(request: LoadRequest): Promise<CudaRuntime>;
 }
 
 /** The driver's libraries of this machine. @throws {DriverMissingError} */
@@ -37,7 +43,12 @@ export function openDriver(): CardSources {
 }
 
 /** @throws {DriverMissingError} */
-export function createCudaBackend({ peers = true, graphs = true, sources = openDriver() }: CudaBackendOptions = {}): Backend {
+export function createCudaBackend({
+  peers = true,
+  graphs = true,
+  overlap = true,
+  sources = openDriver(),
+}: CudaBackendOptions = {}): CudaBackend {
   return {
     name: "cuda",
     packing: cudaPacking,
@@ -45,14 +56,14 @@ export function createCudaBackend({ peers = true, graphs = true, sources = openD
       listCards(sources)
         .filter(({ unusable }) => unusable === null)
         .map(planDevice),
-    load: (request) => load(request, sources, { peers, graphs }),
+    load: (request) => load(request, sources, { peers, graphs, overlap }),
   };
 }
 
 async function load(
   request: LoadRequest,
   sources: CardSources,
-  options: { peers: boolean; graphs: boolean },
+  options: { peers: boolean; graphs: boolean; overlap: boolean },
 ): Promise<CudaRuntime> {
   request.signal?.throwIfAborted();
   const draft = draftRequest(request);

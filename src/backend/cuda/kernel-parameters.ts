@@ -74,6 +74,7 @@ export const STREAM = layout("StreamParams", {
   y1: "u64",
   y2: "u64",
   x: "u64",
+  norm: "u64",
   permutation: "u64",
   residual: "u64",
   n0: "i32",
@@ -90,6 +91,8 @@ export const STREAM = layout("StreamParams", {
   silu: "i32",
   slab: "i32",
   stages: "i32",
+  eps: "f32",
+  unused: "i32",
 });
 
 /** linear_half.cu, linear_half_gemv.cu */
@@ -244,6 +247,8 @@ export const SILU_MUL = layout("SiluMulParams", { gate: "u64", up: "u64", y: "u6
 
 export const COPY_ROWS = layout("CopyRowsParams", { from: "u64", to: "u64", cells: "u64" });
 
+export const READ_MEMORY = layout("ReadMemoryParams", { from: "u64", sink: "u64", cells: "u64" });
+
 export const FILL = layout("FillParams", { to: "u64", words: "u64", seed: "u64", asHalf: "i32", scale: "f32" });
 
 /** attention.cu, attention_quantized.cu */
@@ -356,6 +361,7 @@ export const ALL_PARAMETERS: readonly ParameterLayout[] = [
   DEQUANTIZE_KV,
   SILU_MUL,
   COPY_ROWS,
+  READ_MEMORY,
   FILL,
   ATTENTION,
   LORA_SHRINK,

@@ -12,19 +12,33 @@ export interface KernelCall {
   readonly parameters: Uint8Array;
   /** Dynamic shared memory, bytes. */
   readonly shared?: number;
+  /** What it is to the step, for profiles: `qkv`, `attention`, … */
+  readonly role?: string;
+  /** Bytes that it has to move to or from the card's memory, where a profile compares them with the time. */
+  readonly bytes?: number;
 }
 
 export class KernelQueue {
   readonly context: DeviceContext;
   readonly #overlap: boolean;
+  readonly #record: ((call: KernelCall) => void) | null;
 
-  /** @param overlap kernels wait for those before them by themselves, after their own preparations */
-  constructor(context: DeviceContext, overlap: boolean) {
+  /**
+   * @param overlap kernels wait for those before them by themselves, after their own preparations
+   * @param record takes the calls instead of launching them
+   */
+  constructor(context: DeviceContext, overlap: boolean, record: ((call: KernelCall) => void) | null = null) {
     this.context = context;
     this.#overlap = overlap && context.card.major >= 9; // programmatic dependent launch came with sm_90
+    this.#record = record;
   }
 
-  run({ family, name, grid, block, parameters, shared = 0 }: KernelCall): void {
+  run(call: KernelCall): void {
+    if (this.#record) this.#record(call);
+    else this.#launch(call);
+  }
+
+  #launch({ family, name, grid, block, parameters, shared = 0 }: KernelCall): void {
     const kernel = this.context.kernels.get(family, name, shared);
     this.context.launcher.launch(this.context.stream, { kernel, name, grid, block, parameters, shared, overlap: this.#overlap });
   }

@@ -20,6 +20,16 @@ export interface LinearCall {
   readonly f32: boolean;
   /** f32 [rows, out] added to the result, may be `y`; 0n: none */
   readonly residual: bigint;
+  /** What the linears are to the step, for profiles. */
+  readonly role: string;
+  /** RMSNorm that x, f32 then, goes through first; only where takesNorm() says so. */
+  readonly norm?: NormOfRows;
+}
+
+export interface NormOfRows {
+  /** f16 [in] */
+  readonly weight: bigint;
+  readonly eps: number;
 }
 
 /** Buffers for many tokens. */
@@ -39,6 +49,11 @@ export function runLinear(queue: KernelQueue, linear: PlacedLinear, call: Linear
   else if (linear.groupOf !== 0n) runIrregular(queue, linear, linear.storage, call, scratch);
   else if (call.rows <= MOST_STREAMED) runStreamed(queue, [linear], { ...call, y: [call.y] });
   else runExpanded(queue, linear, linear.storage, call, scratch);
+}
+
+/** Whether these linears, for so many rows, normalise their x themselves. */
+export function takesNorm(linears: readonly PlacedLinear[], rows: number): boolean {
+  return rows <= MOST_STREAMED && linears.every(({ storage, groupOf }) => storage.kind === "quantized" && groupOf === 0n);
 }
 
 /** What several linears make of the same x. */
@@ -107,7 +122,8 @@ function runStreamed(queue: KernelQueue, linears: readonly PlacedLinear[], call:
       y0: y(0),
       y1: y(1),
       y2: y(2),
-      x: call.x + BigInt(row * spec.in * 2),
+      x: call.x + BigInt(row * spec.in * (call.norm ? 4 : 2)),
+      norm: call.norm?.weight ?? 0n,
       permutation,
       residual: call.residual === 0n ? 0n : call.residual + BigInt(row * n0 * 4),
       n0,
@@ -124,8 +140,11 @@ function runStreamed(queue: KernelQueue, linears: readonly PlacedLinear[], call:
       silu: silu ? 1 : 0,
       slab,
       stages,
+      eps: call.norm?.eps ?? 0,
+      unused: 0,
     });
-    queue.run({ family: "linear_stream", name, grid: [grid], block, shared, parameters });
+    const bytes = linears.reduce((sum, { weightBytes }) => sum + weightBytes, 0);
+    queue.run({ family: "linear_stream", name, grid: [grid], block, shared, parameters, role: call.role, bytes });
   }
 }
 
@@ -159,6 +178,8 @@ function runExpanded(
         k: inputs,
         ldx: inputs,
       }),
+      role: "act-order",
+      bytes: call.rows * inputs * 4,
     });
     x = scratch.gathered;
   }
@@ -182,6 +203,8 @@ function runExpanded(
         zeroOffset: 0, // true zeros are stored, see load-linear.ts
         unused: 0,
       }),
+      role: `${call.role}, expanding`,
+      bytes: tiles * tile + some * inputs * 2,
     });
     runHalf(queue, linear, { ...call, x }, { weights: scratch.expanded, first, count: some });
   }
@@ -213,6 +236,8 @@ function runIrregular(
         k,
         ld: inputs,
       }),
+      role: `${call.role}, expanding`,
+      bytes: Math.ceil(count / TILE_ROWS) * tile + count * inputs * 2,
     });
     runHalf(queue, linear, call, { weights: scratch.expanded, first, count });
   }
@@ -227,16 +252,17 @@ interface HalfRows {
 
 function runHalf(queue: KernelQueue, linear: PlacedLinear, call: LinearCall, rows: HalfRows): void {
   const values = halfValues(linear, call, rows);
+  const of = { role: call.role, bytes: rows.count * linear.spec.in * 2 };
   if (call.rows <= MOST_STREAMED) {
     const columns = GEMV_COLUMNS.find((most) => call.rows <= most)!;
     const grid = [Math.ceil(rows.count / TILE_ROWS)] as const;
     const parameters = writeParameters(HALF_LINEAR, values);
-    queue.run({ family: "linear_half_gemv", name: `linear_half_gemv_m${columns}`, grid, block: 256, parameters });
+    queue.run({ family: "linear_half_gemv", name: `linear_half_gemv_m${columns}`, grid, block: 256, parameters, ...of });
     return;
   }
   const { context } = queue;
   const launch = gemmLaunch(context.card, { m: call.rows, n: rows.count });
-  queue.run({ family: "linear_half", ...launch, parameters: gemmParameters(context.driver, launch, values) });
+  queue.run({ family: "linear_half", ...launch, parameters: gemmParameters(context.driver, launch, values), ...of });
 }
 
 function halfValues({ spec, bias }: PlacedLinear, call: LinearCall, { weights, first, count }: HalfRows) {

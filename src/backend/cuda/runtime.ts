@@ -2,8 +2,9 @@
 // shape was captured are replayed as a graph per stage; other steps are launched directly.
 
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { Plan } from "../../memory/plan.js";
+import { PAGE_TOKENS, type Plan } from "../../memory/plan.js";
 import type { ModelSpec } from "../../model/spec.js";
+import { GREEDY } from "../../sampling/parameters.js";
 import type { BatchEntry, Output, PageCopy, Runtime } from "../backend.js";
 import { checkBatch } from "../batch-check.js";
 import { InvalidBatchError } from "../errors.js";
@@ -19,6 +20,7 @@ import { poolBytes, slotBytes } from "./sampling-shape.js";
 import type { Stage } from "./stage.js";
 import { linkStages, type StageLink } from "./stage-link.js";
 import { type ComposedStep, halfTurns, StepInput, type WantedOutput } from "./step-input.js";
+import { readRate, recordCalls, replayTime, type StepProfile, timeKernels } from "./step-profile.js";
 import { decodeBuckets, FACT_BYTES, largestInput, logitRows, stepTokens } from "./step-shape.js";
 
 export interface RuntimeParts {
@@ -34,6 +36,8 @@ export interface RuntimeParts {
   readonly peers: boolean;
   /** Decode steps are captured. */
   readonly graphs: boolean;
+  /** Kernels may begin before those before them have ended. */
+  readonly overlap: boolean;
 }
 
 export class CudaRuntime implements Runtime {
@@ -66,7 +70,7 @@ export class CudaRuntime implements Runtime {
     this.spec = spec;
     this.draft = parts.draft;
     this.#parts = parts;
-    this.#queues = stages.map(({ context }) => new KernelQueue(context, true));
+    this.#queues = stages.map(({ context }) => new KernelQueue(context, parts.overlap));
     this.#pages = stages.map(({ layout }) => new PageRanges(layout, plan.cacheGroups));
     this.#buckets = decodeBuckets(run);
     const rowBytes = spec.hiddenSize * 4;
@@ -146,6 +150,47 @@ export class CudaRuntime implements Runtime {
       this.#note(error);
       throw error;
     }
+  }
+
+  /**
+   * Measures a decode step of `rows` sequences that hold `depth` tokens each; what lies in the KV
+   * cache is lost.
+   */
+  async profile(rows: number, depth: number): Promise<StepProfile> {
+    const batch = idleBatch(this.plan, rows, depth);
+    const bucket = this.#bucketOf(batch);
+    if (bucket === null) throw new InvalidBatchError(`decode steps of ${rows} sequences are not captured here`);
+    const times: number[] = [];
+    for (let round = 0; round < 64; round++) {
+      const begun = performance.now();
+      await this.step(batch);
+      times.push(performance.now() - begun);
+    }
+    const throughHostMicroseconds = times.sort((a, b) => a - b)[times.length >> 1]! * 1e3;
+    const shape = { rows: bucket, decodeRows: bucket, tiles: 0, entries: bucket, outputs: bucket };
+    let stepMicroseconds = 0;
+    const kernels = this.#stages.flatMap((stage, i) => {
+      const context = stage.context.use();
+      stepMicroseconds += replayTime(context, this.#graphs.get(graphKey({ rows: bucket }))!.graphs[i]!, 32);
+      const calls = recordCalls(context, (queue) => {
+        const forward = new Forward(this.#parts.model, stage, queue, shape);
+        forward.layers();
+        if (i === this.#stages.length - 1) forward.outputs(0, bucket);
+      });
+      const kvBytes = stage.layers.reduce((sum, { spec }) => {
+        const seen = Math.min(depth + 1, spec.attention.window ?? Number.POSITIVE_INFINITY);
+        const tokens = this.plan.cacheGroups.find(({ layers }) => layers.includes(spec.index))!.pages * PAGE_TOKENS;
+        return sum + ((2 * stage.size(`layers.${spec.index}.kv.keys`)) / tokens) * seen * rows;
+      }, 0);
+      return timeKernels(context, this.#parts.overlap, calls, ({ role }) =>
+        role === "attention" ? kvBytes / Math.max(1, stage.layers.length) : 0,
+      );
+    });
+    const first = this.#stages[0]!;
+    return {
+      ...{ rows, depth, stepMicroseconds, throughHostMicroseconds, kernels },
+      readRate: readRate(first.context.use(), first.arena, first.bytes),
+    };
   }
 
   async dispose(): Promise<void> {
@@ -301,4 +346,22 @@ export class CudaRuntime implements Runtime {
 /** Captured decode steps differ in nothing else. */
 function graphKey({ rows, adapted = false }: Pick<StepShape, "rows" | "adapted">): string {
   return `${rows}${adapted ? " with adapters" : ""}`;
+}
+
+/** One greedy token for each of `rows` sequences at position `depth`, in pages of their own as far as there are enough. */
+function idleBatch({ cacheGroups }: Plan, rows: number, depth: number): BatchEntry[] {
+  const width = Math.floor(depth / PAGE_TOKENS) + 1;
+  return Array.from({ length: rows }, (_, row) => ({
+    tokens: Int32Array.of(1 + row),
+    start: depth,
+    ropeLength: depth + 1,
+    pages: cacheGroups.map(({ pages }) => Int32Array.from({ length: width }, (_, i) => (row * width + i) % pages)),
+    outputs: [
+      {
+        index: 0,
+        sample: { parameters: GREEDY, history: new Int32Array(0), promptLength: 0, seed: 0, position: depth + 1, mask: null },
+        ...{ target: null, topLogprobs: 0, logits: false, hidden: false },
+      },
+    ],
+  }));
 }

@@ -4,13 +4,15 @@
 
 import type { Command } from "commander";
 import { SYNTHETIC_MODELS, syntheticAddress } from "../../checkpoint/synthetic.js";
+import { profileDecode } from "../../engine/profile.js";
 import { UsageError } from "../../errors.js";
 import type { GenerationResult, Model } from "../../index.js";
 import { formatBytes } from "../../memory/size.js";
 import { type AdapterFlags, adapterChoicesOf, useAdapterOption } from "../adapter-options.js";
-import { count } from "../flag-values.js";
+import { profileJson, profileLines } from "../bench/profile-report.js";
+import { count, wholeNumbers } from "../flag-values.js";
 import { interruptible } from "../interrupt.js";
-import { addAnsweringOptions, type LoadFlags, withModel } from "../load-options.js";
+import { addAnsweringOptions, type LoadFlags, loadOptionsOf, modelFolder, withModel } from "../load-options.js";
 import { grouped, note, printJson, printTable, seconds } from "../output.js";
 import { applySettings } from "../settings.js";
 
@@ -22,6 +24,9 @@ interface Flags extends LoadFlags, AdapterFlags {
   bits?: number;
   group?: number;
   json?: boolean;
+  profile?: boolean;
+  depth?: number[];
+  batch?: number[];
 }
 
 const SHORT_PROMPT = 4;
@@ -30,7 +35,8 @@ const EXAMPLES = `
 Examples:
   exllama bench
   exllama bench --model ./llama-7b --ctx 2048 --threads 8 --json
-  exllama bench --synthetic llama-7b --bits 4 --group 128 --ctx 2048`;
+  exllama bench --synthetic llama-7b --bits 4 --group 128 --ctx 2048
+  exllama bench --profile --model ./llama-7b --ctx 2048 --depth 0,1920`;
 
 export function addBench(program: Command): void {
   const command = program
@@ -44,6 +50,9 @@ export function addBench(program: Command): void {
     .option("--synthetic <model>", `a made-up model of a known shape, no file: ${SYNTHETIC_MODELS.join(", ")}`)
     .option("--bits <n>", "bits of its weights (default: 4)", count)
     .option("--group <n>", "group size of its weights (default: 128)", count)
+    .option("--profile", "GPUs: where the time of a decode step goes, kernel by kernel, instead of the speeds")
+    .option("--depth <list>", "tokens that the sequences of a profiled step hold (default: 0)", wholeNumbers)
+    .option("--batch <list>", "sequences of a profiled step (default: 1)", wholeNumbers)
     .option("--json", "print one JSON line");
   addAnsweringOptions(command.addOption(useAdapterOption()));
   command.action(async () => {
@@ -60,9 +69,23 @@ async function bench(flags: Flags): Promise<void> {
     flags.model = syntheticAddress(flags.synthetic, flags.bits, flags.group);
   } else if (flags.bits !== undefined || flags.group !== undefined)
     throw new UsageError("--bits and --group describe a synthetic model", { hint: "Say which: --synthetic llama-7b." });
+  if (flags.profile) return profile(flags);
+  if (flags.depth !== undefined || flags.batch !== undefined)
+    throw new UsageError("--depth and --batch describe a profiled step", { hint: "Add --profile." });
   await interruptible((signal) =>
     withModel(flags, signal, (model) => measure(model, flags, { loadMs: performance.now() - begun, signal })),
   );
+}
+
+async function profile(flags: Flags): Promise<void> {
+  const { depth = [0], batch = [1] } = flags;
+  const requests = batch.flatMap((rows) => depth.map((tokens) => ({ rows, depth: tokens })));
+  const maxSequences = flags.maxSequences ?? Math.max(...batch);
+  const profiles = await interruptible((signal) =>
+    profileDecode(modelFolder(flags), { ...loadOptionsOf(flags), maxSequences, signal }, requests),
+  );
+  if (flags.json) printJson({ model: flags.model, profiles: profiles.map(profileJson) });
+  else for (const each of profiles) console.log([...profileLines(each), ""].join("\n"));
 }
 
 async function measure(model: Model, flags: Flags, { loadMs, signal }: { loadMs: number; signal: AbortSignal }): Promise<void> {
