@@ -27,12 +27,6 @@
 #include "bulk_ring.cuh"
 #include "quantized.cuh"
 
-#ifndef STREAM_TEAM
-#define STREAM_TEAM 8
-#endif
-#ifndef STREAM_BLOCKS
-#define STREAM_BLOCKS 2
-#endif
 namespace exllama {
 
 /// One launch. 8-byte fields first.
@@ -57,15 +51,17 @@ struct StreamParams {
 };
 static_assert(sizeof(StreamParams) == 168);
 
-constexpr int kSpan = 128;                     // k that a warp takes at a time
+constexpr int kTeam = 8;                       // warps that share a superblock
+constexpr int kSpan = kSuperblock / kTeam;     // k of a superblock that one warp takes
 constexpr int kMostStages = 12;
 constexpr int kMostTokens = 16;
 constexpr int kBarrierBytes = 2 * kMostStages * 8 + kMostTokens * 4;
 static_assert(kBarrierBytes == 256);
+constexpr int kCellsOfRow = 2;                 // of 8 k for each thread, where it holds its part of x; more do not fit the registers
 constexpr int kPartialPitch = kTileRows + 4;   // floats; spreads writers over the banks
 
 /// What lies where in a block's dynamic shared memory; the same arithmetic as linear-launch.ts.
-template <int kBits, int kGroup, int kColumnTiles, int kTeams, int kTeam>
+template <int kBits, int kGroup, int kColumnTiles, int kTeams>
 struct StreamShared {
   static constexpr int kStageBytes = (Layout<kBits, kGroup>::superblock_bytes(kSuperblock) + 127) & ~127;
   static constexpr int kSumPitch = kColumnTiles * 8;
@@ -196,10 +192,27 @@ __device__ __forceinline__ uint4 stream_x(const StreamParams& p, int token, int 
   }
 }
 
+/// One cell of 8 k in its place in shared memory, and with its neighbours the sum of their group. All lanes take part.
+template <int kGroup, typename Shared>
+__device__ __forceinline__ void place_cell(const Shared& shared, uint4 v, int token, int cell, bool there) {
+  constexpr int kGroupCells = kGroup / 8;
+  if (there) *reinterpret_cast<uint4*>(shared.x + token * shared.x_pitch + cell * 16) = v;
+  const __half2* h = reinterpret_cast<const __half2*>(&v);
+  float sum = 0.f;
+#pragma unroll
+  for (int e = 0; e < 4; ++e) {
+    const float2 f = __half22float2(h[e]);
+    sum += f.x + f.y;
+  }
+#pragma unroll
+  for (int step = kGroupCells / 2; step > 0; step >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+  if (there && cell % kGroupCells == 0) shared.x_sum[cell / kGroupCells * Shared::kSumPitch + token] = sum;
+}
+
 /// x[:, k0 .. k0 + width) into shared memory, with the sums of its groups. All `kThreads` take part.
 template <int kGroup, int kThreads, bool kNorm, typename Shared>
 __device__ __forceinline__ void stage_x(const StreamParams& p, const Shared& shared, int k0) {
-  constexpr int kBatch = kNorm ? 2 : 4, kGroupCells = kGroup / 8;
+  constexpr int kBatch = kNorm ? 2 : 4;
   const int cells = shared.width / 8, all = cells * p.m;  // cells % 16 == 0: no group straddles half warps
   const float rows_per_cell = 1.f / static_cast<float>(cells);
   const auto row_of = [=](int i) { return static_cast<int>((static_cast<float>(i) + 0.5f) * rows_per_cell); };
@@ -212,20 +225,58 @@ __device__ __forceinline__ void stage_x(const StreamParams& p, const Shared& sha
     }
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
-      const int i = base + b * kThreads + threadIdx.x;
-      const int token = row_of(i), cell = i - token * cells;
-      if (i < all) *reinterpret_cast<uint4*>(shared.x + token * shared.x_pitch + cell * 16) = v[b];
-      const __half2* h = reinterpret_cast<const __half2*>(&v[b]);
-      float sum = 0.f;
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const float2 f = __half22float2(h[e]);
-        sum += f.x + f.y;
-      }
-#pragma unroll
-      for (int step = kGroupCells / 2; step > 0; step >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, step);
-      if (i < all && cell % kGroupCells == 0) shared.x_sum[cell / kGroupCells * Shared::kSumPitch + token] = sum;
+      const int i = base + b * kThreads + threadIdx.x, token = row_of(i);
+      place_cell<kGroup>(shared, v[b], token, i - token * cells, i < all);
     }
+  }
+}
+
+/// Whether stage_row() takes the place of measure_rows() and stage_x().
+template <int kThreads>
+__device__ __forceinline__ bool is_one_row(const StreamParams& p) {
+  return p.norm != nullptr && p.m == 1 && p.permutation == nullptr && p.k <= kCellsOfRow * kThreads * 8 && p.slab >= p.k;
+}
+
+/// One token's row of the residual stream, normalised while every thread holds its part of it: read once.
+template <int kGroup, int kThreads, typename Shared>
+__device__ __forceinline__ void stage_row(const StreamParams& p, const Shared& shared) {
+  constexpr int kWarps = kThreads / kWarp, kMost = kCellsOfRow;
+  const auto cell = [](int b) { return b * kThreads + static_cast<int>(threadIdx.x); };
+  const float4* row = static_cast<const float4*>(p.x);
+  float4 v[kMost][2];
+  uint4 weights[kMost];
+  float squares = 0.f;
+#pragma unroll
+  for (int b = 0; b < kMost; ++b)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) v[b][h] = cell(b) * 8 < p.k_valid ? row[2 * cell(b) + h] : make_float4(0.f, 0.f, 0.f, 0.f);
+#pragma unroll
+  for (int b = 0; b < kMost; ++b)
+    weights[b] = cell(b) * 8 < p.k_valid ? __ldg(reinterpret_cast<const uint4*>(p.norm) + cell(b)) : make_uint4(0, 0, 0, 0);
+#pragma unroll
+  for (int b = 0; b < kMost; ++b)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) squares += v[b][h].x * v[b][h].x + v[b][h].y * v[b][h].y + v[b][h].z * v[b][h].z + v[b][h].w * v[b][h].w;
+  squares = warp_sum(squares);
+  if (threadIdx.x % kWarp == 0) shared.partial[threadIdx.x / kWarp] = squares;
+  meet<kThreads>();
+  float sum = 0.f;
+#pragma unroll
+  for (int w = 0; w < kWarps; ++w) sum += shared.partial[w];
+  const float scale = rsqrtf(sum / static_cast<float>(p.k_valid) + p.eps);
+  const int cells = shared.width / 8;
+#pragma unroll
+  for (int b = 0; b < kMost; ++b) {
+    if (b * kThreads >= cells) break;
+    const __half2* w = reinterpret_cast<const __half2*>(&weights[b]);
+    uint32_t words[4];
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      const float2 factor = __half22float2(w[e]);
+      const float4& four = v[b][e / 2];
+      words[e] = e % 2 ? as_word(four.z * scale * factor.x, four.w * scale * factor.y) : as_word(four.x * scale * factor.x, four.y * scale * factor.y);
+    }
+    place_cell<kGroup>(shared, make_uint4(words[0], words[1], words[2], words[3]), 0, cell(b), cell(b) < cells);
   }
 }
 
@@ -269,8 +320,9 @@ struct LanePlace {
     shift = settled(kBits == 8 ? 0 : 4 * (g & 1));
   }
   /// Of group q after this warp's first; of a group that is not there, zeros. `table`: the superblock's scales.
+  template <bool kWhole>
   __device__ __forceinline__ RowScales scales(const uint8_t* table, unsigned groups, int q) const {
-    const bool there = group + q < groups;
+    const bool there = kWhole || group + q < groups;
     const unsigned back = there ? q : 0;
     const uint8_t* zeros = table + groups * L::kScaleBytes + zero + back * L::kZeroBytes;
     RowScales r;
@@ -280,8 +332,9 @@ struct LanePlace {
       const int factor = Codes<kBits>::raw_factor(h);
       const __half s = *reinterpret_cast<const __half*>(table + scale + back * L::kScaleBytes + 16 * h);
       r.scale[h] = there ? __half2float(s) * (1.f / factor) : 0.f;
-      const int z = kBits == 8 ? zeros[kZeroStep * h] : (zeros[kZeroStep * h] >> shift) & 15;
-      r.shift[h] = r.scale[h] * static_cast<float>(factor * z + kOffset);
+      // 2^23 + zero as a float, by its bits: few instructions, and exact in the product too.
+      const uint32_t z = zeros[kZeroStep * h], bits = 0x4b000000u | (kBits == 8 ? z : (z >> shift) & 15u);
+      r.shift[h] = r.scale[h] * fmaf(__uint_as_float(bits), float(factor), kOffset - 8388608.f * factor);
     }
     return r;
   }
@@ -293,33 +346,35 @@ template <int kBits, int kGroup, int kColumnTiles>
 __device__ __forceinline__ void stream_span(const Codes<kBits> (&codes)[2], const RowScales (&scales)[kSpan / kGroup],
                                             const uint8_t* const (&x_at)[kColumnTiles], unsigned x_offset, const float* x_sum,
                                             float (&sum)[kColumnTiles][4]) {
-  // Chains of products: at least two, so that neither waits for the other, and one per group.
-  constexpr int kChains = kGroup == 32 ? 4 : 2;
-  float dot[kChains][kColumnTiles][4] = {};
+  // Two chains of products where one would wait for itself.
+  constexpr int kChains = kGroup == kSpan && kColumnTiles == 1 ? 2 : 1, kSteps = kGroup / 32;
 #pragma unroll
-  for (int h = 0; h < kSpan / 32; ++h) {
-    uint32_t a[2][4];
-    codes[h / 2].raw_fragment(2 * (h % 2), a[0]);
-    codes[h / 2].raw_fragment(2 * (h % 2) + 1, a[1]);
+  for (int q = 0; q < kSpan / kGroup; ++q) {
+    float dot[kChains][kColumnTiles][4] = {};
 #pragma unroll
-    for (int c = 0; c < kColumnTiles; ++c) {
-      const uint4 x = *reinterpret_cast<const uint4*>(x_at[c] + x_offset + h * 64);
-      multiply(dot[h * kChains / 4][c], a[0], x.x, x.y);
-      multiply(dot[h * kChains / 4][c], a[1], x.z, x.w);
+    for (int i = 0; i < kSteps; ++i) {
+      const int h = q * kSteps + i;
+      uint32_t a[2][4];
+      codes[h / 2].raw_fragment(2 * (h % 2), a[0]);
+      codes[h / 2].raw_fragment(2 * (h % 2) + 1, a[1]);
+#pragma unroll
+      for (int c = 0; c < kColumnTiles; ++c) {
+        const uint4 x = *reinterpret_cast<const uint4*>(x_at[c] + x_offset + h * 64);
+        multiply(dot[i * kChains / kSteps][c], a[0], x.x, x.y);
+        multiply(dot[i * kChains / kSteps][c], a[1], x.z, x.w);
+      }
     }
-  }
-#pragma unroll
-  for (int q = 0; q < kSpan / kGroup; ++q)
 #pragma unroll
     for (int c = 0; c < kColumnTiles; ++c) {
       const float2 sums = *reinterpret_cast<const float2*>(x_sum + q * kColumnTiles * 8 + c * 8);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        float d = dot[q][c][i];
-        if constexpr (kGroup == kSpan) d += dot[1][c][i];
+        float d = dot[0][c][i];
+        if constexpr (kChains > 1) d += dot[1][c][i];
         sum[c][i] += scales[q].scale[i / 2] * d - scales[q].shift[i / 2] * (i % 2 ? sums.y : sums.x);
       }
     }
+  }
 }
 
 /// A warp's sums of a tile, where stream_finish() adds them up.
@@ -383,12 +438,17 @@ __device__ __forceinline__ void stream_finish(const StreamParams& p, int index, 
   }
 }
 
+/// Whether a superblock has all of its k, for the compiler to know.
+template <bool kValue>
+struct Whole {
+  static constexpr bool value = kValue;
+};
+
 /// kTeams * 8 warps that compute, and from sm_90 on one more that copies.
-template <int kBits, int kGroup, int kColumnTiles, int kTeams, int kTeam>
+template <int kBits, int kGroup, int kColumnTiles, int kTeams>
 __device__ __forceinline__ void linear_stream_body(const StreamParams& p, uint8_t* dynamic_shared) {
   using L = Layout<kBits, kGroup>;
-  using Shared = StreamShared<kBits, kGroup, kColumnTiles, kTeams, kTeam>;
-  constexpr int kSpans = kSuperblock / kTeam / kSpan;  // of a superblock, for each warp
+  using Shared = StreamShared<kBits, kGroup, kColumnTiles, kTeams>;
   constexpr int kWarps = kTeams * kTeam, kThreads = kWarps * kWarp;
   const Shared shared(dynamic_shared, p);
   const StreamShare share(p);
@@ -428,21 +488,23 @@ __device__ __forceinline__ void linear_stream_body(const StreamParams& p, uint8_
 #endif
 
   const int team = warp / kTeam;
-  const unsigned inside = warp % kTeam * (kSpan * kSpans);
+  const unsigned inside = warp % kTeam * kSpan;
   const uint8_t* x_at[kColumnTiles];
 #pragma unroll
   for (int c = 0; c < kColumnTiles; ++c) x_at[c] = shared.x + min(c * 8 + g, p.m - 1) * shared.x_pitch + (inside + lane % 4 * 8) * 2;
   const LanePlace<kBits, kGroup> place(inside, lane);
   const float* x_sum = shared.x_sum + inside / kGroup * Shared::kSumPitch + lane % 4 * 2;
+  const bool one_row = kColumnTiles == 1 && is_one_row<kThreads>(p);
   if (p.norm != nullptr)
     for (int i = threadIdx.x * 64; i < p.k_valid; i += kThreads * 64) prefetch_line(p.norm + i);
   wait_previous();
-  if (p.norm != nullptr) measure_rows<kThreads>(p, shared);
+  if (p.norm != nullptr && !one_row) measure_rows<kThreads>(p, shared);
   RingPlace at;
   int turn = 0;
   for (int begin = 0; begin < superblocks; begin += slab) {
     const int end = min(begin + slab, superblocks);
-    if (p.norm != nullptr) stage_x<kGroup, kThreads, true>(p, shared, begin * kSuperblock);
+    if (one_row) stage_row<kGroup, kThreads>(p, shared);
+    else if (p.norm != nullptr) stage_x<kGroup, kThreads, true>(p, shared, begin * kSuperblock);
     else stage_x<kGroup, kThreads, false>(p, shared, begin * kSuperblock);
     meet<kThreads>();
     for (int index = share.first; index < share.last; ++index) {
@@ -453,7 +515,7 @@ __device__ __forceinline__ void linear_stream_body(const StreamParams& p, uint8_
 #endif
       for (int sb = begin; sb < end; ++sb, at.next(p.stages)) {
         if (kTeams > 1 && sb % kTeams != team) continue;
-        const unsigned sb_k = min(kSuperblock, p.k - sb * kSuperblock), groups = (sb_k + kGroup - 1) / kGroup;
+        const unsigned sb_k = min(kSuperblock, p.k - sb * kSuperblock);
 #if __CUDA_ARCH__ >= 900
         const uint8_t* superblock = shared.ring + at.stage * Shared::kStageBytes;
         barrier_wait(shared.full + at.stage, at.parity);
@@ -461,31 +523,27 @@ __device__ __forceinline__ void linear_stream_body(const StreamParams& p, uint8_
         const uint8_t* superblock = tile + size_t(sb) * L::superblock_bytes(kSuperblock);
 #endif
         const unsigned slab_k = unsigned(sb - begin) * kSuperblock;
-        const auto span = [&](unsigned some_k, unsigned some_groups, int i) {
+        const auto span = [&](auto whole) {
+          constexpr bool kWhole = decltype(whole)::value;
+          const unsigned some_k = kWhole ? kSuperblock : sb_k, groups = kWhole ? kSuperblock / kGroup : (sb_k + kGroup - 1) / kGroup;
           // If only one chunk is left, the other's x are zeros: any codes will do.
           Codes<kBits> codes[2];
-          const uint8_t* chunk = superblock + place.codes + i * (kSpan / kChunk * L::kChunkBytes);
+          const uint8_t* chunk = superblock + place.codes;
 #if __CUDA_ARCH__ >= 900
           codes[0].load_shared(chunk, lane);
           codes[1].load_shared(chunk + L::kChunkBytes, lane);
 #else
           codes[0].load(chunk, lane);
-          codes[1].load(inside + i * kSpan + kChunk < some_k ? chunk + L::kChunkBytes : chunk, lane);
+          codes[1].load(inside + kChunk < some_k ? chunk + L::kChunkBytes : chunk, lane);
 #endif
           RowScales scales[kSpan / kGroup];
 #pragma unroll
           for (int q = 0; q < kSpan / kGroup; ++q)
-            scales[q] = place.scales(superblock + some_k * (kTileRows * kBits / 8), some_groups, i * (kSpan / kGroup) + q);
-          stream_span<kBits, kGroup, kColumnTiles>(codes, scales, x_at, (slab_k + i * kSpan) * 2,
-                                                   x_sum + (slab_k + i * kSpan) / kGroup * Shared::kSumPitch, sum);
+            scales[q] = place.template scales<kWhole>(superblock + some_k * (kTileRows * kBits / 8), groups, q);
+          stream_span<kBits, kGroup, kColumnTiles>(codes, scales, x_at, slab_k * 2, x_sum + slab_k / kGroup * Shared::kSumPitch, sum);
         };
-        if (sb_k == kSuperblock) {
-#pragma unroll
-          for (int i = 0; i < kSpans; ++i) span(kSuperblock, kSuperblock / kGroup, i);
-        } else {
-          for (int i = 0; i < kSpans; ++i)
-            if (inside + i * kSpan < sb_k) span(sb_k, groups, i);
-        }
+        if (sb_k == kSuperblock) span(Whole<true>());
+        else if (inside < sb_k) span(Whole<false>());
 #if __CUDA_ARCH__ >= 900
         __syncwarp();
         if (lane == 0) barrier_arrive(shared.empty + at.stage);
@@ -507,13 +565,18 @@ __device__ __forceinline__ void linear_stream_body(const StreamParams& p, uint8_
 }  // namespace exllama
 
 // grid and dynamic shared memory by streamLaunch(); block 256 * TEAMS, and 32 more from sm_90 on; m <= COLUMNS.
-#define EXLLAMA_STREAM(BITS, GROUP, COLUMNS, TEAMS, TEAM, BLOCKS)                                                   \
-  extern "C" __global__ void __launch_bounds__(TEAMS * TEAM * 32 + 32, BLOCKS)                                      \
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#define EXLLAMA_STREAM_THREADS(TEAMS) (256 * TEAMS + 32)
+#else
+#define EXLLAMA_STREAM_THREADS(TEAMS) (256 * TEAMS)
+#endif
+#define EXLLAMA_STREAM(BITS, GROUP, COLUMNS, TEAMS)                                                                 \
+  extern "C" __global__ void __launch_bounds__(EXLLAMA_STREAM_THREADS(TEAMS), TEAMS == 1 ? 2 : 1)                    \
       linear_stream_q##BITS##_g##GROUP##_m##COLUMNS(const __grid_constant__ exllama::StreamParams p) {              \
     extern __shared__ __align__(128) uint8_t dynamic_shared[];                                                      \
-    exllama::linear_stream_body<BITS, GROUP, COLUMNS / 8, TEAMS, TEAM>(p, dynamic_shared);                          \
+    exllama::linear_stream_body<BITS, GROUP, COLUMNS / 8, TEAMS>(p, dynamic_shared);                                \
   }
-#define EXLLAMA_STREAM_COLUMNS(BITS, GROUP) EXLLAMA_STREAM(BITS, GROUP, 8, 8 / STREAM_TEAM, STREAM_TEAM, STREAM_BLOCKS) EXLLAMA_STREAM(BITS, GROUP, 16, 2, 8, 1)
+#define EXLLAMA_STREAM_COLUMNS(BITS, GROUP) EXLLAMA_STREAM(BITS, GROUP, 8, 1) EXLLAMA_STREAM(BITS, GROUP, 16, 2)
 #define EXLLAMA_STREAM_GROUPS(BITS) EXLLAMA_STREAM_COLUMNS(BITS, 32) EXLLAMA_STREAM_COLUMNS(BITS, 64) EXLLAMA_STREAM_COLUMNS(BITS, 128)
 EXLLAMA_STREAM_GROUPS(2)
 EXLLAMA_STREAM_GROUPS(3)

@@ -86,10 +86,11 @@ struct ChooseParams {
   const SampleSlot* slots;  // [rows]
   uint8_t* pool;
   RowFacts* facts;          // [rows]
+  int32_t* next_ids;        // [rows] where the next step finds its ids, or null
   int32_t vocab;
   int32_t slices_per_row;
 };
-static_assert(sizeof(ChooseParams) == 56);
+static_assert(sizeof(ChooseParams) == 64);
 
 constexpr int kSlice = 4096, kInspectThreads = 256, kInspectWarps = kInspectThreads / kWarp;
 constexpr int kPerThread = kSlice / kInspectThreads;
@@ -562,5 +563,9 @@ extern "C" __global__ void __launch_bounds__(512) choose_token(const __grid_cons
       if (adjustments[i].id == chosen) row.chosen_logit = adjustments[i].plain;
     __syncthreads();
   }
-  if (threadIdx.x == 0) p.facts[blockIdx.x] = row;
+  if (threadIdx.x == 0) {
+    p.facts[blockIdx.x] = row;
+    // Logits that are no numbers have no best id; the host hears of them, whatever becomes of the next step.
+    if (p.next_ids != nullptr) p.next_ids[blockIdx.x] = row.chosen >= 0 && row.chosen < p.vocab ? row.chosen : 0;
+  }
 }

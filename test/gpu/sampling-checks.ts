@@ -244,6 +244,7 @@ class Card {
       slots: this.#slots,
       pool: this.#slots + BigInt(SLOTS),
       facts: this.#facts,
+      nextIds: 0n,
       vocab,
     };
     launch("choose_token", [rows], 512, writeParameters(CHOOSE, choose));

@@ -320,6 +320,7 @@ export const CHOOSE = layout("ChooseParams", {
   slots: "u64",
   pool: "u64",
   facts: "u64",
+  nextIds: "u64",
   vocab: "i32",
   slicesPerRow: "i32",
 });

@@ -55,6 +55,12 @@ export async function finishOutput(
   };
 }
 
+/** Whether an output needs nothing but its facts, and they are sound. */
+export function isAnswered(request: OutputRequest, chosen: boolean, facts: DataView, index: number): boolean {
+  const { bad, highest } = readFacts(facts, index);
+  return !needsLogits(request, chosen) && bad === NO_ID && highest > -Infinity;
+}
+
 interface RowFacts {
   readonly highest: number;
   /** Of exp(logit − highest). */

@@ -14,14 +14,14 @@ import { CudaError } from "./driver/errors.js";
 import { CudaRuntimeEndedError } from "./errors.js";
 import { Forward, type ForwardModel, type StepShape } from "./forward.js";
 import { KernelQueue } from "./kernel-queue.js";
-import { finishOutput, needsLogits } from "./outputs.js";
-import { SampleSlots } from "./sample-slots.js";
-import { poolBytes, slotBytes } from "./sampling-shape.js";
+import { finishOutput, isAnswered, needsLogits } from "./outputs.js";
+import { followingStep, isExpected } from "./run-ahead.js";
 import type { Stage } from "./stage.js";
 import { linkStages, type StageLink } from "./stage-link.js";
-import { type ComposedStep, halfTurns, StepInput, type WantedOutput } from "./step-input.js";
+import { type ComposedStep, halfTurns, type WantedOutput } from "./step-input.js";
+import { StepLane } from "./step-lane.js";
 import { readRate, recordCalls, replayTime, type StepProfile, timeKernels } from "./step-profile.js";
-import { decodeBuckets, FACT_BYTES, largestInput, logitRows, stepTokens } from "./step-shape.js";
+import { decodeBuckets, logitRows, stepTokens } from "./step-shape.js";
 
 export interface RuntimeParts {
   readonly plan: Plan;
@@ -52,14 +52,13 @@ export class CudaRuntime implements Runtime {
   readonly #buckets: readonly number[];
   /** Per bucket, without and with adapters, one graph per stage. */
   readonly #graphs = new Map<string, { readonly shape: StepShape; readonly graphs: readonly bigint[] }>();
-  readonly #input: StepInput;
-  readonly #inputMemory: PinnedMemory;
-  readonly #factMemory: PinnedMemory;
+  readonly #lanes: readonly [StepLane, StepLane];
   readonly #logitMemory: PinnedMemory;
   readonly #hiddenMemory: PinnedMemory;
-  readonly #slots: SampleSlots;
-  readonly #slotMemory: PinnedMemory;
-  readonly #done: bigint;
+  /** Queued behind the step before, in the hope that it is asked for. */
+  #ahead: StepAhead | null = null;
+  /** The last step failed somewhere: what it queued may still be going on. */
+  #unsettled = false;
   #running: Promise<unknown> | null = null;
   #ended: Error | null = null;
 
@@ -77,14 +76,9 @@ export class CudaRuntime implements Runtime {
     this.#links = stages.slice(1).map((stage, i) => linkStages(stages[i]!, stage, parts.peers, stepTokens(run) * rowBytes));
     const last = this.#last.context.use();
     const outputs = logitRows(spec, run);
-    this.#inputMemory = last.allocatePinned(largestInput(spec, run).bytes);
-    this.#factMemory = last.allocatePinned(outputs * FACT_BYTES);
+    this.#lanes = [new StepLane(spec, run, last), new StepLane(spec, run, last)];
     this.#logitMemory = last.allocatePinned(outputs * spec.vocabSize * 4);
     this.#hiddenMemory = last.allocatePinned(outputs * rowBytes);
-    this.#slotMemory = last.allocatePinned(slotBytes(spec, run) + poolBytes(spec, run));
-    this.#slots = new SampleSlots(spec.vocabSize, this.#slotMemory.buffer, slotBytes(spec, run));
-    this.#done = last.createEvent();
-    this.#input = new StepInput(spec, run, this.#inputMemory.buffer);
     this.#uploadFrequencies();
   }
 
@@ -109,10 +103,11 @@ export class CudaRuntime implements Runtime {
       }
     }
     for (const { shape } of this.#graphs.values()) {
-      this.#send(this.#input.writeIdle(shape));
-      this.#sendSlots([], shape.outputs);
+      const [lane] = this.#lanes;
+      lane.send(this.#stages, lane.input.writeIdle(shape));
+      lane.sendSlots(this.#last, [], shape.outputs);
       this.#replay(shape);
-      await this.#finish();
+      await this.#finish(lane);
     }
   }
 
@@ -128,6 +123,7 @@ export class CudaRuntime implements Runtime {
     try {
       return await run;
     } catch (error) {
+      this.#unsettled = true;
       this.#note(error);
       throw error;
     } finally {
@@ -157,15 +153,20 @@ export class CudaRuntime implements Runtime {
    * cache is lost.
    */
   async profile(rows: number, depth: number): Promise<StepProfile> {
-    const batch = idleBatch(this.plan, rows, depth);
+    let batch = idleBatch(this.plan, rows, depth);
     const bucket = this.#bucketOf(batch);
     if (bucket === null) throw new InvalidBatchError(`decode steps of ${rows} sequences are not captured here`);
     const times: number[] = [];
-    for (let round = 0; round < 64; round++) {
+    for (let round = 0; round < PROFILED_STEPS; round++) {
       const begun = performance.now();
-      await this.step(batch);
+      const answers = await this.step(batch);
       times.push(performance.now() - begun);
+      // One page further where there is one: as sequences go on.
+      if (Math.floor((depth + round + 1) / PAGE_TOKENS) > Math.floor(depth / PAGE_TOKENS)) break;
+      batch = batch.map((entry, i) => nextEntry(entry, answers[i]![0]!.id!));
     }
+    if (this.#ahead) await this.#finish(this.#ahead.lane, false);
+    this.#ahead = null;
     const throughHostMicroseconds = times.sort((a, b) => a - b)[times.length >> 1]! * 1e3;
     const shape = { rows: bucket, decodeRows: bucket, tiles: 0, entries: bucket, outputs: bucket };
     let stepMicroseconds = 0;
@@ -206,25 +207,67 @@ export class CudaRuntime implements Runtime {
   }
 
   async #run(batch: readonly BatchEntry[]): Promise<Output[][]> {
-    const answers: Output[][] = batch.map(() => []);
+    if (this.#unsettled) for (const context of this.#parts.contexts) context.use().synchronize();
+    this.#unsettled = false;
+    const expected = this.#ahead;
+    this.#ahead = null;
+    if (expected && isExpected(batch, expected.batch, expected.ids)) return this.#decode(batch, expected);
+    if (expected) await this.#finish(expected.lane, false);
     const bucket = this.#bucketOf(batch);
-    const step = this.#input.write(batch, bucket);
-    this.#send(step);
-    if (bucket !== null) {
-      const chosen = this.#sendSlots(step.outputs, bucket);
-      this.#replay(step.shape);
-      await this.#collect(step.outputs, chosen, answers);
+    if (bucket !== null) return this.#decode(batch, this.#queueDecode(this.#lanes[0], batch, bucket));
+    return this.#runDirectly(batch);
+  }
+
+  /** Answers a captured decode step that is queued; the next one is queued meanwhile. */
+  async #decode(batch: readonly BatchEntry[], queued: QueuedDecode): Promise<Output[][]> {
+    const { lane, step, chosen } = queued;
+    // The card's choices must be the answers, and the ids get from the last stage to the first by themselves only where that is one.
+    const next = this.#stages.length === 1 && chosen.every(Boolean) ? followingStep(batch) : null;
+    const bucket = next && this.#bucketOf(next);
+    const other = this.#lanes[lane === this.#lanes[0] ? 1 : 0];
+    const ahead = next && bucket !== null ? { ...this.#queueDecode(other, next, bucket, false), batch: next } : null;
+    const answers: Output[][] = batch.map(() => []);
+    await this.#finish(lane, false);
+    if (ahead && !step.outputs.every(({ request }, i) => isAnswered(request, chosen[i]!, queued.facts, i))) {
+      // Somebody has to look at the logits, and they are the next step's by now: once more, alone.
+      await this.#finish(ahead.lane, false);
+      const again = this.#queueDecode(lane, batch, step.shape.rows);
+      await this.#finish(lane, false);
+      await this.#answer(again, answers);
       return answers;
     }
+    await this.#answer(queued, answers);
+    if (ahead) this.#ahead = { ...ahead, ids: answers.map(([output]) => output?.id ?? null) };
+    return answers;
+  }
+
+  /** @param withIds false: the ids are those that the step before will choose */
+  #queueDecode(lane: StepLane, batch: readonly BatchEntry[], bucket: number, withIds = true): QueuedDecode {
+    const step = lane.input.write(batch, bucket);
+    lane.send(this.#stages, step, withIds);
+    const chosen = lane.sendSlots(this.#last, step.outputs, bucket);
+    this.#replay(step.shape);
+    const facts = this.#fetch(lane, step.outputs, chosen);
+    lane.mark();
+    return { lane, step, chosen, facts };
+  }
+
+  async #runDirectly(batch: readonly BatchEntry[]): Promise<Output[][]> {
+    const answers: Output[][] = batch.map(() => []);
+    const [lane] = this.#lanes;
+    const step = lane.input.write(batch, null);
+    lane.send(this.#stages, step);
     this.#launchLayers(step.shape);
     const rows = logitRows(this.spec, this.plan.run);
     for (let first = 0; first < step.outputs.length; first += rows) {
-      const wanted = step.outputs.slice(first, first + rows);
-      const chosen = this.#sendSlots(wanted, wanted.length);
-      this.#forward(this.#stages.length - 1, step.shape).outputs(first, wanted.length);
-      await this.#collect(wanted, chosen, answers);
+      const outputs = step.outputs.slice(first, first + rows);
+      const chosen = lane.sendSlots(this.#last, outputs, outputs.length);
+      this.#forward(this.#stages.length - 1, step.shape).outputs(first, outputs.length);
+      const facts = this.#fetch(lane, outputs, chosen);
+      await this.#finish(lane);
+      await this.#answer({ lane, step: { ...step, outputs }, chosen, facts }, answers);
     }
-    if (step.outputs.length === 0) await this.#finish();
+    if (step.outputs.length === 0) await this.#finish(lane);
     return answers;
   }
 
@@ -233,21 +276,6 @@ export class CudaRuntime implements Runtime {
     const decodes = batch.every(({ tokens, outputs }) => tokens.length === 1 && outputs.length <= 1);
     if (!decodes || batch.every(({ outputs }) => outputs.length === 0)) return null;
     return this.#buckets.find((rows) => rows >= batch.length && this.#graphs.has(graphKey({ rows }))) ?? null;
-  }
-
-  /** Copies the step's inputs to every stage. */
-  #send({ bytes }: ComposedStep): void {
-    const view = new Uint8Array(this.#inputMemory.buffer, 0, bytes);
-    for (const stage of this.#stages) stage.context.use().copyIn(stage.at("scratch.input"), view);
-  }
-
-  /** Tells the last stage how to choose the tokens of a round. @returns which of its choices are answers */
-  #sendSlots(wanted: readonly WantedOutput[], rows: number): readonly boolean[] {
-    const requests = wanted.map(({ request }) => request);
-    const { bytes, chosen } = this.#slots.write(requests, rows);
-    const stage = this.#last;
-    stage.context.use().copyIn(stage.at("scratch.slots"), new Uint8Array(this.#slotMemory.buffer, 0, bytes));
-    return chosen;
   }
 
   #launchLayers(shape: StepShape): void {
@@ -281,47 +309,64 @@ export class CudaRuntime implements Runtime {
   }
 
   async #tryOut(shape: StepShape): Promise<void> {
-    this.#send(this.#input.writeIdle(shape));
+    const [lane] = this.#lanes;
+    lane.send(this.#stages, lane.input.writeIdle(shape));
     this.#launchLayers(shape);
-    this.#sendSlots([], shape.outputs);
+    lane.sendSlots(this.#last, [], shape.outputs);
     this.#forward(this.#stages.length - 1, shape).outputs(0, shape.outputs);
-    await this.#finish();
+    await this.#finish(lane);
   }
 
-  /** Reads what the last stage found out about a round of outputs, and finishes them. */
-  async #collect(wanted: readonly WantedOutput[], chosen: readonly boolean[], answers: Output[][]): Promise<void> {
-    const { vocabSize, hiddenSize } = this.spec;
+  /** Asks for what the last stage finds out about a round of outputs. */
+  #fetch(lane: StepLane, wanted: readonly WantedOutput[], chosen: readonly boolean[]): DataView {
     const stage = this.#last;
-    const context = stage.context.use();
-    const facts = new DataView(this.#factMemory.buffer, 0, wanted.length * FACT_BYTES);
-    context.copyOut(facts, stage.at("scratch.facts"));
-    const logits = (i: number) => new Float32Array(this.#logitMemory.buffer, i * vocabSize * 4, vocabSize);
-    const hidden = (i: number) => new Float32Array(this.#hiddenMemory.buffer, i * hiddenSize * 4, hiddenSize);
+    const facts = lane.fetchFacts(stage, wanted.length);
+    const { vocabSize, hiddenSize } = this.spec;
     wanted.forEach(({ request }, i) => {
-      if (needsLogits(request, chosen[i]!)) context.copyOut(logits(i), stage.at("scratch.logits") + BigInt(i * vocabSize * 4));
-      if (request.hidden) context.copyOut(hidden(i), stage.at("scratch.hiddenStates") + BigInt(i * hiddenSize * 4));
+      if (needsLogits(request, chosen[i]!))
+        stage.context.copyOut(this.#logits(i), stage.at("scratch.logits") + BigInt(i * vocabSize * 4));
+      if (request.hidden) stage.context.copyOut(this.#hidden(i), stage.at("scratch.hiddenStates") + BigInt(i * hiddenSize * 4));
     });
-    await this.#finish();
-    for (const [i, { entry, output, request }] of wanted.entries())
+    return facts;
+  }
+
+  /** Finishes a round of outputs that has arrived. */
+  async #answer({ lane, step, chosen, facts }: QueuedDecode, answers: Output[][]): Promise<void> {
+    const stage = this.#last;
+    const { vocabSize } = this.spec;
+    for (const [i, { entry, output, request }] of step.outputs.entries())
       answers[entry]![output] = await finishOutput(request, chosen[i]!, facts, i, {
         vocabSize,
-        hidden: () => hidden(i),
+        hidden: () => this.#hidden(i),
         logits: async () => {
           if (!needsLogits(request, chosen[i]!)) {
             // Something is wrong with them: they are fetched to say what.
-            this.#last.context.use().copyOut(logits(i), stage.at("scratch.logits") + BigInt(i * vocabSize * 4));
-            await this.#finish();
+            stage.context.use().copyOut(this.#logits(i), stage.at("scratch.logits") + BigInt(i * vocabSize * 4));
+            await this.#finish(lane);
           }
-          return logits(i);
+          return this.#logits(i);
         },
       });
   }
 
-  /** Waits for the last stage, which waits for all others; other requests are heard meanwhile. */
-  async #finish(): Promise<void> {
-    const { context } = this.#last;
-    context.use().record(this.#done);
-    while (!context.driver.eventDone(this.#done, { device: context.id })) await nextTurn();
+  #logits(i: number): Float32Array {
+    const { vocabSize } = this.spec;
+    return new Float32Array(this.#logitMemory.buffer, i * vocabSize * 4, vocabSize);
+  }
+
+  #hidden(i: number): Float32Array {
+    const { hiddenSize } = this.spec;
+    return new Float32Array(this.#hiddenMemory.buffer, i * hiddenSize * 4, hiddenSize);
+  }
+
+  /**
+   * Waits for the last stage, which waits for all others; other requests are heard meanwhile.
+   *
+   * @param mark everything that is queued belongs to it; false: what the lane marked before
+   */
+  async #finish(lane: StepLane, mark = true): Promise<void> {
+    if (mark) lane.mark();
+    while (!lane.isDone()) await nextTurn();
   }
 
   #uploadFrequencies(): void {
@@ -343,9 +388,34 @@ export class CudaRuntime implements Runtime {
   }
 }
 
+/** A captured decode step on its way. */
+interface QueuedDecode {
+  readonly lane: StepLane;
+  readonly step: ComposedStep;
+  /** Per output, whether the card's choice is its answer. */
+  readonly chosen: readonly boolean[];
+  readonly facts: DataView;
+}
+
+interface StepAhead extends QueuedDecode {
+  readonly batch: readonly BatchEntry[];
+  /** That it was fed, as far as they were chosen. */
+  readonly ids: readonly (number | null)[];
+}
+
 /** Captured decode steps differ in nothing else. */
 function graphKey({ rows, adapted = false }: Pick<StepShape, "rows" | "adapted">): string {
   return `${rows}${adapted ? " with adapters" : ""}`;
+}
+
+/** Steps through the host that a profile takes the median of. */
+const PROFILED_STEPS = 64;
+
+function nextEntry(entry: BatchEntry, id: number): BatchEntry {
+  const [output] = entry.outputs;
+  const sample = { ...output!.sample!, position: output!.sample!.position + 1 };
+  const start = entry.start + 1;
+  return { ...entry, tokens: Int32Array.of(id), start, ropeLength: start + 1, outputs: [{ ...output!, sample }] };
 }
 
 /** One greedy token for each of `rows` sequences at position `depth`, in pages of their own as far as there are enough. */
