@@ -14,6 +14,8 @@ import { findGpus } from "./gpus.js";
 import type { LoadOptions } from "./model.js";
 import { resolvePlan } from "./planning.js";
 
+export type { KernelTime, StepProfile } from "../backend/cuda/step-profile.js";
+
 export interface ProfileRequest {
   /** Sequences that decode at once. */
   readonly rows: number;

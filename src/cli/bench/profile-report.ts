@@ -1,6 +1,6 @@
 // `exllama bench --profile` as people and as programs read it.
 
-import type { StepProfile } from "../../backend/cuda/step-profile.js";
+import type { StepProfile } from "../../engine/profile.js";
 
 /** What cannot be said of a kernel that moves next to nothing. */
 const NOTHING = "–";
