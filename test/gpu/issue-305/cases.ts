@@ -22,15 +22,15 @@ const SPLITS = [
   "0.4,8,8,0",
   "auto",
 ] as const;
-const CONTEXTS = [2048, 4096, 8192, "auto"] as const;
+const CONTEXTS = [2048, "auto", 4096, 8192] as const;
 
 /** Tokens of one prefill step: small, so that scratch is small, as the caps are. */
 const CHUNK = 512;
 
 /** @param devices four entries: four cards, or two that are listed twice */
 export function splitCases(devices: string): SplitCase[] {
-  return SPLITS.flatMap((gpuSplit) =>
-    CONTEXTS.map((ctx) => ({
+  return CONTEXTS.flatMap((ctx) =>
+    SPLITS.map((gpuSplit) => ({
       model: "synthetic:llama-13b",
       options: {
         // One cap is one device; automatic caps spread over all four.

@@ -28,41 +28,38 @@ const devices = option("devices") ?? fourEntries();
 const only = option("only");
 const cases = [...(only === "70b" ? [] : splitCases(devices)), ...(only === "13b" ? [] : largeCases(devices))];
 
+const { name, driver } = cards[0]!;
+const head = { card: name, cards: cards.length, driver, node: process.versions.node, commit: commit(), devices };
+const caption = `13B, 4 bits, ${cards.length} × ${name}, devices ${devices}; MiB per card: planned (filled), shown (line), allowed (dashed)`;
+
 const records: CaseRecord[] = [];
 using sampler = new CardSampler(cards.map(({ uuid }) => uuid));
 for (const one of cases) {
   const record = describe(one, await runCase(one, cards, sampler));
   records.push(record);
   console.log(recordTable([record]).split("\n")[1]);
+  write(); // after each: a run that is cut short keeps what it has
 }
 
-const wrong = [
-  ...records.flatMap((record) => violations(record, MOST_DIFFERENCE).map((said) => `${record.split} at ${record.ctx}: ${said}`)),
-  ...differingAnswers(records),
-];
-const card = `${cards.length} × ${cards[0]!.name}, driver ${cards[0]!.driver}`;
-console.log(`\n${recordTable(records)}\n\n${card}, devices ${devices}\n${totals(records)}`);
-for (const said of wrong) console.log(`WRONG: ${said}`);
+console.log(`\n${recordTable(records)}\n\n${head.cards} × ${name}, driver ${driver}, devices ${devices}\n${totals(records)}`);
+for (const said of wrong()) console.log(`WRONG: ${said}`);
+process.exitCode = wrong().length === 0 ? 0 : 1;
 
-const json = option("json");
-if (json) {
-  const { name, driver } = cards[0]!;
-  const whole = {
-    card: name,
-    cards: cards.length,
-    driver,
-    node: process.versions.node,
-    commit: commit(),
-    devices,
-    wrong,
-    records,
-  };
-  writeFileSync(json, `${JSON.stringify(whole, null, 1)}\n`);
+function wrong(): string[] {
+  return [
+    ...records.flatMap((record) =>
+      violations(record, MOST_DIFFERENCE).map((said) => `${record.split} at ${record.ctx}: ${said}`),
+    ),
+    ...differingAnswers(records),
+  ];
 }
-const svg = option("svg");
-if (svg)
-  writeFileSync(svg, barsSvg(records, `13B, 4 bits, ${card}; MiB per card: planned (filled), shown (line), allowed (dashed)`));
-process.exitCode = wrong.length === 0 ? 0 : 1;
+
+function write(): void {
+  const json = option("json");
+  if (json) writeFileSync(json, `${JSON.stringify({ ...head, wrong: wrong(), records }, null, 1)}\n`);
+  const svg = option("svg");
+  if (svg) writeFileSync(svg, barsSvg(records, caption));
+}
 
 function fourEntries(): string {
   const entries = Array.from({ length: 4 }, (_, i) => `cuda:${Math.floor((i * cards.length) / 4)}`);
