@@ -2,6 +2,7 @@
 
 import { choiceOf } from "./choices.js";
 import { writeEbnf } from "./ebnf.js";
+import { readEbnf } from "./ebnf-reader.js";
 import { type Expression, either, type Grammar, NOTHING, repeat, rule, sequence, text } from "./expression.js";
 import { schemaGrammar } from "./json-schema.js";
 import type { CallPart, CallsSource, ConstraintSource } from "./messages.js";
@@ -13,11 +14,11 @@ const MOST_CALLS = 32;
 
 /** @throws {ConstraintError} */
 export function sourceEbnf(source: ConstraintSource): string {
-  return source.kind === "grammar" ? source.ebnf : writeEbnf(sourceGrammar(source));
+  return writeEbnf(sourceGrammar(source));
 }
 
 /** @throws {ConstraintError} */
-function sourceGrammar(source: Exclude<ConstraintSource, { kind: "grammar" }>): Grammar {
+function sourceGrammar(source: ConstraintSource): Grammar {
   switch (source.kind) {
     case "json":
       return schemaGrammar({ type: "object" }, { strict: false });
@@ -27,6 +28,8 @@ function sourceGrammar(source: Exclude<ConstraintSource, { kind: "grammar" }>): 
       return keepProductive(plain(regexExpression(source.pattern, { whole: true })));
     case "choice":
       return plain(choiceOf(source.choices));
+    case "grammar":
+      return keepProductive(readEbnf(source.ebnf));
     case "calls":
       return keepProductive(callsGrammar(source));
   }

@@ -14,7 +14,7 @@ export type Constraint =
   | { readonly kind: "regex"; readonly pattern: string }
   /** The answer is one of these texts. */
   | { readonly kind: "choice"; readonly choices: readonly string[] }
-  /** A grammar in xgrammar's EBNF, which is close to GBNF; it begins with the rule `root`. */
+  /** A grammar in EBNF as llama.cpp writes it (GBNF); it begins with the rule `root`. */
   | { readonly kind: "grammar"; readonly ebnf: string };
 
 /** Bounds on what a request may bring: far more than people write, far less than does harm. */

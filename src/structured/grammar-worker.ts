@@ -9,12 +9,16 @@ import type { Board } from "./board.js";
 import type { ConstraintSource, FromGrammarWorker, ToGrammarWorker, TokenBytes, WorkerFailure } from "./messages.js";
 import { WorkerMatcher } from "./worker-matcher.js";
 
-/** What a worker may take: to be ready, to compile a constraint, and for one token; ms. */
-export interface Deadlines {
+/** What a worker may take. */
+export interface WorkerLimits {
+  /** To start and to compile a constraint, ms. */
   readonly open: number;
+  /** For one token, ms. */
   readonly accept: number;
+  /** Of memory for grammars, bytes. */
+  readonly memory: number;
 }
-const DEADLINES: Deadlines = { open: 10_000, accept: 2_000 };
+const LIMITS: WorkerLimits = { open: 10_000, accept: 2_000, memory: 512 * 2 ** 20 };
 const WATCH_MS = 250;
 
 /** How long a step waits for a mask, ms; one takes about 0.1. */
@@ -24,7 +28,7 @@ const LARGEST_HEAP_MB = 512;
 
 interface Command {
   readonly matcher: WorkerMatcher;
-  readonly kind: keyof Deadlines;
+  readonly kind: "open" | "accept";
   /** It is answered when the board counts this many. */
   readonly board: Board;
   readonly number: number;
@@ -33,7 +37,7 @@ interface Command {
 
 export class GrammarWorker {
   readonly #tokens: TokenBytes;
-  readonly #deadlines: Deadlines;
+  readonly #limits: WorkerLimits;
   readonly #matchers = new Map<number, WorkerMatcher>();
   #worker: Worker | null = null;
   #watch: NodeJS.Timeout | null = null;
@@ -43,9 +47,9 @@ export class GrammarWorker {
   /** A step has waited in vain: the next ones do not, until something is answered. */
   #late = false;
 
-  constructor(tokens: TokenBytes, deadlines: Deadlines = DEADLINES) {
+  constructor(tokens: TokenBytes, limits: WorkerLimits = LIMITS) {
     this.#tokens = tokens;
-    this.#deadlines = deadlines;
+    this.#limits = limits;
   }
 
   /** A matcher of its own for one answer; ready when it resolves. @throws {ConstraintError} */
@@ -98,7 +102,7 @@ export class GrammarWorker {
     return matcher;
   }
 
-  #order(matcher: WorkerMatcher, kind: keyof Deadlines, what?: number | string): void {
+  #order(matcher: WorkerMatcher, kind: "open" | "accept", what?: number | string): void {
     this.#forgetAnswered();
     const { number, source, board, accepted } = matcher;
     this.#commands.push({ matcher, kind, board, number: ++matcher.commands, since: performance.now() });
@@ -117,7 +121,7 @@ export class GrammarWorker {
     const worker = new Worker(distFile("structured/worker.js"), {
       name: "exllama grammars",
       execArgv: [],
-      workerData: { tokens: this.#tokens },
+      workerData: { tokens: this.#tokens, memory: this.#limits.memory },
       resourceLimits: { maxOldGenerationSizeMb: LARGEST_HEAP_MB },
       stdout: true,
       stderr: true,
@@ -154,15 +158,12 @@ export class GrammarWorker {
       return;
     }
     const took = performance.now() - oldest.since;
-    if (took > this.#deadlines[oldest.kind])
+    if (took > this.#limits[oldest.kind])
       this.#restart(
         oldest.kind === "open"
-          ? failure(
-              `the constraint takes more than ${this.#deadlines.open / 1000} s to compile`,
-              "Make it smaller, or less nested.",
-            )
+          ? failure(`the constraint takes more than ${this.#limits.open / 1000} s to compile`, "Make it smaller, or less nested.")
           : failure(
-              `the constraint takes more than ${this.#deadlines.accept / 1000} s for one token`,
+              `the constraint takes more than ${this.#limits.accept / 1000} s for one token`,
               "A grammar that can read one text in many ways is slow: make it unambiguous.",
             ),
       );

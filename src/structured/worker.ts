@@ -19,7 +19,7 @@ interface OpenMatcher {
 
 const port = parentPort;
 if (!port) throw new Error("this file is the grammar worker of exllama-ts; the engine starts it");
-const tokens = (workerData as { tokens: TokenBytes }).tokens;
+const { tokens, memory } = workerData as { tokens: TokenBytes; memory: number };
 
 /** The library's last words. */
 let fatalLine = "";
@@ -29,7 +29,7 @@ console.error = (...parts: unknown[]) => {
 };
 console.warn = () => {};
 
-const starting = XGrammar.start(tokens);
+const starting = XGrammar.start(tokens, memory);
 const boards = new Map<number, Board>();
 const matchers = new Map<number, OpenMatcher>();
 const filter = new Utf8Filter(tokens);

@@ -38,9 +38,6 @@ export interface LibraryMatcher {
   dispose(): void;
 }
 
-/** Most memory of the library: a grammar that wants more fails, instead of the engine's plan. */
-const LARGEST_MEMORY = 512 * 2 ** 20;
-
 /** Compiled grammars that are kept. */
 const MOST_COMPILED = 32;
 
@@ -55,8 +52,9 @@ export class XGrammar {
     this.#compiler = compiler;
   }
 
-  static async start(tokens: TokenBytes): Promise<XGrammar> {
-    limitMemories(LARGEST_MEMORY);
+  /** @param memory most that the library may take, bytes: a grammar that wants more fails */
+  static async start(tokens: TokenBytes, memory: number): Promise<XGrammar> {
+    limitMemories(memory);
     const library = createRequire(import.meta.url)(distFile("structured/xgrammar.cjs")) as Library;
     // One token more than there are, for "the answer may end here", whatever tokens end it.
     const words = [...byteLevelWords(tokens), ""];
