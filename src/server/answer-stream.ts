@@ -59,7 +59,7 @@ export async function wholeAnswer(
 /**
  * A streamed answer.
  *
- * @param feeds what it reads; all must have begun (or time must have passed) before headers go out
+ * @param feeds what it reads; one must have begun (or time must have passed) before headers go out
  * @param events the events, returning what they cost
  */
 export async function streamedAnswer(

@@ -30,14 +30,19 @@ export async function* asTheyCome(feeds: readonly AnswerFeed[]): AsyncGenerator<
   }
 }
 
-/** Waits until every choice has begun, but not longer than this. @throws why one never will */
+/**
+ * Waits until a choice has begun, but not longer than this. What is wrong with a request shows before any
+ * token of it.
+ *
+ * @throws why none will, where that is known first
+ */
 export async function begunWithin(feeds: readonly AnswerFeed[], milliseconds: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const enough = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, milliseconds);
   });
   try {
-    await Promise.race([enough, Promise.all(feeds.map((feed) => feed.begun))]);
+    await Promise.race([enough, ...feeds.map((feed) => feed.begun)]);
   } finally {
     clearTimeout(timer);
   }

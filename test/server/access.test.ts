@@ -149,7 +149,7 @@ describe("what the page keeps and shows", () => {
   ])("is %s", async (_what, keys, key, status) => {
     const demo = await serveDemo({ keys, sessions: folder });
     try {
-      const headers = key === null ? {} : { authorization: `Bearer ${key}` };
+      const headers: Record<string, string> = key === null ? {} : { authorization: `Bearer ${key}` };
       for (const path of ["/api/page", "/api/status", "/api/sessions", "/api/sessions/"]) {
         const response = await fetch(demo.url + path, { headers });
         // `/api/sessions/` is either the list or nothing, but never more open than the list.
