@@ -18,11 +18,11 @@ export type Constraint =
   | { readonly kind: "grammar"; readonly ebnf: string };
 
 /** Bounds on what a request may bring: far more than people write, far less than does harm. */
-export const MOST_SCHEMA_CHARACTERS = 2 ** 18;
-export const MOST_PATTERN_CHARACTERS = 2 ** 13;
-export const MOST_GRAMMAR_CHARACTERS = 2 ** 16;
-export const MOST_CHOICES = 10_000;
-export const MOST_CHOICE_CHARACTERS = 2 ** 18;
+const MOST_SCHEMA_CHARACTERS = 2 ** 18;
+const MOST_PATTERN_CHARACTERS = 2 ** 13;
+const MOST_GRAMMAR_CHARACTERS = 2 ** 16;
+const MOST_CHOICES = 10_000;
+const MOST_CHOICE_CHARACTERS = 2 ** 18;
 
 type Fields = Readonly<Record<string, unknown>>;
 

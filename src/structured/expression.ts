@@ -55,11 +55,6 @@ export function oneOf(characters: string): Expression {
   return { type: "class", ranges: rangesOf(characters), negated: false };
 }
 
-/** One character that is none of `characters`. */
-export function noneOf(characters: string): Expression {
-  return { type: "class", ranges: rangesOf(characters), negated: true };
-}
-
 export function sequence(...parts: readonly Expression[]): Expression {
   const flat = parts.flatMap((part) => (part.type === "sequence" ? part.parts : [part]));
   const joined: Expression[] = [];

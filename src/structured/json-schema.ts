@@ -5,11 +5,10 @@
 
 import { choiceOf } from "./choices.js";
 import { type Expression, either, type Grammar, rule, text } from "./expression.js";
-import { FORMATS, NUMBER_FORMATS } from "./json-formats.js";
-import { ANY_INTEGER, ANY_NUMBER, boundedInteger, boundedNumber } from "./json-numbers.js";
-import { ANY_STRING, JSON_CHARACTERS, quoted, STRING_RULES, stringOfLength } from "./json-strings.js";
+import { NUMBER_FORMATS } from "./json-formats.js";
+import { ANY_INTEGER, ANY_NUMBER } from "./json-numbers.js";
+import { ANY_STRING, STRING_RULES } from "./json-strings.js";
 import { keepProductive } from "./productive.js";
-import { regexExpression } from "./regex.js";
 import { ArrayGrammar } from "./schema-arrays.js";
 import type { SchemaContext } from "./schema-context.js";
 import { areDisjoint } from "./schema-disjoint.js";
@@ -17,9 +16,7 @@ import {
   asSchema,
   constrainingPart,
   KEYWORDS_OF,
-  readCount,
   readList,
-  readNumber,
   readTypes,
   type Schema,
   schemaError,
@@ -31,6 +28,7 @@ import {
 import { mergeSchemas } from "./schema-merge.js";
 import { ObjectGrammar } from "./schema-objects.js";
 import { resolveReference } from "./schema-references.js";
+import { numberExpression, stringExpression } from "./schema-scalars.js";
 
 const DEEPEST = 64;
 const MOST_SCHEMAS = 20_000;
@@ -210,10 +208,10 @@ class SchemaCompiler implements SchemaContext {
       case "array":
         return new ArrayGrammar(this, schema, path).expression();
       case "string":
-        return this.#string(schema, path);
+        return stringExpression(schema, path, this.#shared);
       case "number":
       case "integer":
-        return this.#number(type, schema, path);
+        return numberExpression(type, schema, path, this.#shared);
       default:
         return this.#anyOfType(type);
     }
@@ -236,62 +234,9 @@ class SchemaCompiler implements SchemaContext {
     }
   }
 
-  #string(schema: Schema, path: string): Expression {
-    const least = readCount(schema, "minLength", path);
-    const most = readCount(schema, "maxLength", path);
-    const bounded = (least !== null && least > 0) || most !== null;
-    const { pattern, format } = schema;
-    if (pattern !== undefined || format !== undefined) {
-      if (bounded)
-        throw schemaError(`minLength and maxLength stand beside ${pattern === undefined ? "format" : "pattern"}`, path, {
-          hint: "Say the length in the pattern: ^[a-z]{3,8}$.",
-        });
-      return this.#shared(`string ${JSON.stringify([pattern, format])}`, () => quoted(patternOf(pattern, format, path)));
-    }
-    if (!bounded) return rule(ANY_STRING);
-    if (most !== null && most < (least ?? 0)) throw schemaError("maxLength is less than minLength", path);
-    return stringOfLength(least ?? 0, most);
-  }
-
-  #number(type: "number" | "integer", schema: Schema, path: string): Expression {
-    const step = readNumber(schema, "multipleOf", path);
-    if (step !== null && step !== 1)
-      throw schemaError(`multipleOf ${step} is not supported`, `${path}/multipleOf`, {
-        hint: "Leave it out, or list the numbers in an enum.",
-      });
-    const minimum = readNumber(schema, "minimum", path);
-    const above = readNumber(schema, "exclusiveMinimum", path);
-    const maximum = readNumber(schema, "maximum", path);
-    const below = readNumber(schema, "exclusiveMaximum", path);
-    const whole = type === "integer" || step === 1;
-    if (minimum === null && above === null && maximum === null && below === null) return whole ? ANY_INTEGER : ANY_NUMBER;
-    const leastOpen = above !== null && (minimum === null || above >= minimum);
-    const mostOpen = below !== null && (maximum === null || below <= maximum);
-    const bounds = { least: leastOpen ? above : minimum, leastOpen, most: mostOpen ? below : maximum, mostOpen };
-    return this.#shared(`number ${whole} ${JSON.stringify(bounds)}`, () =>
-      whole ? boundedInteger(bounds) : boundedNumber(bounds),
-    );
-  }
-
   /** What is long and may be wanted often is written once. */
-  #shared(name: string, make: () => Expression): Expression {
+  readonly #shared = (name: string, make: () => Expression): Expression => {
     if (!this.#rules.has(name)) this.#rules.set(name, make());
     return rule(name);
-  }
-}
-
-/** A format beside a pattern is the pattern's name. */
-function patternOf(pattern: unknown, format: unknown, path: string): Expression {
-  if (pattern === undefined) {
-    const known = typeof format === "string" ? FORMATS.get(format) : undefined;
-    if (known === undefined)
-      throw schemaError(`format ${shortJson(format)} is not supported`, `${path}/format`, {
-        hint: `The formats are ${[...FORMATS.keys()].join(", ")}; others can be said by a pattern.`,
-        keyword: "format",
-      });
-    return regexExpression(known, { whole: true, writer: JSON_CHARACTERS });
-  }
-  if (typeof pattern !== "string") throw schemaError(`pattern is ${shortJson(pattern)}, not a text`, `${path}/pattern`);
-  if (/\p{Surrogate}/u.test(pattern)) throw schemaError("pattern holds half of a character", `${path}/pattern`);
-  return regexExpression(pattern, { whole: false, writer: JSON_CHARACTERS });
+  };
 }

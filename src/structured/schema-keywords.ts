@@ -16,7 +16,7 @@ export const KEYWORDS_OF: Readonly<Partial<Record<ValueType, readonly string[]>>
   number: ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"],
 };
 
-export const COMBINING: readonly string[] = ["$ref", "anyOf", "oneOf", "allOf"];
+const COMBINING: readonly string[] = ["$ref", "anyOf", "oneOf", "allOf"];
 
 /** Keywords that constrain nothing. */
 const ANNOTATIONS: ReadonlySet<string> = new Set([
@@ -34,7 +34,7 @@ const VACUOUS: ReadonlyMap<string, unknown> = new Map([
 const CONSTRAINING: readonly string[] = ["type", "enum", "const", "format", ...COMBINING, ...Object.values(KEYWORDS_OF).flat()];
 const KNOWN: ReadonlySet<string> = new Set(CONSTRAINING);
 
-export function isAnnotation(keyword: string): boolean {
+function isAnnotation(keyword: string): boolean {
   return ANNOTATIONS.has(keyword) || keyword.startsWith("x-");
 }
 

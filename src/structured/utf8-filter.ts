@@ -13,7 +13,7 @@ const isContinuation = (byte: number): boolean => (byte & 0xc0) === 0x80;
  *
  * @param bytes what follows complete characters
  */
-export function unfinishedCharacter(bytes: readonly number[]): number[] | null {
+function unfinishedCharacter(bytes: readonly number[]): number[] | null {
   for (let at = 0; at < bytes.length; ) {
     const length = lengthBy(bytes[at]!);
     if (length === 0) return null;

@@ -4,7 +4,7 @@
 
 import { ChatMessageError } from "./errors.js";
 
-export const ROLES = ["system", "developer", "user", "assistant", "tool", "function"] as const;
+const ROLES = ["system", "developer", "user", "assistant", "tool", "function"] as const;
 export type Role = (typeof ROLES)[number];
 
 export interface TextPart {

@@ -51,7 +51,7 @@ const HERMES: ToolFormat = {
 };
 
 /** The template knows no tools, or writes them in a way that is not known here. */
-export const DESCRIBED: ToolFormat = { ...HERMES, native: false };
+const DESCRIBED: ToolFormat = { ...HERMES, native: false };
 
 const LLAMA: ToolFormat = {
   ...HERMES,
