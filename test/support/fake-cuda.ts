@@ -240,6 +240,11 @@ export class FakeCuda {
     cuEventRecord: (event: bigint) => this.#need("event", event) as undefined,
     cuEventQuery: (event: bigint) => this.#need("event", event) as undefined,
     cuEventSynchronize: (event: bigint) => this.#need("event", event) as undefined,
+    cuEventElapsedTime_v2: (out: Float32Array, begin: bigint, end: bigint) => {
+      this.#need("event", begin);
+      this.#need("event", end);
+      out[0] = 1;
+    },
     cuEventDestroy_v2: (event: bigint) => this.#give("event", event),
   };
 

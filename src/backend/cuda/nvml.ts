@@ -51,6 +51,13 @@ export class Nvml {
     return { total: Number(words[0]), free: Number(words[1]) };
   }
 
+  /** Joules that a card has used since its driver was loaded, or `null` where it does not count them. */
+  energy(handle: bigint): number | null {
+    const millijoules = new BigUint64Array(1);
+    const status = this.#functions.nvmlDeviceGetTotalEnergyConsumption(handle, millijoules);
+    return status === 0 ? Number(millijoules[0]) / 1e3 : null;
+  }
+
   drivesDisplay(handle: bigint): boolean {
     const state = new Int32Array(1);
     return this.#functions.nvmlDeviceGetDisplayActive(handle, state) === 0 && state[0] === 1;

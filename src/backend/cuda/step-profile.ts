@@ -77,11 +77,13 @@ export function timeKernels(
 /** Microseconds of one replay, the median of some rounds. */
 export function replayTime(context: DeviceContext, graph: bigint, repeats: number): number {
   const { driver } = context;
-  const [begin, end] = [driver.u64("cuEventCreate", [0]), driver.u64("cuEventCreate", [0])];
+  const events: bigint[] = [];
   const stream = context.use().stream;
   const elapsed = new Float32Array(1);
   const rounds: number[] = [];
   try {
+    for (const _ of ["begin", "end"]) events.push(driver.u64("cuEventCreate", [0]));
+    const [begin, end] = events as [bigint, bigint];
     for (let round = 0; round <= ROUNDS; round++) {
       driver.call("cuEventRecord", [begin, stream]);
       for (let i = 0; i < repeats; i++) context.launchGraph(graph);
@@ -91,8 +93,7 @@ export function replayTime(context: DeviceContext, graph: bigint, repeats: numbe
       if (round > 0) rounds.push((elapsed[0]! * 1e3) / repeats); // the first one warms up
     }
   } finally {
-    driver.invoke("cuEventDestroy_v2", [begin]);
-    driver.invoke("cuEventDestroy_v2", [end]);
+    for (const event of events) driver.invoke("cuEventDestroy_v2", [event]);
   }
   return rounds.sort((a, b) => a - b)[ROUNDS >> 1]!;
 }
