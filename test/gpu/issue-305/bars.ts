@@ -7,10 +7,10 @@ import type { CaseRecord } from "./record.js";
 
 const BAR = 34;
 const GAP = 8;
-const GROUP = 4 * (BAR + GAP) + 46;
-const HEIGHT = 250;
-const TOP = 74;
-const LEFT = 64;
+const GROUP = 4 * (BAR + GAP) + 110;
+const HEIGHT = 140;
+const TOP = 92;
+const LEFT = 28;
 
 interface Bar {
   readonly label: string;
@@ -27,8 +27,8 @@ interface Group {
   readonly said: string | null;
 }
 
-/** @param ctx of the records that are drawn, unless ExLlama's figure is of another */
-export function barsSvg(records: readonly CaseRecord[], caption: string): string {
+/** @param caption lines below the title, two at most */
+export function barsSvg(records: readonly CaseRecord[], caption: readonly string[]): string {
   const groups = EXLLAMA.flatMap(({ split, ctx, used }): Group[] => {
     const record = records.find((one) => one.split === split && one.ctx === ctx && one.model.includes("13b"));
     if (!record) return [];
@@ -43,15 +43,13 @@ export function barsSvg(records: readonly CaseRecord[], caption: string): string
       { title: `${split} · ctx ${ctx}`, engine: "exllama-ts", ...ours(record) },
     ];
   });
-  const most = Math.max(
-    1024,
-    ...groups.flatMap(({ bars }) => bars.map(({ shown, cap }) => Math.max(shown, Math.min(cap ?? 0, 2 * shown)))),
-  );
+  // Caps may be far above all use: those are drawn as far as there is room.
+  const most = 1.15 * Math.max(1024, ...groups.flatMap(({ bars }) => bars.map(({ shown }) => shown)));
   const rows = Math.ceil(groups.length / 2);
-  const width = LEFT + 2 * GROUP + 40;
-  const height = TOP + rows * (HEIGHT + 64) + 30;
+  const width = LEFT + 2 * GROUP + 20;
+  const height = TOP + rows * (HEIGHT + 62) + 30;
   const drawn = groups.map((group, i) =>
-    drawGroup(group, LEFT + (i % 2) * (GROUP + 20), TOP + Math.floor(i / 2) * (HEIGHT + 64), most),
+    drawGroup(group, LEFT + (i % 2) * (GROUP + 20), TOP + Math.floor(i / 2) * (HEIGHT + 62), most),
   );
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="12" role="img" aria-label="Memory per card: planned, shown and allowed">
 <style>
@@ -60,7 +58,7 @@ export function barsSvg(records: readonly CaseRecord[], caption: string): string
 </style>
 <rect class="ground" width="${width}" height="${height}"/>
 <text class="ink" x="${LEFT}" y="28" font-size="17" font-weight="600">--gpu-split says what a card shows</text>
-<text class="quiet" x="${LEFT}" y="48">${markup(caption)}</text>
+${caption.map((line, i) => `<text class="quiet" x="${LEFT}" y="${46 + 16 * i}">${markup(line)}</text>`).join("\n")}
 ${drawn.join("\n")}
 </svg>
 `;

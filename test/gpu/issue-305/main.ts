@@ -30,7 +30,10 @@ const cases = [...(only === "70b" ? [] : splitCases(devices)), ...(only === "13b
 
 const { name, driver } = cards[0]!;
 const head = { card: name, cards: cards.length, driver, node: process.versions.node, commit: commit(), devices };
-const caption = `13B, 4 bits, ${cards.length} × ${name}, devices ${devices}; MiB per card: planned (filled), shown (line), allowed (dashed)`;
+const caption = [
+  "13B, 4 bits; MiB per card: planned (filled), shown (line), allowed (dashed)",
+  `ExLlama: four H200. exllama-ts: ${cards.length} × ${name}, devices ${devices}`,
+];
 
 const records: CaseRecord[] = [];
 using sampler = new CardSampler(cards.map(({ uuid }) => uuid));

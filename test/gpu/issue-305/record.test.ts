@@ -64,7 +64,7 @@ describe("what a run of issue 305 must show", () => {
   });
 
   test("the picture shows both engines and only known markup", () => {
-    const svg = barsSvg([held, refused], 'a "caption" <b>');
+    const svg = barsSvg([held, refused], ['a "caption" <b>']);
     expect(svg).toContain("4975");
     expect(svg).toContain("refused before a byte was read");
     expect(svg).not.toContain("<b>");
