@@ -16,13 +16,16 @@ export function count(text: string): number {
   return value;
 }
 
+/** A whole number of at least 0. */
+export function zeroOrMore(text: string): number {
+  const value = wholeNumber(text);
+  if (value < 0) throw new InvalidArgumentError("It must not be negative.");
+  return value;
+}
+
 /** `0,512,2048`. */
 export function wholeNumbers(text: string): number[] {
-  return text.split(",").map((part) => {
-    const value = wholeNumber(part);
-    if (value < 0) throw new InvalidArgumentError("They must not be negative.");
-    return value;
-  });
+  return text.split(",").map(zeroOrMore);
 }
 
 export function decimal(text: string): number {

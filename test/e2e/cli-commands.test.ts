@@ -172,19 +172,62 @@ describe("exllama logits", () => {
 });
 
 describe("exllama bench", () => {
-  it("measures a prompt and decoding behind it", async () => {
-    const json = jsonOf(await runCli(["bench", "--model", demo, "--ctx", "256", "--tokens", "8", "--warmups", "1", "--json"]));
+  const bench = (...args: string[]) => runCli(["bench", "--model", demo, "--backend", "cpu", "--warmups", "0", ...args]);
+
+  it("measures prompts and decoding at depths and in batches, each several times", async () => {
+    const result = await bench(
+      "--prompt",
+      "16,40",
+      "--tokens",
+      "6",
+      "--depth",
+      "0,40",
+      "--batch",
+      "1,3",
+      "--repeat",
+      "2",
+      "--json",
+    );
+    const samples = [expect.any(Number), expect.any(Number)];
+    const tokensPerSecond = { mean: expect.any(Number), deviation: expect.any(Number), median: expect.any(Number), samples };
+    const decode = { kind: "decode", tokens: 6, tokensPerSecond, bytesPerSecond: expect.any(Number), joulesPerToken: null };
+    const json = jsonOf<{ rows: { stepBytes: number }[] }>(result);
     expect(json).toMatchObject({
-      context: 256,
-      prompt: { tokens: 248, tokensPerSecond: expect.any(Number) },
-      decodeWorst: { afterTokens: 248, tokens: 8, tokensPerSecond: expect.any(Number) },
-      decodeBest: { afterTokens: 4, tokens: 8, tokensPerSecond: expect.any(Number) },
+      ...{ backend: "cpu", card: null, context: 256, cache: "f16", readRate: null },
+      devices: [{ id: "cpu", planned: expect.any(Number), measured: expect.any(Number) }],
+      rows: [
+        { name: "pp 16", kind: "prompt", tokens: 16, tokensPerSecond, bytesPerSecond: null },
+        { name: "pp 40", kind: "prompt", tokens: 40, tokensPerSecond },
+        { name: "tg 6 @ 0", depth: 0, batch: 1, ...decode },
+        { name: "tg 6 @ 40", depth: 40, batch: 1, ...decode },
+        { name: "tg 6 @ 0 × 3", depth: 0, batch: 3, ...decode },
+        { name: "tg 6 @ 40 × 3", depth: 40, batch: 3, ...decode },
+      ],
     });
+    const [empty, held] = json.rows.slice(2).map(({ stepBytes }) => stepBytes);
+    expect(held).toBeGreaterThan(empty!);
   });
 
-  it("refuses what does not fit the context", async () => {
-    const result = await runCli(["bench", "--model", demo, "--ctx", "256", "--tokens", "256"]);
+  it("shows people a table", async () => {
+    const { stdout } = await bench("--prompt", "0", "--tokens", "4", "--repeat", "1");
+    expect(stdout).toMatch(/^.*, cpu\nloaded in .*\ncpu: .* planned, .* measured\n\n +tokens\/s .*\ntg 4 @ 0 +[\d,.]+ +0\.0 /);
+  });
+
+  it("takes a shorter prompt where the context leaves no room for the usual one", async () => {
+    const json = jsonOf(await bench("--ctx", "64", "--tokens", "0", "--repeat", "1", "--json"));
+    expect(json).toMatchObject({ context: 64, rows: [{ name: "pp 63" }] });
+  });
+
+  it.each([
+    [["--ctx", "256", "--tokens", "256"], /tg 256 @ 0 does not fit the context of 256: it needs 257/],
+    [["--tokens", "8", "--batch", "4", "--max-sequences", "2"], /does not fit the sequences of 2/],
+    [["--prompt", "0", "--tokens", "0"], /nothing to measure/],
+    [["--tokens", "1"], /one token is no decoding/],
+    [["--prompt", "512,-1"], /must not be negative/],
+    [["--profile", "--repeat", "3"], /--repeat says nothing about a profiled step/],
+  ])("refuses %j", async (args, message) => {
+    const result = await bench(...args.flat());
     expect(result).toMatchObject({ code: 2, stdout: "" });
-    expect(result.stderr).toMatch(/do not fit the context of 256/);
+    expect(result.stderr).toMatch(message);
   });
 });

@@ -109,7 +109,21 @@ describe("settings", () => {
   const usedContext = async (file: object | string | null, env: Record<string, string>, ...args: string[]): Promise<number> => {
     if (file === null) rmSync(config, { force: true });
     else writeFileSync(config, typeof file === "string" ? file : JSON.stringify(file));
-    const all = ["bench", "--model", demo, "--prompt", "4", "--tokens", "4", "--warmups", "1", "--json", ...args];
+    const all = [
+      "bench",
+      "--model",
+      demo,
+      "--prompt",
+      "4",
+      "--tokens",
+      "4",
+      "--warmups",
+      "0",
+      "--repeat",
+      "1",
+      "--json",
+      ...args,
+    ];
     return jsonOf<{ context: number }>(await runCli(all, { env: { XDG_CONFIG_HOME: folder, ...env } })).context;
   };
 
@@ -117,7 +131,7 @@ describe("settings", () => {
     expect(await usedContext({ ctx: 300 }, {})).toBe(300);
     expect(await usedContext({ ctx: 300 }, { EXLLAMA_CTX: "400" })).toBe(400);
     expect(await usedContext({ ctx: 300 }, { EXLLAMA_CTX: "400" }, "--ctx", "500")).toBe(500);
-    expect(await usedContext(null, { EXLLAMA_CTX: "" })).toBe(2048);
+    expect(await usedContext(null, { EXLLAMA_CTX: "" })).toBe(256);
   });
 
   it.each([

@@ -1,41 +1,56 @@
-// exllama bench: speed of prompts and of decoding, as ExLlama's benchmark measures them: one
-// prompt that leaves room for 128 tokens, 128 greedy tokens behind it ("worst": the context
-// is full), and 128 after four tokens ("best").
+// exllama bench: speed of prompts and of decoding, in rows as llama-bench has them: a prompt of so
+// many tokens (pp), and so many tokens behind a prompt of some depth (tg), for one sequence or for
+// several at once.
 
 import type { Command } from "commander";
 import { SYNTHETIC_MODELS, syntheticAddress } from "../../checkpoint/synthetic.js";
+import { openCardMeters } from "../../engine/card-meters.js";
+import { listDevices } from "../../engine/devices.js";
 import { profileDecode } from "../../engine/profile.js";
 import { UsageError } from "../../errors.js";
-import type { GenerationResult, Model } from "../../index.js";
-import { formatBytes } from "../../memory/size.js";
+import type { LoadOptions, Model } from "../../index.js";
+import { PAGE_TOKENS } from "../../memory/plan.js";
 import { type AdapterFlags, adapterChoicesOf, useAdapterOption } from "../adapter-options.js";
+import { type MeasuredRow, RowRunner } from "../bench/measure.js";
 import { profileJson, profileLines } from "../bench/profile-report.js";
-import { count, wholeNumbers } from "../flag-values.js";
+import { type BenchResult, benchJson, benchLines } from "../bench/report.js";
+import { type BenchRow, checkFit, needsOf, rowsOf } from "../bench/rows.js";
+import { count, wholeNumbers, zeroOrMore } from "../flag-values.js";
 import { interruptible } from "../interrupt.js";
 import { addAnsweringOptions, type LoadFlags, loadOptionsOf, modelFolder, withModel } from "../load-options.js";
-import { grouped, note, printJson, printTable, seconds } from "../output.js";
+import { note, printJson } from "../output.js";
 import { applySettings } from "../settings.js";
 
 interface Flags extends LoadFlags, AdapterFlags {
-  prompt?: number;
-  tokens: number;
-  warmups: number;
+  prompt?: number[];
+  tokens?: number;
+  depth?: number[];
+  batch?: number[];
+  repeat?: number;
+  warmups?: number;
   synthetic?: string;
   bits?: number;
   group?: number;
   json?: boolean;
   profile?: boolean;
-  depth?: number[];
-  batch?: number[];
 }
 
-const SHORT_PROMPT = 4;
+/** As llama-bench has them. */
+const DEFAULT = { prompt: 512, tokens: 128, repeat: 5, warmups: 1 } as const;
 
 const EXAMPLES = `
+Rows:
+  pp 512             a prompt of 512 tokens
+  tg 128 @ 1920      128 tokens behind a prompt of 1,920; the first comes with the prompt and is not timed
+  tg 128 @ 0 × 8     8 sequences at once; tokens per second of all together
+
+GB/s is what decode steps read by the plan (weights, and the keys and values held) in the median
+run; its share is of a kernel that only reads, timed in the same run. J/token is the cards' own count.
+
 Examples:
   exllama bench
-  exllama bench --model ./llama-7b --ctx 2048 --threads 8 --json
-  exllama bench --synthetic llama-7b --bits 4 --group 128 --ctx 2048
+  exllama bench --model ./llama-7b --prompt 512,1920 --depth 0,1920 --json
+  exllama bench --synthetic llama-7b --prompt 0 --depth 240 --tokens 32 --batch 1,8,32
   exllama bench --profile --model ./llama-7b --ctx 2048 --depth 0,1920`;
 
 export function addBench(program: Command): void {
@@ -44,15 +59,19 @@ export function addBench(program: Command): void {
     .description("measure the speed of prompts and decoding")
     .addHelpText("after", EXAMPLES);
   command
-    .option("--prompt <n>", "tokens of the long prompt (default: the context less --tokens)", count)
-    .option("-n, --tokens <n>", "tokens to decode", count, 128)
-    .option("--warmups <n>", "prompts to run before measuring", count, 2)
+    .option("--prompt <list>", `tokens of prompts, such as 512,1920; 0: none (default: ${DEFAULT.prompt})`, wholeNumbers)
+    .option("-n, --tokens <n>", `tokens of each decoding sequence; 0: none (default: ${DEFAULT.tokens})`, zeroOrMore)
+    .option("--depth <list>", "tokens that decoding sequences hold before (default: 0)", wholeNumbers)
+    .option("--batch <list>", "sequences that decode at once, such as 1,8,32 (default: 1)", wholeNumbers)
+    .option("--repeat <n>", `measured runs of each row (default: ${DEFAULT.repeat})`, count)
+    .option("--warmups <n>", `unmeasured runs before each row (default: ${DEFAULT.warmups})`, zeroOrMore)
     .option("--synthetic <model>", `a made-up model of a known shape, no file: ${SYNTHETIC_MODELS.join(", ")}`)
     .option("--bits <n>", "bits of its weights (default: 4)", count)
     .option("--group <n>", "group size of its weights (default: 128)", count)
-    .option("--profile", "GPUs: where the time of a decode step goes, kernel by kernel, instead of the speeds")
-    .option("--depth <list>", "tokens that the sequences of a profiled step hold (default: 0)", wholeNumbers)
-    .option("--batch <list>", "sequences of a profiled step (default: 1)", wholeNumbers)
+    .option(
+      "--profile",
+      "GPUs: where the time of a decode step of each --batch and --depth goes, kernel by kernel, instead of the speeds",
+    )
     .option("--json", "print one JSON line");
   addAnsweringOptions(command.addOption(useAdapterOption()));
   command.action(async () => {
@@ -62,22 +81,19 @@ export function addBench(program: Command): void {
 }
 
 async function bench(flags: Flags): Promise<void> {
-  const begun = performance.now();
   if (flags.synthetic !== undefined) {
     if (flags.model !== undefined)
       throw new UsageError("--synthetic and --model name two models", { hint: "Leave one of them out." });
     flags.model = syntheticAddress(flags.synthetic, flags.bits, flags.group);
   } else if (flags.bits !== undefined || flags.group !== undefined)
     throw new UsageError("--bits and --group describe a synthetic model", { hint: "Say which: --synthetic llama-7b." });
-  if (flags.profile) return profile(flags);
-  if (flags.depth !== undefined || flags.batch !== undefined)
-    throw new UsageError("--depth and --batch describe a profiled step", { hint: "Add --profile." });
-  await interruptible((signal) =>
-    withModel(flags, signal, (model) => measure(model, flags, { loadMs: performance.now() - begun, signal })),
-  );
+  await (flags.profile ? profile(flags) : speeds(flags));
 }
 
 async function profile(flags: Flags): Promise<void> {
+  for (const name of ["prompt", "tokens", "repeat", "warmups"] as const)
+    if (flags[name] !== undefined)
+      throw new UsageError(`--${name} says nothing about a profiled step`, { hint: "Leave it out." });
   const { depth = [0], batch = [1] } = flags;
   const requests = batch.flatMap((rows) => depth.map((tokens) => ({ rows, depth: tokens })));
   const maxSequences = flags.maxSequences ?? Math.max(...batch);
@@ -88,77 +104,67 @@ async function profile(flags: Flags): Promise<void> {
   else for (const each of profiles) console.log([...profileLines(each), ""].join("\n"));
 }
 
-async function measure(model: Model, flags: Flags, { loadMs, signal }: { loadMs: number; signal: AbortSignal }): Promise<void> {
-  const { context } = model.plan;
-  const promptTokens = flags.prompt ?? context - flags.tokens;
-  if (promptTokens < 1 || promptTokens + flags.tokens > context || SHORT_PROMPT + flags.tokens > context)
-    throw new UsageError(
-      `a prompt of ${promptTokens} and ${flags.tokens} tokens behind it do not fit the context of ${context}`,
-      {
-        hint: "Use a larger --ctx, or smaller --prompt and --tokens.",
-      },
-    );
-  let round = 0;
-  const run = (length: number, maxTokens: number): Promise<GenerationResult> =>
-    model.generate(benchPrompt(length, round++, model.info.vocabSize), {
-      maxTokens,
-      temperature: 0,
-      ignoreEos: true,
+async function speeds(flags: Flags): Promise<void> {
+  const { tokens = DEFAULT.tokens, depth = [0], batch = [1], ctx } = flags;
+  const prompt = flags.prompt ?? [typeof ctx === "number" ? Math.min(DEFAULT.prompt, ctx - 1) : DEFAULT.prompt];
+  const rows = rowsOf({ prompt, tokens, depth, batch });
+  const begun = performance.now();
+  const result = await interruptible(async (signal) => {
+    const measured = await withModel(
+      flags,
       signal,
-      ...adapterChoicesOf(flags),
-    }).result;
-
-  for (let i = 0; i < flags.warmups; i++) {
-    if (process.stderr.isTTY) note(`warm-up ${i + 1} of ${flags.warmups}`);
-    await run(Math.min(promptTokens, 256), 8);
-  }
-  const long = await run(promptTokens, flags.tokens);
-  const short = await run(SHORT_PROMPT, flags.tokens);
-  report(model, flags, { loadMs, long, short });
-}
-
-/** Ids without meaning, other ones each time, so that no round finds its prompt in the cache. */
-function benchPrompt(length: number, round: number, vocabSize: number): number[] {
-  return Array.from({ length }, (_, index) => ((index + 1) * 7919 + (round + 1) * 104_729) % vocabSize);
-}
-
-function report(
-  model: Model,
-  flags: Flags,
-  { loadMs, long, short }: { loadMs: number; long: GenerationResult; short: GenerationResult },
-): void {
-  const memory = model.plan.devices.reduce((sum, device) => sum + device.total, 0);
-  const scratch = model.plan.devices.reduce((sum, device) => sum + device.scratch, 0);
-  const decode = ({ ids, promptTokens, timings }: GenerationResult) => ({
-    afterTokens: promptTokens,
-    tokens: ids.length,
-    tokensPerSecond: timings.tokensPerSecond,
+      (model) => measure(model, { flags, rows, signal, loadMs: performance.now() - begun }),
+      loadDefaults(flags, rows),
+    );
+    // The model has been given back: the card is free for what reads alone.
+    return { ...measured, readRate: measured.meters.readRate() };
   });
-  if (flags.json) {
-    printJson({
-      model: model.info.source,
-      backend: model.info.backend,
-      context: model.plan.context,
-      loadMs,
-      memoryBytes: memory,
-      prefillChunk: model.plan.run.prefillChunk,
-      scratchBytes: scratch,
-      prompt: { tokens: long.promptTokens, tokensPerSecond: long.timings.promptTokensPerSecond },
-      decodeWorst: decode(long),
-      decodeBest: decode(short),
-    });
-    return;
-  }
-  const perSecond = (value: number): string => `${value.toFixed(1)} tokens per second`;
-  printTable([
-    ["model", `${model.info.source} (${model.info.architecture}, ${model.info.quantization}, ${model.info.backend})`],
-    ["load", seconds(loadMs)],
-    [
-      "memory",
-      `${formatBytes(memory)} planned (${formatBytes(scratch)} scratch for prompts ${grouped(model.plan.run.prefillChunk)} at a time), context ${grouped(model.plan.context)}`,
-    ],
-    ["prompt", `${perSecond(long.timings.promptTokensPerSecond)}, ${grouped(long.promptTokens)} tokens`],
-    ["decode, worst", `${perSecond(long.timings.tokensPerSecond)}, after ${grouped(long.promptTokens)} tokens`],
-    ["decode, best", `${perSecond(short.timings.tokensPerSecond)}, after ${grouped(short.promptTokens)} tokens`],
-  ]);
+  if (flags.json) printJson(benchJson(result));
+  else console.log(benchLines(result).join("\n"));
+}
+
+/** What the rows need, where no flag says otherwise. */
+function loadDefaults(flags: Flags, rows: readonly BenchRow[]): LoadOptions {
+  const onGpu = flags.backend !== "cpu" && listDevices().problem === null;
+  const needs = needsOf(rows, flags.prefillChunk ?? (onGpu ? 2048 : 256));
+  const context = Math.ceil(needs.context / PAGE_TOKENS) * PAGE_TOKENS;
+  const least = typeof flags.ctx === "number" ? flags.ctx : context;
+  return {
+    ctx: context,
+    maxSequences: needs.maxSequences,
+    ...(needs.maxSequences > 1 ? { cacheTokens: Math.max(needs.cacheTokens, least) } : {}),
+  };
+}
+
+interface Measuring {
+  readonly flags: Flags;
+  readonly rows: readonly BenchRow[];
+  readonly signal: AbortSignal;
+  readonly loadMs: number;
+}
+
+async function measure(model: Model, { flags, rows, signal, loadMs }: Measuring) {
+  checkFit(rows, model.plan.run);
+  const meters = openCardMeters(model.plan);
+  const runner = new RowRunner(model, meters, {
+    repeat: flags.repeat ?? DEFAULT.repeat,
+    warmups: flags.warmups ?? DEFAULT.warmups,
+    guessing: Boolean(flags.draft ?? flags.speculate),
+    adapters: adapterChoicesOf(flags),
+    signal,
+    onRun: (name, run) => {
+      if (process.stderr.isTTY) note(run < 0 ? `${name}: warm-up` : `${name}: run ${run + 1}`);
+    },
+  });
+  const measured: MeasuredRow[] = [];
+  for (const row of rows) measured.push(await runner.measure(row));
+  const { devices } = await model.status();
+  const result: Omit<BenchResult, "readRate"> = {
+    model: { info: model.info, plan: model.plan },
+    meters,
+    loadMs,
+    devices,
+    rows: measured,
+  };
+  return { ...result, meters };
 }
