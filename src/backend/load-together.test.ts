@@ -76,10 +76,13 @@ describe("a model and its draft, loaded together", () => {
         const backend = createCudaBackend({ sources: cuda.sources(join(folder, "baselines.json")) });
         const runtime = await loadBoth(backend).catch((error: unknown) => error);
         if (runtime instanceof Error) return runtime;
-        expect(cuda.leaks.filter((leak) => leak.startsWith("context"))).toHaveLength(1);
-        expect(cuda.leaks.filter((leak) => leak.startsWith("memory"))).toHaveLength(2);
-        for (const each of [runtime as Runtime, (runtime as Runtime).draft!]) await new Driver(each).greedy(prompt, 2);
-        await (runtime as Runtime).dispose();
+        try {
+          expect(cuda.leaks.filter((leak) => leak.startsWith("context"))).toHaveLength(1);
+          expect(cuda.leaks.filter((leak) => leak.startsWith("memory"))).toHaveLength(2);
+          for (const each of [runtime as Runtime, (runtime as Runtime).draft!]) await new Driver(each).greedy(prompt, 2);
+        } finally {
+          await (runtime as Runtime).dispose();
+        }
         return null;
       };
       const counting = new FakeCuda();

@@ -1,6 +1,9 @@
 // Runs the built command line as a user would, in a process of its own.
 
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { distFile } from "../../src/paths.js";
 
 export interface CliResult {
@@ -25,10 +28,14 @@ const CLEAN = Object.fromEntries(
   ),
 );
 
+/** What commands keep (sessions, a chat's history) goes with the tests. */
+const STATE = mkdtempSync(join(tmpdir(), "exllama-state-"));
+process.once("exit", () => rmSync(STATE, { recursive: true, force: true }));
+
 /** @param args as typed after `exllama` */
 export function runCli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
   const child = spawn(process.execPath, [distFile("cli/main.js"), ...args], {
-    env: { ...CLEAN, XDG_CONFIG_HOME: "/nonexistent", XDG_STATE_HOME: "/nonexistent", ...options.env },
+    env: { ...CLEAN, XDG_CONFIG_HOME: "/nonexistent", XDG_STATE_HOME: STATE, ...options.env },
   });
   let stdout = "";
   let stderr = "";
