@@ -212,7 +212,7 @@ class DecodeChecks {
     const [x, w, bias, y] = [
       this.#bench.halves(m * k, 1),
       this.#bench.halves(n * k, 1),
-      this.#bench.halves(n, 1),
+      this.#bench.halves(n + (n % 2), 1),
       gpu.allocate(m * n * 4),
     ];
     const parameters = this.#halfParameters(w, x, y, m, n, k, bias);
