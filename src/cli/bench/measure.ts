@@ -12,6 +12,8 @@ export interface MeasuredRow {
   readonly row: BenchRow;
   /** Of all sequences together. */
   readonly tokensPerSecond: Spread;
+  /** Tokens that a decoding sequence held in the middle of the timed steps, on average; `null` for prompts. */
+  readonly held: number | null;
   /** What a decode step has to read, bytes; `null` for prompts, and where guesses make a step more than one token. */
   readonly stepBytes: number | null;
   /** Of the median, bytes; `null` as above. */
@@ -117,10 +119,12 @@ export class RowRunner {
     const tokensPerSecond = spreadOf(runs.map((run) => run.tokensPerSecond));
     const joules = runs.reduce((sum: number | null, run) => (sum === null || run.joules === null ? null : sum + run.joules), 0);
     const tokens = runs.reduce((sum, run) => sum + run.tokens, 0);
-    const stepBytes = row.kind === "prompt" || this.#options.guessing ? null : this.#stepBytes(row.batch, runs);
+    const held = row.kind === "prompt" ? null : runs.reduce((sum, run) => sum + run.held, 0) / runs.length;
+    const stepBytes = held === null || this.#options.guessing ? null : this.#stepBytes((row as DecodeRow).batch, held);
     return {
       row,
       tokensPerSecond,
+      held,
       stepBytes,
       bytesPerSecond: stepBytes === null ? null : (stepBytes * tokensPerSecond.median) / (row as DecodeRow).batch,
       // Cards count in steps of some milliseconds: no difference means too short, not free.
@@ -128,9 +132,8 @@ export class RowRunner {
     };
   }
 
-  #stepBytes(batch: number, runs: readonly Run[]): number {
+  #stepBytes(batch: number, held: number): number {
     const traffic = stepTraffic(this.#model.plan);
-    const held = runs.reduce((sum, run) => sum + run.held, 0) / runs.length;
     return Math.round(traffic.weights + batch * traffic.cache(held));
   }
 

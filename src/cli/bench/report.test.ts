@@ -29,12 +29,12 @@ const result: BenchResult = {
     {
       row: { kind: "prompt", tokens: 1920 },
       tokensPerSecond: spreadOf([45000, 47000]),
-      ...{ stepBytes: null, bytesPerSecond: null, joulesPerToken: 0.0151 },
+      ...{ held: null, stepBytes: null, bytesPerSecond: null, joulesPerToken: 0.0151 },
     },
     {
       row: { kind: "decode", tokens: 128, depth: 1920, batch: 8 },
       tokensPerSecond: spreadOf([500, 502]),
-      ...{ stepBytes: 4e9, bytesPerSecond: 2.25e12, joulesPerToken: null },
+      ...{ held: 1984, stepBytes: 4e9, bytesPerSecond: 2.25e12, joulesPerToken: null },
     },
   ],
 };
