@@ -172,7 +172,7 @@ export class StepProgram {
     const adapters = this.#step.adapted ? layer.adapters : null;
     this.#normAndPrepare(layer.arena, layer.inputNorm, layer.spec.inputNorm.eps, pending, layer.qkv);
     this.#shrink(adapters?.qkv, normed);
-    this.#linears(layer.qkv, normed, layer.qkvOut, rows, adapters?.qkv);
+    this.#linears(layer.arena, layer.qkv, normed, layer.qkvOut, rows, adapters?.qkv);
 
     for (let row = this.#claim(1); row < rows; row = this.#claim(1)) attention.storeRow(this.#step, row);
     this.#barrier();
@@ -191,14 +191,14 @@ export class StepProgram {
       this.#barrier();
     }
     this.#shrink(adapters?.o, projections.q);
-    this.#linears(layer.o, projections.q, layer.deltaOut, rows, adapters?.o);
+    this.#linears(layer.arena, layer.o, projections.q, layer.deltaOut, rows, adapters?.o);
 
     this.#normAndPrepare(layer.arena, layer.postNorm, layer.spec.postAttentionNorm.eps, true, layer.gateUp);
     this.#shrink(adapters?.gateUp, normed);
-    this.#linears(layer.gateUp, normed, layer.gateUpOut, rows, adapters?.gateUp);
+    this.#linears(layer.arena, layer.gateUp, normed, layer.gateUpOut, rows, adapters?.gateUp);
     this.#activate(layer);
     this.#shrink(adapters?.down, projections.gate);
-    this.#linears(layer.down, projections.gate, layer.deltaOut, rows, adapters?.down);
+    this.#linears(layer.arena, layer.down, projections.gate, layer.deltaOut, rows, adapters?.down);
   }
 
   /** What the adapters of these linears make of x, before it is added to their outputs. */
@@ -242,8 +242,23 @@ export class StepProgram {
   }
 
   /** Several linears over the same input, their tiles one long row of items. */
-  #linears(linears: LinearGroup, x: number, outputs: readonly number[], rows: number, adapters?: AdapterGroup): void {
+  #linears(
+    arena: number,
+    linears: LinearGroup,
+    x: number,
+    outputs: readonly number[],
+    rows: number,
+    adapters?: AdapterGroup,
+  ): void {
     const { tiles } = linears;
+    const { threads, index } = this.#parts;
+    if (rows === 1)
+      linears.touch(
+        this.#buffers[arena]!.kernels,
+        outputs,
+        Math.floor((tiles * index) / threads),
+        Math.floor((tiles * (index + 1)) / threads),
+      );
     for (let taken = this.#take(tiles); taken !== 0; taken = this.#take(tiles)) {
       const from = taken >>> TAKEN_BITS;
       linears.apply(x, rows, outputs, from, from + (taken & TAKEN_MASK));
@@ -282,7 +297,7 @@ export class StepProgram {
       linear.prepare(normed, count, i, i + 1);
     }
     this.#barrier();
-    this.#linears(linear, normed, logits, count);
+    this.#linears(arena, linear, normed, logits, count);
     if (!wanted) return;
     for (let i = this.#claim(1); i < count; i = this.#claim(1)) {
       if (!this.#step.outputSums(first + i)) continue;
