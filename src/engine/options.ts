@@ -88,6 +88,11 @@ export function checkPlanOptions(options: PlanOptions): PlanOptions {
   return known("plan", options, PLAN_OPTIONS);
 }
 
+/** Of what loading takes, what planning takes too. */
+export function planningPart(options: LoadOptions): PlanOptions {
+  return Object.fromEntries(Object.entries(options).filter(([name]) => Object.hasOwn(PLAN_OPTIONS, name)));
+}
+
 export function checkAnswerOptions(options: GenerateOptions): {
   readonly answerOptions: AnswerOptions;
   readonly signal: AbortSignal | undefined;

@@ -13,24 +13,13 @@ import { type BackendUnderTest, backends, withEveryCache } from "./backends.js";
 import { type DriveOptions, Driver } from "./driver.js";
 import { judgeExact, judgeQuantized } from "./judge.js";
 import { misreadingsOf } from "./misreadings.js";
+import { tiny } from "./tiny-model.js";
 
 const models: { name: string; model: SyntheticModel }[] = [
   { name: "4-bit act-order", model: { ...smallLlama, weights: { ...gptqWeights, order: "act-order", symmetric: false } } },
   { name: "qwen3, 8-bit", model: { ...smallLlama, architecture: "qwen3", weights: { ...gptqWeights, bits: 8 } } },
   { name: "plain f16 with a window", model: { ...smallLlama, architecture: "mistral", window: 19 } },
 ];
-
-const tiny: SyntheticModel = {
-  ...smallLlama,
-  architecture: "mistral",
-  vocab: 64,
-  hidden: 48,
-  heads: 3,
-  kvHeads: 1,
-  headDim: 16,
-  intermediate: 96,
-  maxPositions: 1024,
-};
 
 function idsOf(count: number, step: number): number[] {
   return Array.from({ length: count }, (_, i) => (i * step + 7) % smallLlama.vocab);

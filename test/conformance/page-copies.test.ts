@@ -3,21 +3,10 @@
 
 import { describe, expect, it } from "vitest";
 import { named } from "../support/named.js";
-import { makeSynthetic, type SyntheticModel, smallLlama } from "../support/synthetic-checkpoint.js";
+import { makeSynthetic, type SyntheticModel } from "../support/synthetic-checkpoint.js";
 import { type BackendUnderTest, withEveryCache } from "./backends.js";
 import { Driver } from "./driver.js";
-
-const tiny: SyntheticModel = {
-  ...smallLlama,
-  architecture: "mistral",
-  vocab: 64,
-  hidden: 48,
-  heads: 3,
-  kvHeads: 1,
-  headDim: 16,
-  intermediate: 96,
-  maxPositions: 1024,
-};
+import { tiny } from "./tiny-model.js";
 
 const models: { name: string; model: SyntheticModel }[] = [
   { name: "whole context", model: { ...tiny, architecture: "llama" } },

@@ -3,8 +3,9 @@
 import { basename, resolve } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { SYNTHETIC_MODELS, syntheticAddress } from "../../checkpoint/synthetic.js";
+import { planningPart } from "../../engine/options.js";
 import { UsageError } from "../../errors.js";
-import { demoModel, type LoadOptions, loadModel, type PlanOptions, plan } from "../../index.js";
+import { demoModel, type LoadOptions, loadModel, plan } from "../../index.js";
 import { parseSize } from "../../memory/size.js";
 import { collected, count, wholeNumber } from "../flag-values.js";
 import { readTextFile } from "../input-files.js";
@@ -208,27 +209,11 @@ function nameOf(folder: string): string {
   return folder === demoModel ? "demo" : basename(resolve(folder));
 }
 
-/** What loading takes and planning does not. */
-const NOT_PLANNED: Readonly<Record<Exclude<keyof LoadOptions, keyof PlanOptions>, true>> = {
-  speculate: true,
-  threads: true,
-  hugePages: true,
-  peers: true,
-  onPressure: true,
-  maxWaiting: true,
-  engine: true,
-  signal: true,
-  onProgress: true,
-};
-
 /** Where nobody says how many sequences run and what their KV pool holds: enough for several at once. */
 async function withPool(folder: string, given: LoadOptions, signal: AbortSignal): Promise<LoadOptions> {
   const options = { maxSequences: DEFAULT_SEQUENCES, ...given };
   if (given.cacheTokens !== undefined) return options;
-  const planned = Object.fromEntries(
-    Object.entries(options).filter(([name]) => !Object.hasOwn(NOT_PLANNED, name)),
-  ) as PlanOptions;
-  const { context, largestContext, run } = await plan(folder, { ...planned, signal });
+  const { context, largestContext, run } = await plan(folder, { ...planningPart(options), signal });
   const fits = run.cacheType in largestContext ? largestContext[run.cacheType as "f16"] : context;
   const wanted = Math.min(DEFAULT_POOL_CONTEXTS, options.maxSequences) * context;
   return { ...options, ctx: context, cacheTokens: Math.max(context, Math.min(wanted, fits)) };

@@ -81,13 +81,14 @@ function describe({ model, options }: SplitCase, outcome: CaseRecord["outcome"])
   };
 }
 
+/** What was built: `EXLLAMA_COMMIT` where it was built elsewhere, and the checkout here is another. */
 function commit(): string | null {
+  if (process.env.EXLLAMA_COMMIT) return process.env.EXLLAMA_COMMIT;
   try {
-    return execFileSync("git", ["rev-parse", "--short", "HEAD"], {
-      encoding: "utf8",
-      stdio: ["ignore", "pipe", "ignore"],
-    }).trim();
+    return execFileSync("git", ["rev-parse", "--short", "HEAD"], { stdio: ["ignore", "pipe", "ignore"] })
+      .toString()
+      .trim();
   } catch {
-    return process.env.EXLLAMA_COMMIT ?? null;
+    return null;
   }
 }
