@@ -97,13 +97,13 @@ export class AdapterGroup {
       const tiles = Math.ceil(this.#parts[i]!.spec.out / TILE_ROWS);
       const begin = Math.max(from, first);
       const end = Math.min(to, first + tiles);
-      if (begin < end) this.expandOne(i, step, outputs[i]!, begin - first, end - first);
+      if (begin < end) this.#expandOne(i, step, outputs[i]!, begin - first, end - first);
       first += tiles;
     }
   }
 
   /** The same for one of the linears. */
-  expandOne(i: number, step: Step, y: number, from: number, to: number): void {
+  #expandOne(i: number, step: Step, y: number, from: number, to: number): void {
     const { spec, b, pairs, total } = this.#parts[i]!;
     const half = this.#half;
     for (let row = 0; row < step.rows; row++) {

@@ -51,7 +51,7 @@ export class LinearGroup {
       const { tiles } = this.linears[i]!;
       const begin = Math.max(from, first);
       const end = Math.min(to, first + tiles);
-      if (begin < end) this.applyOne(i, x, m, outputs[i]!, begin - first, end - first);
+      if (begin < end) this.#applyOne(i, x, m, outputs[i]!, begin - first, end - first);
       first += tiles;
     }
   }
@@ -67,7 +67,7 @@ export class LinearGroup {
     }
   }
 
-  applyOne(i: number, x: number, m: number, y: number, from: number, to: number): void {
+  #applyOne(i: number, x: number, m: number, y: number, from: number, to: number): void {
     const linear = this.linears[i]!;
     linear.apply(linear.inputKey === null ? x : this.#inputs[i]!, m, y, linear.out, from, to);
   }

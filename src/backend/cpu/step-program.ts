@@ -18,6 +18,8 @@ import { stepWords, Task } from "./step-message.js";
 /** team_take() answers first << TAKEN_BITS | number. */
 const TAKEN_BITS = 6;
 const TAKEN_MASK = 63;
+/** Most tiles taken at a time. */
+const MOST_TILES = 16;
 
 /** One arena, as one worker sees it. */
 export interface ArenaAccess {
@@ -317,10 +319,10 @@ export class StepProgram {
   }
 
   /** Some tiles of a linear, or 0: small portions, for a thread's own lie one behind the other anyway. */
-  #take(tiles: number, most = 16): number {
+  #take(tiles: number): number {
     const { threads, index } = this.#parts;
-    const portion = Math.floor((tiles * most) / (threads * 128));
-    return this.#team.team_take(this.#control, threads, index, tiles, Math.min(most, Math.max(1, portion)));
+    const portion = Math.max(1, Math.floor((tiles * MOST_TILES) / (threads * 128)));
+    return this.#team.team_take(this.#control, threads, index, tiles, Math.min(MOST_TILES, portion));
   }
 }
 
