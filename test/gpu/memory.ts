@@ -16,6 +16,8 @@ interface MemoryCase {
 
 /** What the card may show more than the plan: nothing; and less: rounding and the table's baseline. */
 const MOST_UNUSED = 24 * MiB;
+/** The splits of issue 305 that fit a 13B model at 2048. */
+const SPLITS: readonly string[] = ["3,3,3,3", "2.8,2.8,2.8,2.8", "5,2,2,2", "20,1,20,20", "3.25,2.75,3.5,2.9"];
 /** Tokens generated at the end of the context. */
 const LAST_TOKENS = 256;
 
@@ -37,20 +39,9 @@ function memoryCases(cards: readonly Card[], extent: MemoryExtent): MemoryCase[]
     model: "synthetic:llama-13b",
     options: { devices, gpuSplit, ctx, prefillChunk: 512 },
   });
-  const short: MemoryCase[] = [
-    { model: "synthetic:llama-7b", options: { devices: "cuda:0", ctx: 2048, prefillChunk: 512 } },
-    split("3,3,3,3"),
-  ];
-  if (extent === "short") return short;
-  return [
-    ...short,
-    split("2.8,2.8,2.8,2.8"),
-    split("5,2,2,2"),
-    split("20,1,20,20"),
-    split("3.25,2.75,3.5,2.9"),
-    split("3,3,3,3", "max"),
-    split("5,2,2,2", "max"),
-  ];
+  const sevenB: MemoryCase = { model: "synthetic:llama-7b", options: { devices: "cuda:0", ctx: 2048, prefillChunk: 512 } };
+  if (extent === "short") return [sevenB, split("3,3,3,3")];
+  return [sevenB, ...SPLITS.map((gpuSplit) => split(gpuSplit)), ...SPLITS.map((gpuSplit) => split(gpuSplit, "max"))];
 }
 
 /** `long`: every split of the issue, and the largest contexts these allow; `largest`: the most one card holds. */
@@ -118,7 +109,7 @@ export async function checkMemory(
 
 /** One step more than the largest context of a split is refused, and says which is the largest. */
 async function checkBeyond(cards: readonly Card[], report: Report): Promise<void> {
-  for (const gpuSplit of ["3,3,3,3", "2.8,2.8,2.8,2.8", "5,2,2,2", "20,1,20,20", "3.25,2.75,3.5,2.9"])
+  for (const gpuSplit of SPLITS)
     await report.check(`memory synthetic:llama-13b split ${gpuSplit}, one step beyond its largest context`, async () => {
       const options = { devices: fourEntries(cards), gpuSplit, prefillChunk: 512 };
       const { largestContext } = await plan("synthetic:llama-13b", { ...options, ctx: 2048 });
