@@ -1,12 +1,11 @@
 // Attention over the KV cache, in every type of it: each kernel against the plain reference, on shapes that pad,
 // with pages out of order and rubbish behind the end of a sequence; repeats and overlapping launches bit by
-// bit; what is written to a quantised cache; speed.
+// bit.
 
 import {
   type AttentionLaunch,
   type AttentionShape,
   decodeLaunch,
-  decodeSplits,
   type KernelCache,
   PREFILL_ROWS,
   partialLayout,
@@ -115,7 +114,14 @@ function checkShape(
 }
 
 /** A cache of random contents; from `rubbish` on, the tokens of the pieces from `last` on are NaN. */
-function randomCache(bench: KernelBench, cache: KernelCache, dim: number, pieces: number, last: number, rubbish: number): bigint {
+export function randomCache(
+  bench: KernelBench,
+  cache: KernelCache,
+  dim: number,
+  pieces: number,
+  last: number,
+  rubbish: number,
+): bigint {
   const piece = PAGE * headBytes(dim, cache);
   const pointer = bench.gpu.allocate(pieces * piece);
   const at = (index: number, bytes = 0) => pointer + BigInt(index * piece + bytes);
@@ -129,74 +135,4 @@ function randomCache(bench: KernelBench, cache: KernelCache, dim: number, pieces
   for (let i = 0; i < pieces; i++) bench.fillHalves(at(i, offset), PAGE * each, cache === "q8" ? 0.006 : 0.1);
   for (let i = last; i < pieces; i++) bench.gpu.fill(at(i, offset + rubbish * each * 2), 0x7e, (PAGE - rubbish) * each * 2);
   return pointer;
-}
-
-/** Prints the speed of each kernel by itself. */
-export function timeAttention(bench: KernelBench): void {
-  for (const [heads, kvHeads, dim, length] of [
-    [32, 32, 128, 2048],
-    [32, 32, 128, 8192],
-    [32, 8, 128, 2048],
-    [32, 8, 128, 8192],
-    [32, 32, 64, 4096],
-    [32, 32, 96, 4096],
-  ] as const)
-    for (const cache of CACHES) timeShape(bench, cache, { heads, kvHeads, headDim: dim }, length);
-}
-
-function timeShape(bench: KernelBench, cache: KernelCache, shape: AttentionShape, length: number): void {
-  const { gpu } = bench;
-  const { heads, kvHeads, headDim: dim } = shape;
-  const pages = length / PAGE;
-  const cacheBytes = length * kvHeads * headBytes(dim, cache);
-  const layers = Math.max(4, Math.ceil(200e6 / cacheBytes));
-  const [kCache, vCache] = [0, 1].map(() => randomCache(bench, cache, dim, pages * kvHeads * layers, 0, PAGE)) as [
-    bigint,
-    bigint,
-  ];
-  const table = bench.upload(Int32Array.from({ length: pages }, (_, i) => i));
-  const rows = 2048;
-  const { counters } = partialLayout(shape, 1);
-  const [q, y] = [bench.halves(rows * heads * dim), gpu.allocate(rows * heads * dim * 2)];
-  const scratch = gpu.allocate(counters + heads * 64 * (dim + 2) * 4);
-  gpu.fill(scratch, 0, counters);
-  const [last, sequence] = [bench.upload(Int32Array.from([length - 1])), bench.upload(new Int32Array(rows))];
-  const at = (layer: number, positions: bigint, tiles: bigint, splits: number) =>
-    writeParameters(ATTENTION, {
-      q,
-      kCache: kCache + BigInt(layer * cacheBytes),
-      vCache: vCache + BigInt(layer * cacheBytes),
-      y,
-      partial: scratch + BigInt(counters),
-      positions,
-      sequence,
-      pages: table,
-      tiles,
-      heads,
-      kvHeads,
-      dim,
-      maxPages: pages,
-      window: 0,
-      splits,
-      scale: Math.LOG2E / Math.sqrt(dim),
-      unused: 0,
-    });
-  const speeds = [4, 6, 8, 12, 16, 24, 32, 48]
-    .filter((splits) => splits * kvHeads >= 128 && splits * kvHeads <= 800)
-    .map((splits) => {
-      const call = decodeIn(bench, splits, shape, 1, cache);
-      const ms = bench.timedGraph(layers, (i) => bench.launch({ ...call, parameters: at(i % layers, last, 0n, splits) }));
-      return `${splits === decodeSplits(shape, 1) ? "*" : ""}${splits}: ${(ms * 1e3).toFixed(1)} us ${((2 * cacheBytes) / ms / 1e6).toFixed(0)} GB/s`;
-    });
-  console.log(`decode ${cache} ${heads}/${kvHeads}x${dim} at ${length}, splits ${speeds.join("; ")}`);
-  const positions = bench.upload(Int32Array.from({ length: rows }, (_, i) => length - rows + i));
-  const spans = Array.from({ length: rows / PREFILL_ROWS }, (_, i) => [i * PREFILL_ROWS, PREFILL_ROWS]).flat();
-  const tiles = bench.upload(Int32Array.from(spans));
-  const call = prefillLaunch(shape, rows / PREFILL_ROWS, cache);
-  const prefill = bench.timedGraph(4, (i) => bench.launch({ ...call, parameters: at(i % layers, positions, tiles, 1) }));
-  const flops = 4 * heads * dim * rows * (length - rows / 2);
-  console.log(
-    `prefill ${cache} ${heads}/${kvHeads}x${dim}, ${rows} rows at ${length}: ${prefill.toFixed(3)} ms, ${(flops / prefill / 1e9).toFixed(0)} TFLOP/s`,
-  );
-  bench.free(kCache, vCache, table, q, y, scratch, last, sequence, positions, tiles);
 }
