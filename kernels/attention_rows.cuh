@@ -74,12 +74,15 @@ struct QueryRows {
     return q_row[which] != nullptr && d < dim ? *reinterpret_cast<const uint32_t*>(q_row[which] + d + 2 * t) : 0u;
   }
 
-  /// @param row dims of row g + 8 * which, or null
-  __device__ __forceinline__ void load_q(int which, const __half* row, int dim, int t) {
-    q_row[which] = row;
+  /// @param upper dims of row g, or null
+  /// @param lower of row g + 8
+  __device__ __forceinline__ void load_q(const __half* upper, const __half* lower, int dim, int t) {
+    q_row[0] = upper, q_row[1] = lower;
     if constexpr (kKeepQ) {
 #pragma unroll
-      for (int b = 0; b < kDim / 16; ++b) q[b][which] = read_q(which, 16 * b, dim, t), q[b][which + 2] = read_q(which, 16 * b + 8, dim, t);
+      for (int h = 0; h < 2; ++h)
+#pragma unroll
+        for (int b = 0; b < kDim / 16; ++b) q[b][h] = read_q(h, 16 * b, dim, t), q[b][h + 2] = read_q(h, 16 * b + 8, dim, t);
     }
   }
 
@@ -163,6 +166,12 @@ struct QueryRows {
       total[h] += __shfl_xor_sync(0xffffffffu, total[h], 1);
       total[h] += __shfl_xor_sync(0xffffffffu, total[h], 2);
     }
+  }
+
+  /// The sums of row g + 8 h to `to` [kDim].
+  __device__ __forceinline__ void store(float* to, int h, int t) const {
+#pragma unroll
+    for (int j = 0; j < kDim / 8; ++j) *reinterpret_cast<float2*>(to + 8 * j + 2 * t) = make_float2(out[j][2 * h], out[j][2 * h + 1]);
   }
 };
 

@@ -8,9 +8,8 @@ import {
   partialLayout,
   prefillLaunch,
 } from "../../src/backend/cuda/attention-launch.js";
-import { ATTENTION, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
-import { randomCache } from "./attention-checks.js";
-import { headBytes } from "./cache-contents.js";
+import { ATTENTION, ATTENTION_STEP, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
+import { headBytes, randomCache } from "./cache-contents.js";
 import type { KernelBench } from "./kernel-bench.js";
 
 const PAGE = 256;
@@ -34,6 +33,13 @@ export function timeAttention(bench: KernelBench): void {
       );
       console.log(`decode ${name} ${cache}, us at ${times.join(", ")}`);
     }
+  for (const name of ["7B", "13B", "Llama-3-8B", "70B"])
+    for (const cache of ["f16", "q8"] as const)
+      for (const [splits, least] of [[0, 64], [0, 256], [8, 128], [8, 256], [16, 128]] as const) {
+        if (splits > 0 && name === "7B") continue;
+        const times = [120, 250, 500, 1000, 1920].map((length) => `${length}: ${decodeTime(bench, cache, SHAPES[name]!, 1, length, { splits, least })}`);
+        console.log(`try ${name} ${cache} in ${splits}, ${least}: ${times.join(", ")}`);
+      }
   for (const [rows, length] of [
     [8, 250],
     [32, 250],
@@ -52,30 +58,49 @@ export function timeAttention(bench: KernelBench): void {
 }
 
 /** Microseconds of a launch and its rate. */
-function decodeTime(bench: KernelBench, cache: KernelCache, shape: AttentionShape, rows: number, length: number): string {
+function decodeTime(bench: KernelBench, cache: KernelCache, shape: AttentionShape, rows: number, length: number, choice = { splits: 0, least: 0 }): string {
   const { gpu } = bench;
   const { heads, kvHeads, headDim: dim } = shape;
   const width = Math.ceil(length / PAGE);
   const layerBytes = rows * width * PAGE * kvHeads * headBytes(dim, cache);
   const layers = Math.min(64, Math.max(4, Math.ceil(ROTATED_BYTES / layerBytes)));
-  const caches = [0, 1].map(() => randomCache(bench, cache, dim, rows * width * kvHeads * layers, 0, PAGE));
+  const caches = [0, 1].map(() => randomCache(bench, cache, dim, rows * width * kvHeads * layers));
   const { counters, bytes } = partialLayout(shape, rows);
-  const [q, scratch] = [bench.halves(rows * heads * dim), gpu.allocate(bytes)];
+  const [q, k, v] = [heads, kvHeads, kvHeads].map((count) => bench.halves(rows * count * dim)) as [bigint, bigint, bigint];
+  const table = bench.upload(new Float32Array(rows * dim).fill(0.5));
+  const scratch = gpu.allocate(bytes);
   gpu.fill(scratch, 0, counters);
   const y = gpu.allocate(rows * heads * dim * 2);
   const pages = bench.upload(Int32Array.from({ length: rows * width }, (_, i) => i));
   const positions = bench.upload(new Int32Array(rows).fill(length - 1));
   const sequence = bench.upload(Int32Array.from({ length: rows }, (_, i) => i));
-  const call = decodeLaunch(shape, rows, cache, gpu.card);
+  const chosen = decodeLaunch(shape, rows, cache, gpu.card);
+  const splits = choice.splits || chosen.splits;
+  const call = { ...chosen, splits, least: choice.least || chosen.least, cluster: Math.min(8, splits), grid: [splits, chosen.grid[1], chosen.grid[2]] as const };
   const ms = bench.timedGraph(layers, (layer) => {
     const [kCache, vCache] = caches.map((at) => at + BigInt(layer * layerBytes)) as [bigint, bigint];
-    const parameters = writeParameters(ATTENTION, {
-      ...{ q, kCache, vCache, y, partial: scratch + BigInt(counters), positions, sequence, pages, tiles: 0n },
-      ...{ heads, kvHeads, dim, maxPages: width, window: 0, splits: call.grid[0], scale: Math.LOG2E / Math.sqrt(dim), unused: 0 },
+    const parameters = writeParameters(ATTENTION_STEP, {
+      ...{
+        q,
+        k,
+        v,
+        qNorm: 0n,
+        kNorm: 0n,
+        table,
+        kCache,
+        vCache,
+        y,
+        partial: scratch + BigInt(counters),
+        positions,
+        sequence,
+        pages,
+      },
+      ...{ heads, kvHeads, dim, maxPages: width, window: 0, splits: call.splits, least: call.least },
+      ...{ scale: Math.LOG2E / Math.sqrt(dim), eps: 0, unused: 0 },
     });
     bench.launch({ ...call, parameters });
   });
-  bench.free(...caches, q, scratch, y, pages, positions, sequence);
+  bench.free(...caches, q, k, v, table, scratch, y, pages, positions, sequence);
   const read = 2 * rows * length * kvHeads * headBytes(dim, cache);
   return `${(ms * 1e3).toFixed(1)}${read > 4e6 ? ` (${(read / ms / 1e9).toFixed(2)} TB/s)` : ""}`;
 }
@@ -85,7 +110,7 @@ function promptRate(bench: KernelBench, cache: KernelCache, shape: AttentionShap
   const { gpu } = bench;
   const { heads, kvHeads, headDim: dim } = shape;
   const [rows, width] = [2048, length / PAGE];
-  const [kCache, vCache] = [0, 1].map(() => randomCache(bench, cache, dim, width * kvHeads, 0, PAGE)) as [bigint, bigint];
+  const [kCache, vCache] = [0, 1].map(() => randomCache(bench, cache, dim, width * kvHeads)) as [bigint, bigint];
   const [q, y] = [bench.halves(rows * heads * dim), gpu.allocate(rows * heads * dim * 2)];
   const pages = bench.upload(Int32Array.from({ length: width }, (_, i) => i));
   const positions = bench.upload(Int32Array.from({ length: rows }, (_, i) => length - rows + i));
@@ -94,8 +119,8 @@ function promptRate(bench: KernelBench, cache: KernelCache, shape: AttentionShap
   const tiles = bench.upload(Int32Array.from(spans));
   const call = prefillLaunch(shape, rows / PREFILL_ROWS, cache);
   const parameters = writeParameters(ATTENTION, {
-    ...{ q, kCache, vCache, y, partial: 0n, positions, sequence, pages, tiles },
-    ...{ heads, kvHeads, dim, maxPages: width, window: 0, splits: 1, scale: Math.LOG2E / Math.sqrt(dim), unused: 0 },
+    ...{ q, kCache, vCache, y, positions, sequence, pages, tiles },
+    ...{ heads, kvHeads, dim, maxPages: width, window: 0, scale: Math.LOG2E / Math.sqrt(dim) },
   });
   const ms = bench.timedGraph(4, () => bench.launch({ ...call, parameters }));
   bench.free(kCache, vCache, q, y, pages, positions, sequence, tiles);

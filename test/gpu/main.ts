@@ -10,6 +10,7 @@ import { checkAdapterKernels, checkAdapters } from "./adapter-checks.js";
 import { timeAdapters } from "./adapter-speed.js";
 import { checkAttention } from "./attention-checks.js";
 import { timeAttention } from "./attention-speed.js";
+import { checkAttentionSteps } from "./attention-step-checks.js";
 import { checkBatches } from "./batches.js";
 import { checkCacheWriting } from "./cache-contents.js";
 import { checkCaches } from "./caches.js";
@@ -59,7 +60,16 @@ async function main(): Promise<void> {
           const bench = new KernelBench(gpu);
           checkKernels(bench);
           checkCacheWriting(bench);
+          if (bench.failures > 0) throw new Error(`${bench.failures} comparisons failed`);
+          return "all";
+        }),
+      ),
+    attention: () =>
+      report.check("attention agrees with its reference, over every type of cache", () =>
+        onCard((gpu) => {
+          const bench = new KernelBench(gpu);
           checkAttention(bench);
+          checkAttentionSteps(bench);
           if (bench.failures > 0) throw new Error(`${bench.failures} comparisons failed`);
           return "all";
         }),
