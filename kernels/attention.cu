@@ -100,6 +100,16 @@ struct HalfCells {
     Tile::template load<kKeys, kWarp>(to + kTile, reinterpret_cast<const __half*>(values) + token * dim, there, dim, lane);
   }
 
+  /// From sixteen rows of shared memory; those that are not there hold anything.
+  __device__ __forceinline__ static void load_q(Queries& rows, const __half* q, int pitch, int dim, int lane) {
+    if constexpr (Queries::kKeepQ) {
+#pragma unroll
+      for (int b = 0; b < kDim / 16; ++b) load_matrix_x4(rows.q[b], q + lane % 16 * pitch + 16 * b + lane / 16 * 8);
+    } else {
+      rows.load_q(q + lane / 4 * pitch, q + (lane / 4 + 8) * pitch, dim, lane % 4);
+    }
+  }
+
   __device__ __forceinline__ static void step(Queries& rows, const uint8_t* at, int key0, bool masked, int window, int dim, float scale, int lane) {
     rows.template step<kKeys>(at, at + kTile, key0, masked, window, dim, scale, lane);
   }

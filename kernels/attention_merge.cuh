@@ -20,17 +20,16 @@ struct AttentionStepParams {
   __half* y;                 // [m, heads, dim], may be q
   float* partial;            // (dim + 2) numbers for each of [m, heads, clusters]
   const int32_t* positions;  // [m]; -1: an idle row
-  const int32_t* sequence;   // [m] row of the page table
-  const int32_t* pages;      // [sequences, max_pages]
-  int32_t heads, kv_heads, dim, max_pages;
+  const int32_t* pages;      // [m, max_pages]
+  int32_t heads, kv_heads, group;  // heads / kv_heads
+  int32_t dim, max_pages;
   int32_t window;            // 0: none
   int32_t splits;            // blocks that share a token's keys, whole clusters
   int32_t least;             // keys of a part at least, a multiple of 64
   float scale;               // log2(e) / sqrt(dim)
   float eps;
-  int32_t unused;
 };
-static_assert(sizeof(AttentionStepParams) == 144);
+static_assert(sizeof(AttentionStepParams) == 136);
 
 /// How one token's keys are cut into at most p.splits parts.
 struct Split {
@@ -73,7 +72,8 @@ struct Gathered {
 
   /// The result as f16.
   __device__ __forceinline__ uint2 halves() const {
-    const __half2 pairs[2] = {__floats2half2_rn(sum.x / total, sum.y / total), __floats2half2_rn(sum.z / total, sum.w / total)};
+    const float inverse = 1.f / total;
+    const __half2 pairs[2] = {__floats2half2_rn(sum.x * inverse, sum.y * inverse), __floats2half2_rn(sum.z * inverse, sum.w * inverse)};
     return *reinterpret_cast<const uint2*>(pairs);
   }
 };
@@ -83,14 +83,13 @@ struct AsGathered {
   __device__ __forceinline__ void operator()(float4&, int) const {}
 };
 
-/// Calls take(r, d, there) for every four dims d .. d + 3 of `rows` rows; warps complete: without `there` another thread has them too.
-template <int kThreads, typename Take>
+/// Calls take(r, d, there) for every four dims d .. d + 3 of `rows` rows, a warp for a row; without `there` another lane has them too.
+template <int kWarps, typename Take>
 __device__ __forceinline__ void for_each_four(int rows, int dim, Take take) {
-  const int cells = dim / 4, count = rows * cells;
-  for (int first = threadIdx.x / kWarp * kWarp; first < count; first += kThreads) {
-    const int wanted = first + threadIdx.x % kWarp, i = min(wanted, count - 1);
-    take(i / cells, i % cells * 4, wanted < count);
-  }
+#pragma unroll 1
+  for (int r = threadIdx.x / kWarp; r < rows; r += kWarps)
+#pragma unroll 1
+    for (int d = threadIdx.x % kWarp * 4; d - static_cast<int>(threadIdx.x % kWarp * 4) < dim; d += 4 * kWarp) take(r, min(d, dim - 4), d < dim);
 }
 
 /// Whether this block is the last of `parts` to come here; what the others wrote before is visible then.
@@ -117,7 +116,7 @@ __device__ __forceinline__ void merge_block(const AttentionStepParams& p, const 
   constexpr int kThreads = Sums::kCount * kWarp, kFacts = Sums::kDims;
   const int dim = p.dim;
   __half* y = p.y + (size_t(row) * p.heads + head0) * dim;
-  for_each_four<kThreads>(rows, dim, [&](int r, int d, bool there) {
+  for_each_four<Sums::kCount>(rows, dim, [&](int r, int d, bool there) {
     Gathered all;
 #pragma unroll
     for (int w = 0; w < Sums::kCount; ++w) all.best = fmaxf(all.best, sums.of(w, r)[kFacts]);
@@ -147,7 +146,7 @@ __device__ __forceinline__ void merge_block(const AttentionStepParams& p, const 
   float* to_sums = p.partial + ((size_t(row) * p.heads + head0) * pitch + cluster) * dim;
   float2* to_facts = reinterpret_cast<float2*>(p.partial + size_t(gridDim.z) * p.heads * pitch * dim) + (size_t(row) * p.heads + head0) * pitch + cluster;
   if (rank == 0) {
-    for_each_four<kThreads>(rows, dim, [&](int r, int d, bool there) {
+    for_each_four<Sums::kCount>(rows, dim, [&](int r, int d, bool there) {
       float4 part[kMostClusterParts], facts[kMostClusterParts];
       Gathered all;
 #pragma unroll
@@ -188,12 +187,12 @@ __device__ __forceinline__ void merge_block(const AttentionStepParams& p, const 
   float2* facts = reinterpret_cast<float2*>(sums.at) + 2;
   for (int i = threadIdx.x; i < rows * clusters; i += kThreads) facts[i] = __ldcg(from_facts + i / clusters * pitch + i % clusters);
   __syncthreads();
-  for_each_four<kThreads>(rows, dim, [&](int r, int d, bool there) {
+  for_each_four<Sums::kCount>(rows, dim, [&](int r, int d, bool there) {
     const float4* from = reinterpret_cast<const float4*>(from_sums + size_t(r) * pitch * dim + d);
     const float2* of_row = facts + r * clusters;
     Gathered all;
     for (int s = 0; s < clusters; ++s) all.best = fmaxf(all.best, of_row[s].x);
-#pragma unroll 8
+#pragma unroll 4
     for (int s = 0; s < clusters; ++s) {
       const float4 part = __ldcg(from + s * (dim / 4));
       const float share = power_of_two(of_row[s].x - all.best);

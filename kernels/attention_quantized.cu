@@ -175,6 +175,11 @@ struct CodeCells {
     load_scales<kKeys>(to + 2 * kTile + kScales, values + of_token, there, scales, lane ^ 16);
   }
 
+  /// From sixteen rows of shared memory; those that are not there hold anything.
+  __device__ __forceinline__ static void load_q(Queries& rows, const __half* q, int pitch, int dim, int lane) {
+    rows.load_q(q + lane / 4 * pitch, q + (lane / 4 + 8) * pitch, dim, lane % 4);
+  }
+
   __device__ __forceinline__ static void step(Queries& rows, const uint8_t* at, int key0, bool masked, int window, int dim, float scale, int lane) {
     const __half* of_keys = reinterpret_cast<const __half*>(at + 2 * kTile);
     rows.template step<kKeys>(at, at + kTile, of_keys, of_keys + kScales / 2, key0, masked, window, dim, scale, lane);

@@ -31,13 +31,16 @@ struct HeadTile {
   __device__ __forceinline__ static void load(uint8_t* tile, const __half* from, int there, int dim, int thread) {
     static_assert(kTokens * kCells % kThreads == 0);
     constexpr int kApart = kThreads / kCells;  // rows between a thread's cells, where it always has the same column
-    if constexpr (kThreads % kCells == 0 && (kApart % 8 == 0 || !kExchange)) {
-      const int row = thread / kCells, cell = thread % kCells;
-      uint8_t* to = tile + at(row, cell);
+    if constexpr (kThreads % kCells == 0) {
+      const int row = thread / kCells, cell = thread % kCells, first = at(row, cell);
       from += row * dim + (cell * 8 < dim ? cell * 8 : 0);
       there = cell * 8 < dim ? there - row : 0;
 #pragma unroll
-      for (int i = 0; i < kTokens / kApart; ++i) copy_async_16(to + i * kApart * kStride * 16, from + i * kApart * dim, i * kApart < there);
+      for (int i = 0; i < kTokens / kApart; ++i, from += kApart * dim) {
+        // kApart is a power of two and row less: its bits are those that row has not.
+        const int place = kExchange ? first ^ (i * kApart % 8 * 16) : first;
+        copy_async_16(tile + place + i * kApart * kStride * 16, from, i * kApart < there);
+      }
     } else {
       constexpr int kUnroll = kDim <= 128 ? kTokens * kCells / kThreads : 2;  // registers are dear beyond
 #pragma unroll kUnroll

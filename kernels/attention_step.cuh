@@ -32,41 +32,43 @@ struct StepHeads {
   __device__ __forceinline__ uint8_t* cells(bool is_value) const { return at + kQueries + is_value * kCell; }
   __device__ __forceinline__ __half* scales(bool is_value) const { return reinterpret_cast<__half*>(cells(is_value) + kCells * 16); }
 
-  __device__ __forceinline__ void put_query(const HeadCells<kRows>& cells, int r, const Turns<kRows>& turns, const AttentionStepParams& p, int lane) const {
-    HeadRow<kRows> x;
-    x.take_turned(cells, p.q_norm, p.eps, turns, p.dim, lane);
-    if constexpr (kBits == 4) x.rotate(p.dim, lane);
-    x.store_half(query(r), p.dim, lane);
-  }
-
-  template <bool kIsValue>
-  __device__ __forceinline__ void put_newest(const HeadCells<kRows>& from, const Turns<kRows>& turns, const AttentionStepParams& p, int lane) const {
-    HeadRow<kRows> x;
-    if constexpr (kIsValue) x.take(from);
-    else x.take_turned(from, p.k_norm, p.eps, turns, p.dim, lane);
-    if constexpr (kBits == 4) x.rotate(p.dim, lane);
-    x.template store<kBits, kIsValue>(cells(kIsValue), scales(kIsValue), p.dim, lane);
-  }
-
-  /// All heads of a block: key and value first (they take longest) where it has the newest, then `rows` queries, two under way per warp.
+  /// All heads of a block, turned: key and value first (they take longest) where it has the newest, then `rows` queries. A warp has two under
+  /// way, and one path for all of them: what is short to run is short to fetch, too.
   template <int kWarps>
   __device__ __forceinline__ void fill(const AttentionStepParams& p, int row, int kv_head, int head0, int rows, bool has_newest, int warp, int lane) const {
     const int before = has_newest ? 2 : 0, count = rows + before;
-    const __half* queries = p.q + (size_t(row) * p.heads + head0) * p.dim;
+    auto source = [&](int task) {
+      return task >= before ? p.q + (size_t(row) * p.heads + head0 + task - before) * p.dim : (task == 0 ? p.k : p.v) + (size_t(row) * p.kv_heads + kv_head) * p.dim;
+    };
     Turns<kRows> turns;
+    HeadCells<kRows> next;
+    if (warp < count) next.load(source(warp), p.dim, lane);
     turns.load(p.table + size_t(row) * (p.dim / 2), p.dim, lane);
 #pragma unroll 1
-    for (int first = warp; first < count; first += 2 * kWarps) {
-      const int second = first + kWarps;
-      HeadCells<kRows> a, b;
-      a.load(first >= before ? queries + (first - before) * p.dim : (first == 0 ? p.k : p.v) + (size_t(row) * p.kv_heads + kv_head) * p.dim, p.dim, lane);
-      if (second < count) b.load(queries + (second - before) * p.dim, p.dim, lane);
-      if (first >= before) put_query(a, first - before, turns, p, lane);
-      else if (first == 0) put_newest<false>(a, turns, p, lane);
-      else put_newest<true>(a, turns, p, lane);
-      if (second < count) put_query(b, second - before, turns, p, lane);
+    for (int task = warp; task < count; task += kWarps) {
+      const HeadCells<kRows> from = next;
+      if (task + kWarps < count) next.load(source(task + kWarps), p.dim, lane);
+      const bool is_query = task >= before, is_value = !is_query && task == 1;
+      HeadRow<kRows> x;
+      x.take(from);
+      if (!is_value) x.turn(from, is_query ? p.q_norm : p.k_norm, p.eps, turns, p.dim, lane);
+      if constexpr (kBits == 4) x.rotate(p.dim, lane);
+      if (kBits == 16 || is_query) x.store_half(is_query ? query(task - before) : reinterpret_cast<__half*>(cells(is_value)), kDim, lane);
+      else if (is_value) x.template store<kBits, true>(cells(true), scales(true), p.dim, lane);
+      else x.template store<kBits, false>(cells(false), scales(false), p.dim, lane);
     }
   }
+};
+
+/// Page table of one sequence: its first pages in the lanes of a warp, so that they are there as soon as the position.
+struct PageRow {
+  const int32_t* pages;
+  int first;
+
+  __device__ __forceinline__ PageRow(const int32_t* row, int count, int lane) : pages(row), first(lane < count ? row[lane] : 0) {}
+
+  /// All lanes ask for the same.
+  __device__ __forceinline__ int operator[](int i) const { return i < kWarp ? __shfl_sync(0xffffffffu, first, i) : pages[i]; }
 };
 
 /// Cells: how a kind of cache lies in a warp's ring: kBits, kKeys at a time, kWarps, kStages, kTile and kScales bytes of keys (and again
@@ -80,13 +82,13 @@ __device__ __forceinline__ void decode_rows(const AttentionStepParams& p) {
   static_assert(kRings % 128 == 0 && BlockSums<kWarps, kDim>::kBytes <= kRings + Heads::kBytes && kMergeBytes <= kRings);
   extern __shared__ __align__(128) uint8_t shared[];
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-  const int group = p.heads / p.kv_heads, tiles = (group + 15) / 16;
-  const int kv_head = blockIdx.y / tiles, head0 = kv_head * group + blockIdx.y % tiles * 16, rows = min(16, kv_head * group + group - head0);
-  const int row = blockIdx.z, split = blockIdx.x;
+  const int row = blockIdx.z, split = blockIdx.x, tiles = (p.group + 15) / 16;
+  const int kv_head = tiles == 1 ? blockIdx.y : blockIdx.y / tiles, tile0 = 16 * (blockIdx.y - kv_head * tiles);
+  const int head0 = kv_head * p.group + tile0, rows = min(16, p.group - tile0);
   allow_next();
   // Positions and page tables are not written by any kernel of this step either.
   const int position = p.positions[row];
-  const int32_t* pages = p.pages + size_t(p.sequence[row]) * p.max_pages;
+  const PageRow pages(p.pages + size_t(row) * p.max_pages, p.max_pages, lane);
   const Split cut(p, position);
   if (position < 0 || split >= cut.parts) {
     wait_previous();
@@ -99,18 +101,16 @@ __device__ __forceinline__ void decode_rows(const AttentionStepParams& p) {
   uint8_t* ring = shared + warp * kStages * kStage;
   const Heads heads{shared + kRings};
   const int step = kKeys * kWarps, first = begin + kKeys * warp;
-  int page = pages[min(first, position) / kPageTokens];  // of the next copy
   auto copy = [&](int key, int stage) {
     if (key < end) {
-      const size_t at = (size_t(page) * p.kv_heads + kv_head) * piece;
-      page = pages[min(key + step, position) / kPageTokens];
+      const size_t at = (size_t(pages[key / kPageTokens]) * p.kv_heads + kv_head) * piece;
       // Of the newest key nothing is in the cache yet: zeros.
       Cells::load(ring + stage * kStage, static_cast<const uint8_t*>(p.k_cache) + at, static_cast<const uint8_t*>(p.v_cache) + at, key % kPageTokens,
                   min(end, position) - key, p.dim, lane);
     }
     copy_async_commit();
   };
-#pragma unroll
+#pragma unroll 1
   for (int s = 0; s < kStages; ++s) copy(first + s * step, s);
   wait_previous();
   heads.template fill<kWarps>(p, row, kv_head, head0, rows, has_newest, warp, lane);
@@ -119,7 +119,7 @@ __device__ __forceinline__ void decode_rows(const AttentionStepParams& p) {
   typename Cells::Queries tile;
   tile.begin();
   tile.position = position;
-  tile.load_q(heads.query(min(g, rows - 1)), heads.query(min(g + 8, rows - 1)), p.dim, t);
+  Cells::load_q(tile, heads.query(0), Heads::kPitch, p.dim, lane);
   int stage = 0;
   for (int key = first; key < end; key += step) {
     copy_async_wait<kStages - 1>();
@@ -128,7 +128,7 @@ __device__ __forceinline__ void decode_rows(const AttentionStepParams& p) {
     if (key + kKeys > position) {  // the newest cell, to its place here and in the cache
       const int at = position - key, token = position % kPageTokens;
       const size_t page_at = (size_t(pages[position / kPageTokens]) * p.kv_heads + kv_head) * piece;
-      const bool writes = head0 == kv_head * group;  // of several blocks with heads of this KV head
+      const bool writes = tile0 == 0;  // of several blocks with heads of this KV head
       for (int i = lane; i < 2 * cells; i += kWarp) {
         const bool is_value = i >= cells;
         const int cell = is_value ? i - cells : i;

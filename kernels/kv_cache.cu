@@ -22,12 +22,11 @@ __device__ __forceinline__ void rope_kv_body(const RopeKvParams& p) {
   HeadCells<2> cells;
   cells.load(from, p.dim, lane);
   HeadRow<2> x;
-  if (is_v) {
-    x.take(cells);
-  } else {
+  x.take(cells);
+  if (!is_v) {
     Turns<2> turns;
     turns.load(p.table + size_t(row) * (p.dim / 2), p.dim, lane);
-    x.take_turned(cells, is_q ? p.q_norm : p.k_norm, p.eps, turns, p.dim, lane);
+    x.turn(cells, is_q ? p.q_norm : p.k_norm, p.eps, turns, p.dim, lane);
   }
   if constexpr (kBits == 4) x.rotate(p.dim, lane);
   if (is_q) {
@@ -54,9 +53,9 @@ static_assert(sizeof(DequantizeKvParams) == 32);
 }  // namespace exllama
 
 // grid ((heads + 2 kv_heads) / 8, m), block 256.
-extern "C" __global__ void __launch_bounds__(256) rope_kv_f16(const __grid_constant__ exllama::RopeKvParams p) { exllama::rope_kv_body<16>(p); }
-extern "C" __global__ void __launch_bounds__(256) rope_kv_q8(const __grid_constant__ exllama::RopeKvParams p) { exllama::rope_kv_body<8>(p); }
-extern "C" __global__ void __launch_bounds__(256) rope_kv_q4(const __grid_constant__ exllama::RopeKvParams p) { exllama::rope_kv_body<4>(p); }
+extern "C" __global__ void __launch_bounds__(256, 4) rope_kv_f16(const __grid_constant__ exllama::RopeKvParams p) { exllama::rope_kv_body<16>(p); }
+extern "C" __global__ void __launch_bounds__(256, 4) rope_kv_q8(const __grid_constant__ exllama::RopeKvParams p) { exllama::rope_kv_body<8>(p); }
+extern "C" __global__ void __launch_bounds__(256, 4) rope_kv_q4(const __grid_constant__ exllama::RopeKvParams p) { exllama::rope_kv_body<4>(p); }
 
 /// One thread per value; q4's stays rotated. For tests. grid (256, pieces), block 256.
 extern "C" __global__ void dequantize_kv(const __grid_constant__ exllama::DequantizeKvParams p) {

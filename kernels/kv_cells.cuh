@@ -119,9 +119,8 @@ struct HeadRow {
     for (int r = 0; r < kRows; ++r) widen_four(x.own[r], v[r]);
   }
 
-  /// The same after the norm over the head (`norm` may be null) and RoPE's rotation.
-  __device__ __forceinline__ void take_turned(const HeadCells<kRows>& x, const __half* norm, float eps, const Turns<kRows>& turns, int dim, int lane) {
-    take(x);
+  /// After take(): the norm over the head (`norm` may be null), then RoPE's rotation.
+  __device__ __forceinline__ void turn(const HeadCells<kRows>& x, const __half* norm, float eps, const Turns<kRows>& turns, int dim, int lane) {
     float scale = 1.f;
     if (norm != nullptr) {
       float squares = 0.f;

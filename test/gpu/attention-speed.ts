@@ -33,13 +33,6 @@ export function timeAttention(bench: KernelBench): void {
       );
       console.log(`decode ${name} ${cache}, us at ${times.join(", ")}`);
     }
-  for (const name of ["7B", "13B", "Llama-3-8B", "70B"])
-    for (const cache of ["f16", "q8"] as const)
-      for (const [splits, least] of [[0, 64], [0, 256], [8, 128], [8, 256], [16, 128]] as const) {
-        if (splits > 0 && name === "7B") continue;
-        const times = [120, 250, 500, 1000, 1920].map((length) => `${length}: ${decodeTime(bench, cache, SHAPES[name]!, 1, length, { splits, least })}`);
-        console.log(`try ${name} ${cache} in ${splits}, ${least}: ${times.join(", ")}`);
-      }
   for (const [rows, length] of [
     [8, 250],
     [32, 250],
@@ -57,8 +50,59 @@ export function timeAttention(bench: KernelBench): void {
   }
 }
 
+export function tryCuts(bench: KernelBench): void {
+  const few = [
+    [8, 1, 64],
+    [8, 1, 128],
+    [8, 1, 256],
+    [8, 8, 64],
+    [8, 8, 128],
+    [8, 4, 128],
+    [4, 4, 128],
+    [4, 4, 256],
+    [8, 2, 128],
+    [6, 1, 128],
+    [6, 6, 128],
+    [16, 1, 64],
+  ] as const;
+  const grouped = [
+    [32, 1, 64],
+    [32, 1, 128],
+    [32, 8, 64],
+    [32, 4, 128],
+    [16, 1, 64],
+    [16, 1, 128],
+    [16, 8, 128],
+    [16, 4, 128],
+    [8, 8, 128],
+    [8, 8, 256],
+    [8, 1, 256],
+  ] as const;
+  const lengths = [1, 120, 250, 500, 1000, 1920, 8192];
+  for (const [name, cache, cuts] of [
+    ["7B", "f16", few],
+    ["13B", "f16", few],
+    ["7B", "q8", few],
+    ["Llama-3-8B", "f16", grouped],
+    ["70B", "f16", grouped],
+  ] as const)
+    for (const [splits, cluster, least] of cuts) {
+      const times = lengths.map((length) =>
+        decodeTime(bench, cache, SHAPES[name]!, 1, length, { splits, cluster, least }).split(" ")[0]!.padStart(5),
+      );
+      console.log(`try ${name} ${cache} in ${splits} by ${cluster}, ${least}: ${times.join(" ")}`);
+    }
+}
+
 /** Microseconds of a launch and its rate. */
-function decodeTime(bench: KernelBench, cache: KernelCache, shape: AttentionShape, rows: number, length: number, choice = { splits: 0, least: 0 }): string {
+function decodeTime(
+  bench: KernelBench,
+  cache: KernelCache,
+  shape: AttentionShape,
+  rows: number,
+  length: number,
+  choice = { splits: 0, cluster: 0, least: 0 },
+): string {
   const { gpu } = bench;
   const { heads, kvHeads, headDim: dim } = shape;
   const width = Math.ceil(length / PAGE);
@@ -76,7 +120,13 @@ function decodeTime(bench: KernelBench, cache: KernelCache, shape: AttentionShap
   const sequence = bench.upload(Int32Array.from({ length: rows }, (_, i) => i));
   const chosen = decodeLaunch(shape, rows, cache, gpu.card);
   const splits = choice.splits || chosen.splits;
-  const call = { ...chosen, splits, least: choice.least || chosen.least, cluster: Math.min(8, splits), grid: [splits, chosen.grid[1], chosen.grid[2]] as const };
+  const call = {
+    ...chosen,
+    splits,
+    least: choice.least || chosen.least,
+    cluster: choice.cluster || chosen.cluster,
+    grid: [splits, chosen.grid[1], chosen.grid[2]] as const,
+  };
   const ms = bench.timedGraph(layers, (layer) => {
     const [kCache, vCache] = caches.map((at) => at + BigInt(layer * layerBytes)) as [bigint, bigint];
     const parameters = writeParameters(ATTENTION_STEP, {
@@ -96,7 +146,7 @@ function decodeTime(bench: KernelBench, cache: KernelCache, shape: AttentionShap
         pages,
       },
       ...{ heads, kvHeads, dim, maxPages: width, window: 0, splits: call.splits, least: call.least },
-      ...{ scale: Math.LOG2E / Math.sqrt(dim), eps: 0, unused: 0 },
+      ...{ scale: Math.LOG2E / Math.sqrt(dim), eps: 0, group: heads / kvHeads },
     });
     bench.launch({ ...call, parameters });
   });

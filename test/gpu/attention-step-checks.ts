@@ -83,12 +83,12 @@ function checkStep(bench: KernelBench, cache: KernelCache, shape: AttentionShape
   const sequence = bench.upload(Int32Array.from({ length: rows }, (_, i) => i));
   const pages = bench.upload(table);
   const y = gpu.allocate(rows * heads * dim * 2);
-  const shared = { q, k, v, qNorm, kNorm, positions, sequence, pages, heads, kvHeads, dim, maxPages: MAX_PAGES };
+  const shared = { q, k, v, qNorm, kNorm, positions, pages, heads, kvHeads, dim, maxPages: MAX_PAGES };
 
   bench.launch({
     ...{ family: "kv_cache", name: `rope_kv_${cache}`, grid: [Math.ceil((heads + 2 * kvHeads) / 8), rows], block: 256 },
     parameters: writeParameters(ROPE_KV, {
-      ...{ ...shared, q: turned, table: angles, kCache: written[0]!, vCache: written[1]!, eps: 1e-5, unused: 0 },
+      ...{ ...shared, sequence, q: turned, table: angles, kCache: written[0]!, vCache: written[1]!, eps: 1e-5, unused: 0 },
     }),
   });
   const plain = written.map((at, i) => (cache === "f16" ? at : dequantized(bench, cache, at, { pieces, dim, isValue: i === 1 })));
@@ -113,7 +113,7 @@ function checkStep(bench: KernelBench, cache: KernelCache, shape: AttentionShape
     const { splits, least } = call;
     const parameters = writeParameters(ATTENTION_STEP, {
       ...{ ...shared, table: angles, kCache: caches[0]!, vCache: caches[1]!, y, partial: scratch + BigInt(counters) },
-      ...{ window, splits, least, scale, eps: 1e-5, unused: 0 },
+      ...{ group: heads / kvHeads, window, splits, least, scale, eps: 1e-5 },
     });
     const run = () => bench.launch({ ...call, parameters });
     const what = `${call.name} dim ${dim} heads ${heads}/${kvHeads} window ${window} in ${splits} by ${call.cluster}`;

@@ -9,7 +9,7 @@ import { createCudaBackend, openDriver } from "../../src/backend/cuda/index.js";
 import { checkAdapterKernels, checkAdapters } from "./adapter-checks.js";
 import { timeAdapters } from "./adapter-speed.js";
 import { checkAttention } from "./attention-checks.js";
-import { timeAttention } from "./attention-speed.js";
+import { timeAttention, tryCuts } from "./attention-speed.js";
 import { checkAttentionSteps } from "./attention-step-checks.js";
 import { checkBatches } from "./batches.js";
 import { checkCacheWriting } from "./cache-contents.js";
@@ -119,7 +119,8 @@ async function main(): Promise<void> {
     attentionSpeed: () =>
       report.check("speed of attention", () =>
         onCard((gpu) => {
-          timeAttention(new KernelBench(gpu));
+          if (process.argv.includes("--try")) tryCuts(new KernelBench(gpu));
+          else timeAttention(new KernelBench(gpu));
           return "see above";
         }),
       ),

@@ -282,10 +282,10 @@ export const ATTENTION_STEP = layout("AttentionStepParams", {
   y: "u64",
   partial: "u64",
   positions: "u64",
-  sequence: "u64",
   pages: "u64",
   heads: "i32",
   kvHeads: "i32",
+  group: "i32",
   dim: "i32",
   maxPages: "i32",
   window: "i32",
@@ -293,7 +293,6 @@ export const ATTENTION_STEP = layout("AttentionStepParams", {
   least: "i32",
   scale: "f32",
   eps: "f32",
-  unused: "i32",
 });
 
 /** lora.cu */

@@ -13,7 +13,7 @@ export interface AttentionCall {
   readonly k: bigint;
   readonly v: bigint;
   readonly rows: number;
-  /** The first rows: one token each of a sequence. */
+  /** The first rows: one token each of the sequence with the page table of the same number. */
   readonly decodeRows: number;
   /** Of the rows behind them. */
   readonly tileCount: number;
@@ -88,17 +88,16 @@ function attendStep(queue: KernelQueue, layer: PlacedLayer, cache: KernelCache, 
     attention,
     attention: { heads, kvHeads, headDim: dim, window, qNorm, kNorm },
   } = layer.spec;
-  const { q, k, v, table, partial, positions, sequence, pages, maxPages } = call;
+  const { q, k, v, table, partial, positions, pages, maxPages } = call;
   const launch = decodeLaunch(attention, call.decodeRows, cache, queue.context.card);
   const parameters = writeParameters(ATTENTION_STEP, {
     ...{ q, k, v, qNorm: layer.norms.q, kNorm: layer.norms.k, table, kCache: layer.keys, vCache: layer.values, y: q },
-    ...{ partial, positions, sequence, pages, heads, kvHeads, dim, maxPages, window: window ?? 0 },
+    ...{ partial, positions, pages, heads, kvHeads, group: heads / kvHeads, dim, maxPages, window: window ?? 0 },
     ...{
       splits: launch.splits,
       least: launch.least,
       scale: Math.LOG2E / Math.sqrt(dim),
       eps: (qNorm ?? kNorm)?.eps ?? 0,
-      unused: 0,
     },
   });
   queue.run({ ...launch, parameters, role: "attention" });
