@@ -66,16 +66,17 @@ export function codeRows({ in: inputs }: LinearSpec): number {
 
 /**
  * Largest piece of a linear that is expanded at once, for steps of up to `tokens` tokens. The larger it is, the fewer
- * multiprocessors idle at its end (a 7B model's prompts are 10 % faster with 44 MiB than with 24); so it
- * grows with what a step takes anyway.
+ * multiprocessors idle at its end (prompts of a 7B model are 10 % faster with 44 MiB than with 24, 12 % with 64); so
+ * it grows with what a step takes anyway. Figures: bench/NOTES.md.
  */
 function slabBytes(tokens: number): number {
   return Math.min(Math.max(LEAST_SLAB, tokens * SLAB_OF_TOKEN), MOST_SLAB);
 }
 
 const LEAST_SLAB = 40 * MiB;
-const SLAB_OF_TOKEN = MiB / 24;
-const MOST_SLAB = 80 * MiB;
+const SLAB_OF_TOKEN = 48 * 1024;
+/** Beyond, nothing is faster: the largest linear of a 7B model in one piece. */
+const MOST_SLAB = 96 * MiB;
 
 /** Bytes of the slab through which a quantised linear is multiplied with many tokens: whole row tiles. */
 export function expandedBytes(linear: LinearSpec, tokens: number): number {
