@@ -88,7 +88,10 @@ struct HalfCells {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
   static constexpr int kStages = 1;  // nothing is under way there anyway, and shared memory is scarce
 #else
-  static constexpr int kStages = 2;
+#ifndef TRY_STAGES
+#define TRY_STAGES 2
+#endif
+  static constexpr int kStages = TRY_STAGES;
 #endif
   using Tile = HeadTile<kDim>;
   using Queries = QueryRows<kDim, 0>;
