@@ -87,11 +87,10 @@ struct HalfCells {
   static constexpr int kBits = 16, kWarps = kDim <= 128 ? 4 : 2, kKeys = 16;
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
   static constexpr int kStages = 1;  // nothing is under way there anyway, and shared memory is scarce
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900 && __CUDA_ARCH__ < 1200
+  static constexpr int kStages = 3;  // two blocks fill a multiprocessor: with room for three some get more than others
 #else
-#ifndef TRY_STAGES
-#define TRY_STAGES 2
-#endif
-  static constexpr int kStages = TRY_STAGES;
+  static constexpr int kStages = 2;
 #endif
   using Tile = HeadTile<kDim>;
   using Queries = QueryRows<kDim, 0>;

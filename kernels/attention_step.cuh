@@ -79,7 +79,7 @@ __device__ __forceinline__ void decode_rows(const AttentionStepParams& p) {
   using Heads = StepHeads<Cells::kBits, kDim>;
   constexpr int kWarps = Cells::kWarps, kKeys = Cells::kKeys, kStages = Cells::kStages;
   constexpr int kStage = 2 * (Cells::kTile + Cells::kScales), kRings = kWarps * kStages * kStage;
-  static_assert(kRings % 128 == 0 && BlockSums<kWarps, kDim>::kBytes <= kRings + Heads::kBytes && kMergeBytes <= kRings);
+  static_assert(kRings % 128 == 0 && BlockSums<kWarps, kDim>::kBytes + 4 <= kRings + Heads::kBytes);
   extern __shared__ __align__(128) uint8_t shared[];
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const int row = blockIdx.z, split = blockIdx.x, tiles = (p.group + 15) / 16;
@@ -167,8 +167,7 @@ __device__ __forceinline__ void decode_rows(const AttentionStepParams& p) {
     if (t == 0) to[kDim] = tile.highest[h], to[kDim + 1] = tile.total[h];
   }
   __syncthreads();
-  using Turn = typename Cells::Turn;
-  merge_block<Turn>(p, sums, cut.parts, row, head0, rows);
+  merge_block<typename Cells::Turn>(p, sums, cut.parts, row, head0, rows);
 }
 
 }  // namespace exllama

@@ -52,28 +52,22 @@ export function timeAttention(bench: KernelBench): void {
 
 export function tryCuts(bench: KernelBench): void {
   const few = [
-    [8, 1, 64],
-    [8, 1, 128],
-    [8, 1, 256],
-    [8, 8, 64],
-    [8, 8, 128],
-    [8, 4, 128],
-    [4, 4, 128],
-    [4, 4, 256],
-    [4, 1, 256],
-    [6, 1, 128],
-    [6, 6, 128],
+    [8, 64],
+    [8, 128],
+    [8, 192],
+    [8, 256],
+    [7, 128],
+    [6, 128],
+    [4, 128],
+    [4, 192],
   ] as const;
   const grouped = [
-    [32, 1, 64],
-    [32, 1, 128],
-    [32, 8, 128],
-    [32, 4, 128],
-    [16, 1, 128],
-    [16, 8, 128],
-    [16, 8, 256],
-    [8, 8, 128],
-    [8, 8, 256],
+    [32, 64],
+    [32, 128],
+    [24, 128],
+    [16, 128],
+    [16, 192],
+    [32, 192],
   ] as const;
   const lengths = [1, 120, 250, 500, 1000, 1920, 8192];
   const only = process.argv
@@ -87,8 +81,8 @@ export function tryCuts(bench: KernelBench): void {
     const rows = cuts.map(() => "");
     for (const length of lengths) {
       const step = prepareStep(bench, "f16", shape, 1, length);
-      cuts.forEach(([splits, cluster, least], i) => {
-        rows[i] += step.time({ splits, cluster, least, extra }).split(" ")[0]!.padStart(6);
+      cuts.forEach(([splits, least], i) => {
+        rows[i] += step.time({ splits, least, extra }).split(" ")[0]!.padStart(6);
       });
       step.free();
     }
@@ -101,7 +95,7 @@ export function tryCuts(bench: KernelBench): void {
 /** Microseconds of a launch and its rate. */
 function decodeTime(bench: KernelBench, cache: KernelCache, shape: AttentionShape, rows: number, length: number): string {
   const step = prepareStep(bench, cache, shape, rows, length);
-  const time = step.time({ splits: 0, cluster: 0, least: 0, extra: 0 });
+  const time = step.time({ splits: 0, least: 0, extra: 0 });
   step.free();
   return time;
 }
@@ -123,13 +117,12 @@ function prepareStep(bench: KernelBench, cache: KernelCache, shape: AttentionSha
   const pages = bench.upload(Int32Array.from({ length: rows * width }, (_, i) => i));
   const positions = bench.upload(new Int32Array(rows).fill(length - 1));
   const chosen = decodeLaunch(shape, rows, cache, gpu.card);
-  const time = (choice: { splits: number; cluster: number; least: number; extra: number }) => {
+  const time = (choice: { splits: number; least: number; extra: number }) => {
     const splits = choice.splits || chosen.splits;
     const call = {
       ...chosen,
       splits,
       least: choice.least || chosen.least,
-      cluster: choice.cluster || chosen.cluster,
       shared: chosen.shared + choice.extra,
       grid: [splits, chosen.grid[1], chosen.grid[2]] as const,
     };

@@ -14,8 +14,6 @@ export interface KernelLaunch {
   readonly parameters: Uint8Array;
   /** Dynamic shared memory, bytes. */
   readonly shared?: number;
-  /** Blocks along x that run together. */
-  readonly cluster?: number;
   /** Whether it may begin before the kernel ahead has ended; default: in captured(). */
   readonly overlap?: boolean;
 }
@@ -35,9 +33,9 @@ export class KernelBench {
     this.gpu = gpu;
   }
 
-  launch({ family, name, grid, block, parameters, shared = 0, cluster = 1, overlap = this.#capturing }: KernelLaunch): void {
+  launch({ family, name, grid, block, parameters, shared = 0, overlap = this.#capturing }: KernelLaunch): void {
     const kernel = this.gpu.kernels.get(family, name, shared);
-    this.gpu.launcher.launch(this.gpu.stream, { kernel, name, grid: [...grid], block, parameters, shared, overlap, cluster });
+    this.gpu.launcher.launch(this.gpu.stream, { kernel, name, grid: [...grid], block, parameters, shared, overlap });
   }
 
   /** A graph of calls whose kernels may overlap, as the engine captures them. */

@@ -64,16 +64,13 @@ describe("attention launches", () => {
       name: "attention_decode_d80",
       grid: [expect.any(Number), 6, 2],
       block: 128,
-      shared: 45056 + heads80,
-      cluster: 8,
-      splits: 16,
+      shared: 4 * 3 * 2 * (16 * 11 * 16) + heads80,
     });
     expect(decodeLaunch({ heads: 72, kvHeads: 2, headDim: 80 }, 2, "q4", TURING)).toMatchObject({
       name: "attention_decode_q4_d96",
       grid: [expect.any(Number), 6, 2],
       block: 128,
       shared: 4 * 4 * 2 * (16 * 48 + 16 * 6) + heads96of4,
-      cluster: 1,
     });
     // Twice the keys at a time, a stage more.
     expect(decodeLaunch({ heads: 72, kvHeads: 2, headDim: 80 }, 2, "q4", HOPPER).shared).toBe(
@@ -102,18 +99,6 @@ describe("decodeSplits", () => {
     [{ heads: 1, kvHeads: 1, headDim: 64 }, 1, 32],
   ])("%o, %i tokens: %i parts", (shape, rows, splits) => {
     expect(decodeSplits(shape, rows)).toBe(splits);
-  });
-
-  it("clusters are whole, and no larger than any card allows", () => {
-    fc.assert(
-      fc.property(shapes, fc.integer({ min: 1, max: 64 }), (shape, rows) => {
-        const { splits, cluster, grid } = decodeLaunch(shape, rows, "f16", HOPPER);
-        expect(grid[0]).toBe(splits);
-        expect(splits % cluster).toBe(0);
-        expect(cluster).toBeLessThanOrEqual(8);
-        expect(decodeLaunch(shape, rows, "f16", TURING)).toMatchObject({ splits, cluster: 1 });
-      }),
-    );
   });
 
   it("has room for the parts of any number of tokens, and a counter for each of their blocks", () => {

@@ -17,11 +17,11 @@ export const PREFILL_ROWS = 64;
 const HEADS_TOGETHER = 16;
 /** Tiles that are on their way or in use by a block that reads a prompt. */
 const STAGES = 2;
-/** The same of each warp of a decode kernel, and the keys of a tile. */
+/** Keys of a tile of each warp of a decode kernel, and its tiles on their way or in use, where shared memory is scarce, and where two blocks have 200 KB of it. */
 const DECODE_RINGS = {
-  f16: { turing: { keys: 16, stages: 1 }, narrow: { keys: 16, stages: 2 }, wide: { keys: 16, stages: 2 } },
-  q8: { turing: { keys: 16, stages: 3 }, narrow: { keys: 16, stages: 3 }, wide: { keys: 32, stages: 3 } },
-  q4: { turing: { keys: 16, stages: 4 }, narrow: { keys: 16, stages: 4 }, wide: { keys: 32, stages: 5 } },
+  f16: { narrow: { keys: 16, stages: STAGES }, wide: { keys: 16, stages: 3 } },
+  q8: { narrow: { keys: 16, stages: 3 }, wide: { keys: 32, stages: 3 } },
+  q4: { narrow: { keys: 16, stages: 4 }, wide: { keys: 32, stages: 5 } },
 } as const;
 
 /** Compute capability of the card that a kernel is launched on. */
@@ -30,10 +30,12 @@ export interface AttentionCard {
   readonly minor: number;
 }
 
-/** The rings of a card's image of the kernels: wide ones where a multiprocessor has shared memory for them (EXLLAMA_WIDE_DECODE of kernels/attention_quantized.cu). */
-function ringOf({ major, minor }: AttentionCard): "turing" | "narrow" | "wide" {
-  if (major < 8) return "turing";
-  return (major === 8 && minor === 0) || major === 9 || major === 10 ? "wide" : "narrow";
+/** The rings of a card's image of the kernels: kStages and kKeys of HalfCells (kernels/attention.cu) and CodeCells (attention_quantized.cu). */
+function ringOf(cache: KernelCache, { major, minor }: AttentionCard): { readonly keys: number; readonly stages: number } {
+  const { narrow, wide } = DECODE_RINGS[cache];
+  if (major === 9 || major === 10) return wide;
+  if (cache === "f16") return major < 8 ? { ...narrow, stages: 1 } : narrow;
+  return major === 8 && minor === 0 ? wide : narrow;
 }
 
 export interface AttentionLaunch {
@@ -90,23 +92,18 @@ function kernelOf(what: "prefill" | "decode", dim: KernelDim, cache: KernelCache
 }
 
 export interface DecodeLaunch extends AttentionLaunch {
-  /** Blocks along x that merge their parts through each other's shared memory. */
-  readonly cluster: number;
   /** Fields of AttentionStepParams. */
   readonly splits: number;
   readonly least: number;
 }
 
 /** Keys of a part at least: what the rings hold before the kernel ahead has ended costs no time. */
-const LEAST_KEYS = { f16: 128, q8: 128, q4: 128 } as const;
-/** Blocks of a cluster at most: more would depend on the card. */
-const MOST_TOGETHER = 8;
-
+const LEAST_KEYS = 128;
 /** One token of each of `rows` sequences. */
 export function decodeLaunch(shape: AttentionShape, rows: number, cache: KernelCache, card: AttentionCard): DecodeLaunch {
   const dim = kernelDim(shape.headDim, cache);
   const warps = dim <= 128 ? 4 : 2;
-  const { keys, stages } = DECODE_RINGS[cache][ringOf(card)];
+  const { keys, stages } = ringOf(cache, card);
   const tile = cache === "f16" ? tileBytes(dim, keys) : codeBytes(dim, keys, cache);
   const splits = decodeSplits(shape, rows);
   return {
@@ -114,9 +111,8 @@ export function decodeLaunch(shape: AttentionShape, rows: number, cache: KernelC
     grid: [splits, headTiles(shape), rows],
     block: warps * 32,
     shared: warps * stages * 2 * tile + stepHeadBytes(dim, cache),
-    cluster: card.major >= 9 ? Math.min(splits, MOST_TOGETHER) : 1,
     splits,
-    least: LEAST_KEYS[cache],
+    least: LEAST_KEYS,
   };
 }
 
@@ -131,8 +127,7 @@ export function headTiles({ heads, kvHeads }: AttentionShape): number {
   return kvHeads * Math.ceil(heads / kvHeads / HEADS_TOGETHER);
 }
 
-/** As many as fit in a cluster, or whole clusters. */
-const SPLITS = [1, 2, 3, 4, 5, 6, 7, 8, 16, 24, 32] as const;
+const MOST_SPLITS = 32;
 /** Blocks at work at once on the card that the parts are made for: two on each multiprocessor of an H100. Another card loses a little; none gives other bits. */
 const USUAL_BLOCKS = 264;
 /** What another part costs, as a share of the whole: its beginning, its merging. */
@@ -142,7 +137,9 @@ const SPLIT_COST = 0.02;
 export function decodeSplits(shape: AttentionShape, rows: number): number {
   const blocks = headTiles(shape) * rows;
   const time = (splits: number) => (Math.ceil((blocks * splits) / USUAL_BLOCKS) / splits) * (1 + SPLIT_COST * splits);
-  return SPLITS.reduce<number>((best, splits) => (time(splits) < time(best) ? splits : best), 1);
+  let best = 1;
+  for (let splits = 2; splits <= MOST_SPLITS; splits++) if (time(splits) < time(best)) best = splits;
+  return best;
 }
 
 /**

@@ -12,8 +12,6 @@ export interface KernelCall {
   readonly parameters: Uint8Array;
   /** Dynamic shared memory, bytes. */
   readonly shared?: number;
-  /** Blocks along x that run together, see Launch. */
-  readonly cluster?: number;
   /** What it is to the step, for profiles: `qkv`, `attention`, … */
   readonly role?: string;
   /** Bytes that it has to move to or from the card's memory, where a profile compares them with the time. */
@@ -40,17 +38,8 @@ export class KernelQueue {
     else this.#launch(call);
   }
 
-  #launch({ family, name, grid, block, parameters, shared = 0, cluster = 1 }: KernelCall): void {
+  #launch({ family, name, grid, block, parameters, shared = 0 }: KernelCall): void {
     const kernel = this.context.kernels.get(family, name, shared);
-    this.context.launcher.launch(this.context.stream, {
-      kernel,
-      name,
-      grid,
-      block,
-      parameters,
-      shared,
-      overlap: this.#overlap,
-      cluster,
-    });
+    this.context.launcher.launch(this.context.stream, { kernel, name, grid, block, parameters, shared, overlap: this.#overlap });
   }
 }

@@ -73,7 +73,7 @@ function slabBytes(tokens: number): number {
   return Math.min(Math.max(LEAST_SLAB, tokens * SLAB_OF_TOKEN), MOST_SLAB);
 }
 
-const LEAST_SLAB = 40 * MiB;
+const LEAST_SLAB = 32 * MiB;
 const SLAB_OF_TOKEN = 48 * 1024;
 /** Beyond, nothing is faster: the largest linear of a 7B model in one piece. */
 const MOST_SLAB = 96 * MiB;
