@@ -418,14 +418,17 @@ function nextEntry(entry: BatchEntry, id: number): BatchEntry {
   return { ...entry, tokens: Int32Array.of(id), start, ropeLength: start + 1, outputs: [{ ...output!, sample }] };
 }
 
-/** One greedy token for each of `rows` sequences at position `depth`, in pages of their own as far as there are enough. */
+/** One greedy token for each of `rows` sequences at position `depth`, in pages of their own. */
 function idleBatch({ cacheGroups }: Plan, rows: number, depth: number): BatchEntry[] {
   const width = Math.floor(depth / PAGE_TOKENS) + 1;
   return Array.from({ length: rows }, (_, row) => ({
     tokens: Int32Array.of(1 + row),
     start: depth,
     ropeLength: depth + 1,
-    pages: cacheGroups.map(({ pages }) => Int32Array.from({ length: width }, (_, i) => (row * width + i) % pages)),
+    pages: cacheGroups.map(({ pagesPerSequence }) => {
+      const own = Math.min(width, pagesPerSequence);
+      return Int32Array.from({ length: width }, (_, i) => row * own + (i % own));
+    }),
     outputs: [
       {
         index: 0,
