@@ -25,19 +25,22 @@ export class BaselineGuard {
     for (const { card, arenas } of this.#cards) {
       const used = this.#usedOf(card);
       // A card that others gave memory back on meanwhile shows less than the arenas: nothing can be said.
-      if (used !== null && used >= arenas) this.#calibrations.record({ name: card.name, driver: card.driver }, used - arenas);
+      if (used !== null && used >= arenas) this.#calibrations.record(card, used - arenas);
     }
   }
 
   /**
-   * Compares all that is taken with the plan.
+   * Compares all that is taken with the plan, and keeps what was more.
    *
    * @throws {BaselineExceededError}
    */
   check(): void {
-    for (const { id, card, planned } of this.#cards) {
+    for (const { id, card, planned, baseline } of this.#cards) {
       const used = this.#usedOf(card);
-      if (used !== null && used > planned) throw new BaselineExceededError(id, planned, used);
+      if (used === null || used <= planned) continue;
+      // Whatever it was: the next plan holds with so much more.
+      this.#calibrations.record(card, baseline + used - planned);
+      throw new BaselineExceededError(id, planned, used);
     }
   }
 

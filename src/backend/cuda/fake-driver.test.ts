@@ -170,6 +170,16 @@ describe("the CUDA backend's host side", () => {
     }
   });
 
+  it("plans with more from then on where captured steps take more than was thought", async () => {
+    const cuda = new FakeCuda([{ ...FAKE_CARD, launch: MiB }]);
+    const load = () => Driver.load(backendOn(cuda), fixture("tiny/llama-mha"), options);
+    await expect(load()).rejects.toMatchObject({ code: "CUDA_BASELINE_EXCEEDED" });
+    const driver = await load();
+    expect(driver.runtime.plan.devices[0]).toMatchObject({ baselineSource: "calibrated" });
+    await driver.runtime.dispose();
+    expect(cuda.leaks).toEqual([]);
+  });
+
   it("captures no step for which the plan has no room, and runs it all the same", async () => {
     const cuda = new FakeCuda();
     const backend = backendOn(cuda);
