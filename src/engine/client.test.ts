@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { type FakeLink, fakeLink } from "../../test/support/fake-engine.js";
 import { UsageError } from "../errors.js";
@@ -47,6 +48,20 @@ describe("a model over a link", () => {
     await generation.result;
     expect(await read(generation)).toBe("tick ".repeat(2000));
     expect(link.received.filter((message) => message.type === "step").length).toBeLessThanOrEqual(2001);
+  });
+
+  it("listens once to a signal that many requests share, and not at all when they are over", async () => {
+    const { model, link } = await load();
+    const controller = new AbortController();
+    const { signal } = controller;
+    const some = Array.from({ length: 40 }, () => model.generate("go", { maxTokens: 3, signal }));
+    expect(getEventListeners(signal, "abort")).toHaveLength(1);
+    await Promise.all(some.map(({ result }) => result));
+    expect(getEventListeners(signal, "abort")).toHaveLength(0);
+    const endless = Array.from({ length: 40 }, () => model.generate("go", { maxTokens: 1e9, signal }));
+    controller.abort(new Error("enough"));
+    for (const { result } of endless) await expect(result).rejects.toThrow("enough");
+    await vi.waitFor(() => expect(link.engine.running).toBe(0));
   });
 
   it("frees the sequence when the loop is left, and says so in result", async () => {

@@ -3,6 +3,7 @@
 // the engine is told, and the call stays known here until the engine says that it has freed it.
 
 import { UsageError } from "../errors.js";
+import { onAbort } from "../on-abort.js";
 import { EngineDiedError, type EngineEnd } from "./errors.js";
 import type { EngineLink } from "./link.js";
 import type { GenerationEvent } from "./model.js";
@@ -63,19 +64,18 @@ export class Connection {
     const id = ++this.#lastId;
     const { promise: reply, resolve, reject } = deferred<Replies[keyof Replies]>();
     const { promise: released, resolve: release } = deferred<void>();
-    const abort = () => void cancel(signal?.reason);
     const entry: Entry = {
       events,
       settled: false,
       resolve,
       reject: (error) => {
         entry.settled = true;
-        signal?.removeEventListener("abort", abort);
+        leave();
         reject(error);
       },
       released: () => {
         entry.settled = true;
-        signal?.removeEventListener("abort", abort);
+        leave();
         this.#entries.delete(id);
         this.#holdWhileBusy();
         release();
@@ -88,9 +88,9 @@ export class Connection {
       }
       return released;
     };
+    const leave = onAbort(signal, () => void cancel(signal?.reason));
     this.#entries.set(id, entry);
     this.#holdWhileBusy();
-    signal?.addEventListener("abort", abort, { once: true });
     try {
       this.#link.send({ type: "call", id, call });
     } catch (error) {

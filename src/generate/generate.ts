@@ -2,6 +2,7 @@
 // async iterator of pieces whose return value is the result; leaving it early, or aborting,
 // ends the sequence, and the promise that says so settles when its pages are free.
 
+import { onAbort } from "../on-abort.js";
 import type { SamplingParameters } from "../sampling/parameters.js";
 import { AnswerJob } from "./answer-job.js";
 import { AnswerRecord, type AnswerText } from "./answer-record.js";
@@ -142,6 +143,8 @@ class AnswerStream implements GenerationStream {
   readonly #record: AnswerRecord;
   readonly #ticket: Ticket;
   readonly #signal: AbortSignal | undefined;
+  /** The signal matters no more. */
+  readonly #leave: () => void;
   /** One `next()` after the other, as callers may not wait. */
   #turn: Promise<unknown> = Promise.resolve();
   #over: "complete" | "left" | { readonly error: unknown } | null = null;
@@ -152,7 +155,7 @@ class AnswerStream implements GenerationStream {
     this.#ticket = ticket;
     this.#signal = signal;
     record.onReadable = () => this.#changed();
-    signal?.addEventListener("abort", this.#abort, { once: true });
+    this.#leave = onAbort(signal, () => this.#abort());
     ticket.done.then(
       () => this.#end("complete"),
       (error: unknown) => this.#end({ error }),
@@ -190,13 +193,13 @@ class AnswerStream implements GenerationStream {
     }
   }
 
-  readonly #abort = (): void => {
+  #abort(): void {
     void this.#ticket.cancel().then(() => this.#end({ error: this.#signal?.reason }));
-  };
+  }
 
   /** The first reason stays. */
   #end(how: "complete" | "left" | { readonly error: unknown }): void {
-    this.#signal?.removeEventListener("abort", this.#abort);
+    this.#leave();
     if (this.#over !== null) return;
     const aborted = how === "complete" && this.#signal?.aborted;
     this.#over = aborted ? { error: this.#signal?.reason } : how;

@@ -4,6 +4,7 @@
 
 import type { Output, OutputRequest } from "../backend/backend.js";
 import type { AdapterUse } from "../model/adapter.js";
+import { onAbort } from "../on-abort.js";
 import { type AdapterChoice, adapterCondition, resolveAdapters } from "./adapters.js";
 import { NOTHING } from "./answer-outputs.js";
 import { GenerationOptionError, PromptTooLongError } from "./errors.js";
@@ -159,12 +160,11 @@ export class ScoreJob implements Job {
 
 /** Resolves when the job is complete; when the signal is aborted, rejects with its reason once the job holds nothing. */
 export async function untilDone(ticket: Ticket, signal: AbortSignal | undefined): Promise<void> {
-  const abort = (): void => void ticket.cancel();
-  signal?.addEventListener("abort", abort, { once: true });
+  const leave = onAbort(signal, () => void ticket.cancel());
   try {
     await ticket.done;
   } finally {
-    signal?.removeEventListener("abort", abort);
+    leave();
   }
   signal?.throwIfAborted();
 }

@@ -4,6 +4,8 @@
 //
 // One arena:   header | weights: embedding, layers, head | KV pools | scratch | rounding
 //
+// Beside the arenas, where a backend captures its steps, what the driver takes for them.
+//
 // The embedding lies in the stage's first arena, the head in its last, and every arena has a
 // header and a scratch of its own. A backend whose arenas are bounded (a WebAssembly memory
 // holds 4 GiB) gets several: whole layers, in order, each in the first arena with room.
@@ -46,7 +48,16 @@ export function layout(spec: ModelSpec, range: LayerRange, run: RunShape, packin
     sums.kvCache += placed.kvCache;
     sums.scratch += placed.bytes - placed.weights - placed.kvCache;
   }
-  return { arenas, regions, ...sums };
+  const captured = capturedBytes(spec, range, run, packing);
+  return { arenas, regions, ...sums, scratch: sums.scratch + captured, captured };
+}
+
+function capturedBytes(spec: ModelSpec, { first, count }: LayerRange, run: RunShape, packing: Packing): number {
+  const { captured } = packing;
+  if (!captured) return 0;
+  const layers = spec.layers.slice(first, first + count);
+  const bytes = layers.reduce((sum, layer) => sum + captured.layer(spec, layer, run), captured.stage(spec, run));
+  return roundUp(bytes, packing.granularity);
 }
 
 /** Whole layers first-fit, in order; see the drawing above. */

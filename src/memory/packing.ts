@@ -65,4 +65,12 @@ export interface Packing {
    * which shapes of layers those are, not on how many: the planner asks once for each set.
    */
   scratch(spec: ModelSpec, stage: StageShape, run: RunShape): RegionSize[];
+  /** What the driver takes for the steps that are captured, beside the arena; missing: nothing. */
+  readonly captured?: CapturedSize;
+}
+
+/** Bytes that add up over the layers of a stage, and those that every stage takes. */
+export interface CapturedSize {
+  layer(spec: ModelSpec, layer: LayerSpec, run: RunShape): number;
+  stage(spec: ModelSpec, run: RunShape): number;
 }

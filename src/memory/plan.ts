@@ -62,10 +62,12 @@ export interface ArenaLayout {
 export interface StageLayout {
   readonly arenas: readonly ArenaLayout[];
   readonly regions: readonly Region[];
-  /** Bytes of each area, alignment included; rounding of the arenas and their headers is in `scratch`. */
+  /** Bytes of each area, alignment included; rounding of the arenas, their headers and `captured` are in `scratch`. */
   readonly weights: number;
   readonly kvCache: number;
   readonly scratch: number;
+  /** What the driver may take for captured steps: in no arena. */
+  readonly captured: number;
 }
 
 export interface DevicePlan {

@@ -23,12 +23,17 @@ export class RunCosts {
   readonly #parts: Parts;
   readonly #sums: Float64Array;
   readonly #scratch: ArenaSize;
+  readonly #captured: (begin: number, end: number) => number;
 
-  /** @param sums weights and KV of the layers before each layer, `[layers + 1]` */
-  constructor(parts: Parts, sums: Float64Array, scratch: ArenaSize) {
+  /**
+   * @param sums weights and KV of the layers before each layer, `[layers + 1]`
+   * @param captured bytes beside the arenas of a stage with layers begin … end − 1
+   */
+  constructor(parts: Parts, sums: Float64Array, scratch: ArenaSize, captured: (begin: number, end: number) => number) {
     this.#parts = parts;
     this.#sums = sums;
     this.#scratch = scratch;
+    this.#captured = captured;
   }
 
   /** No placement takes less than this, all devices together. */
@@ -49,7 +54,10 @@ export class RunCosts {
   /** One entry of the table; Infinity where a layer is larger than an arena may be. */
   stage(first: number, count: number): number {
     if (this.#parts.packing.maxArena === Number.POSITIVE_INFINITY)
-      return this.#arena(first, first + count, first === 0, first + count === this.#parts.layerCount);
+      return (
+        this.#arena(first, first + count, first === 0, first + count === this.#parts.layerCount) +
+        this.#captured(first, first + count)
+      );
     const row = new Float64Array(this.#parts.layerCount + 1).fill(Number.POSITIVE_INFINITY);
     this.#fillRow(first, first + count, row);
     return row[first + count]!;
@@ -71,7 +79,7 @@ export class RunCosts {
         open = this.#arena(begin, end, false, false);
         if (open > packing.maxArena) return; // this layer alone is, and so is every longer run
       }
-      row[end] = closed + (end < layerCount ? open : this.#lastArenas(begin, embedding));
+      row[end] = closed + (end < layerCount ? open : this.#lastArenas(begin, embedding)) + this.#captured(first, end);
     }
   }
 

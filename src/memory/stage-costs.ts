@@ -47,7 +47,18 @@ export class StageCosts {
 
   /** The same for one run shape. */
   of(run: RunShape): RunCosts {
-    return new RunCosts(this, this.#layerSums(run), this.#scratchSizes(run));
+    return new RunCosts(this, this.#layerSums(run), this.#scratchSizes(run), this.#captured(run));
+  }
+
+  /** What the driver takes for captured steps of layers i … j − 1: the same on every way through the table. */
+  #captured(run: RunShape): (begin: number, end: number) => number {
+    const { captured, granularity } = this.packing;
+    if (!captured) return () => 0;
+    const perClass = this.#examples.map((layer) => captured.layer(this.#spec, layer, run));
+    const sums = new Float64Array(this.layerCount + 1);
+    for (let layer = 0; layer < this.layerCount; layer++) sums[layer + 1] = sums[layer]! + perClass[this.#classOf[layer]!]!;
+    const around = captured.stage(this.#spec, run);
+    return (begin, end) => roundUp(sums[end]! - sums[begin]! + around, granularity);
   }
 
   /** Weights and KV pool of the layers before each layer, bytes, `[layers + 1]`. */

@@ -3,7 +3,6 @@
 // byte, and gets a signal that is aborted when its client goes away, its time is over, or the
 // server has waited long enough for it while shutting down.
 
-import { setMaxListeners } from "node:events";
 import type { Context } from "hono";
 import type { Model } from "../engine/model.js";
 import type { AppEnv } from "./app-env.js";
@@ -105,7 +104,6 @@ export class AnswerScope {
   constructor(model: Model, client: AbortSignal, timeoutMs: number | null, hooks: ScopeHooks) {
     this.model = model;
     this.signal = this.#controller.signal;
-    setMaxListeners(0, this.signal); // each of its sequences listens
     this.#client = client;
     this.#hooks = hooks;
     client.addEventListener("abort", this.#gone, { once: true });

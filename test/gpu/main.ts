@@ -22,6 +22,7 @@ import { KernelBench } from "./kernel-bench.js";
 import { checkKernels } from "./kernel-checks.js";
 import { checkLostEngine } from "./lost-engine.js";
 import { checkMemory } from "./memory.js";
+import { checkMemoryPhases } from "./memory-phases.js";
 import { checkFileLoading } from "./real-files.js";
 import { Report } from "./report.js";
 import { checkSampledSteps, checkSampling, timeSampling } from "./sampling-checks.js";
@@ -102,8 +103,13 @@ async function main(): Promise<void> {
         cards,
         report,
         process.argv.includes("--long") ? "long" : process.argv.includes("--largest") ? "largest" : "short",
-        process.argv.find((argument) => argument.startsWith("--model="))?.slice("--model=".length),
+        argumentOf("model"),
       ),
+    memoryPhases: () =>
+      checkMemoryPhases(sources, cards, report, {
+        model: argumentOf("model"),
+        sequences: argumentOf("sequences")?.split(",").map(Number),
+      }),
     devices: () => checkDeviceList(cards, report),
     files: () => checkFileLoading(backend, report),
     twoModels: () => checkTwoModels(cards, report),
@@ -132,12 +138,18 @@ async function main(): Promise<void> {
   if (unknown) throw new Error(`there is no section ${unknown}: ${Object.keys(sections).join(", ")}`);
   for (const name of asked.length > 0 ? asked : Object.keys(sections)) await sections[name]!();
 
-  const json = process.argv.find((argument) => argument.startsWith("--json="));
+  const json = argumentOf("json");
   if (json)
     writeFileSync(
-      json.slice(7),
+      json,
       `${JSON.stringify({ cards: cards.map(({ name, driver }) => ({ name, driver })), results: report.results }, null, 1)}\n`,
     );
   console.log(report.failed === 0 ? "everything holds" : `${report.failed} checks FAILED`);
   process.exit(report.failed === 0 ? 0 : 1);
+}
+
+/** Of `--name=value`. */
+function argumentOf(name: string): string | undefined {
+  const prefix = `--${name}=`;
+  return process.argv.find((argument) => argument.startsWith(prefix))?.slice(prefix.length);
 }

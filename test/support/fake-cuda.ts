@@ -19,6 +19,8 @@ export interface FakeCard {
   readonly total: number;
   /** What a context takes. */
   readonly context: number;
+  /** What each launch in a graph takes; default nothing. */
+  readonly launch?: number;
   readonly capability: readonly [major: number, minor: number];
   readonly peer?: boolean;
 }
@@ -49,6 +51,8 @@ export class FakeCuda {
   #current = -1;
   #next = DEVICE_BASE;
   #capturing = false;
+  /** Launches of the graph that was captured last. */
+  #recorded = 0;
 
   constructor(cards: readonly FakeCard[] = [FAKE_CARD]) {
     this.cards = cards;
@@ -117,8 +121,10 @@ export class FakeCuda {
   }
 
   #used(card: number): number {
-    const arenas = [...this.#live.values()].filter((each) => each.kind === "memory" && each.card === card);
-    return arenas.reduce((sum, { bytes }) => sum + bytes, this.#retained[card]! > 0 ? this.cards[card]!.context : 0);
+    const taken = [...this.#live.values()].filter(
+      (each) => (each.kind === "memory" || each.kind === "executable graph") && each.card === card,
+    );
+    return taken.reduce((sum, { bytes }) => sum + bytes, this.#retained[card]! > 0 ? this.cards[card]!.context : 0);
   }
 
   readonly #calls: Partial<Record<keyof CudaFunctions, (...values: never[]) => number | undefined>> = {
@@ -208,6 +214,7 @@ export class FakeCuda {
       const name = this.#names.get(kernel);
       if (!name) throw new Error("a kernel that was never looked up is launched");
       this.launched.push(name);
+      if (this.#capturing) this.#recorded++;
       for (const value of new BigUint64Array(koffi.view(pointers[0]!, POINTER_BYTES[name] ?? 0)))
         if (value >= DEVICE_BASE && value < DEVICE_BASE + (1n << 40n)) this.#range(value, 1);
       return 0;
@@ -230,7 +237,9 @@ export class FakeCuda {
     },
     cuGraphInstantiateWithFlags: (out: BigUint64Array, graph: bigint) => {
       this.#need("graph", graph);
-      return this.#take("executable graph", out);
+      this.#take("executable graph", out, this.#recorded * (this.cards[this.#current]!.launch ?? 0));
+      this.#recorded = 0;
+      return 0;
     },
     cuGraphUpload: () => 0,
     cuGraphLaunch: (graph: bigint) => this.#need("executable graph", graph) as undefined,

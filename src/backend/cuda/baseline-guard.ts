@@ -20,20 +20,32 @@ export class BaselineGuard {
     this.#cards = listOfCards(devices, cards);
   }
 
+  /** Keeps what the driver takes by itself: to be called when all kernels are loaded and no step is captured. */
+  keep(): void {
+    for (const { card, arenas } of this.#cards) {
+      const used = this.#usedOf(card);
+      // A card that others gave memory back on meanwhile shows less than the arenas: nothing can be said.
+      if (used !== null && used >= arenas) this.#calibrations.record(card, used - arenas);
+    }
+  }
+
   /**
-   * Measures again, keeps what the driver took, and compares.
+   * Compares all that is taken with the plan, and keeps what was more.
    *
    * @throws {BaselineExceededError}
    */
   check(): void {
-    for (const { id, card, arenas, planned } of this.#cards) {
-      const handle = this.#nvml.find(card.uuid);
-      if (handle === null) continue;
-      const used = card.free - this.#nvml.memory(handle).free;
-      // A card that others gave memory back on meanwhile shows less than the arenas: nothing can be said.
-      if (used < arenas) continue;
-      this.#calibrations.record({ name: card.name, driver: card.driver }, used - arenas);
-      if (used > planned) throw new BaselineExceededError(id, planned, used);
+    for (const { id, card, planned, baseline } of this.#cards) {
+      const used = this.#usedOf(card);
+      if (used === null || used <= planned) continue;
+      // Whatever it was: the next plan holds with so much more.
+      this.#calibrations.record(card, baseline + used - planned);
+      throw new BaselineExceededError(id, planned, used);
     }
+  }
+
+  #usedOf(card: Card): number | null {
+    const handle = this.#nvml.find(card.uuid);
+    return handle === null ? null : card.free - this.#nvml.memory(handle).free;
   }
 }

@@ -14,8 +14,10 @@ export interface CardKind {
   readonly driver: string;
 }
 
-/** Graphs of other models and other kernels may need a little more than those that were measured. */
+/** Kernels that another model runs may need a little more than those that were loaded when it was measured. */
 const ALLOWANCE = 4 * MiB;
+/** More than any driver takes for a context: another process took memory meanwhile. */
+const MOST_BELIEVED = 1024 * MiB;
 
 export class Calibrations {
   readonly #file: string;
@@ -35,6 +37,7 @@ export class Calibrations {
    * only means that the next process measures again.
    */
   record(card: CardKind, measured: number): void {
+    if (measured > MOST_BELIEVED) return;
     const planned = roundUp(measured + ALLOWANCE, MiB);
     if (planned <= (this.find(card) ?? 0)) return;
     const all = { ...this.#read(), [keyOf(card)]: planned };

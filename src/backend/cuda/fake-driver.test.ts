@@ -11,11 +11,14 @@ import { fixture } from "../../../test/support/fixtures.js";
 import { gptqWeights, makeSynthetic, smallLlama } from "../../../test/support/synthetic-checkpoint.js";
 import { openCheckpoint } from "../../checkpoint/local.js";
 import { ExllamaError } from "../../errors.js";
+import { TABLE_BASELINE } from "../../memory/devices.js";
 import type { CacheType } from "../../memory/packing.js";
 import { planModel } from "../../memory/plan-model.js";
 import { MiB } from "../../memory/size.js";
 import { readModel } from "../../model/read.js";
+import type { Backend } from "../backend.js";
 import { createCudaBackend } from "./index.js";
+import { decodeBuckets } from "./step-shape.js";
 
 const options = { cacheType: "f16", context: 512, prefillChunk: 64, maxSequences: 3 } as const;
 
@@ -145,6 +148,56 @@ describe("the CUDA backend's host side", () => {
     expect(cuda.leaks).toEqual([]);
     const driver = await load();
     expect(driver.runtime.plan.devices[0]).toMatchObject({ baseline: 704 * MiB, baselineSource: "calibrated" });
+    await driver.runtime.dispose();
+  });
+
+  it("has planned for what the driver keeps of captured steps, whatever their number and kinds", async () => {
+    const plain = { ...smallLlama, layers: 24 };
+    const quantised = { ...plain, weights: { ...gptqWeights, groupSize: 64 } };
+    const actOrder = { ...plain, weights: { ...gptqWeights, order: "act-order" as const, groupSize: 32 } };
+    for (const shape of [plain, quantised, actOrder]) {
+      // All but nothing of the table's baseline is left when the context is there.
+      const cuda = new FakeCuda([{ ...FAKE_CARD, context: TABLE_BASELINE, launch: 4096 }]);
+      using model = makeSynthetic(shape);
+      for (const maxSequences of [1, 32, 200]) {
+        const many = { ...options, maxSequences, cacheTokens: maxSequences * 256 };
+        cuda.made.length = 0;
+        const driver = await Driver.load(backendOn(cuda), model.folder, many);
+        const graphs = cuda.made.filter((name) => name === "cuGraphInstantiateWithFlags").length;
+        expect(graphs).toBe(decodeBuckets(driver.runtime.plan.run).length);
+        await driver.runtime.dispose();
+      }
+    }
+  });
+
+  it("plans with more from then on where captured steps take more than was thought", async () => {
+    const cuda = new FakeCuda([{ ...FAKE_CARD, launch: MiB }]);
+    const load = () => Driver.load(backendOn(cuda), fixture("tiny/llama-mha"), options);
+    await expect(load()).rejects.toMatchObject({ code: "CUDA_BASELINE_EXCEEDED" });
+    const driver = await load();
+    expect(driver.runtime.plan.devices[0]).toMatchObject({ baselineSource: "calibrated" });
+    await driver.runtime.dispose();
+    expect(cuda.leaks).toEqual([]);
+  });
+
+  it("captures no step for which the plan has no room, and runs it all the same", async () => {
+    const cuda = new FakeCuda();
+    const backend = backendOn(cuda);
+    const cramped: Backend = {
+      ...backend,
+      devices: () => backend.devices(),
+      load: (request) => {
+        const devices = request.plan.devices.map(
+          (device) => device.stage && { ...device, stage: { ...device.stage, captured: 0 } },
+        );
+        return backend.load({ ...request, plan: { ...request.plan, devices: devices.map((device) => device!) } });
+      },
+    };
+    const driver = await Driver.load(cramped, fixture("tiny/llama-gqa-tied"), options);
+    expect(cuda.made).not.toContain("cuGraphInstantiateWithFlags");
+    cuda.launched.length = 0;
+    await driver.greedy([1, 2, 3], 2);
+    expect(cuda.launched.filter((name) => name === "choose_token")).toHaveLength(2);
     await driver.runtime.dispose();
   });
 

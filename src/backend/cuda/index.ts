@@ -81,12 +81,14 @@ async function load(
     const bytes = [request, ...(draft ? [draft] : [])].map(({ spec, checkpoint }) => bytesToRead(spec, checkpoint.tensors));
     const [onMain, onDraft] = sharedProgress(request.onProgress, bytes);
     const main = await loadOne({ ...request, onProgress: onMain! }, contextOf);
-    const runtimeOf = (parts: LoadedParts, others: { contexts: DeviceContext[]; draft: CudaRuntime | null }) =>
-      warmRuntime(new CudaRuntime({ ...parts, ...others, ...options }));
+    const guessing = draft && (await loadOne({ ...draft, onProgress: onDraft! }, contextOf));
     // Contexts are closed by the model's own runtime, the draft's is given back with it.
-    const guesser =
-      draft && (await runtimeOf(await loadOne({ ...draft, onProgress: onDraft! }, contextOf), { contexts: [], draft: null }));
-    const runtime = await runtimeOf(main, { contexts: [...contexts.values()], draft: guesser });
+    const guesser = guessing && new CudaRuntime({ ...guessing, ...options, contexts: [], draft: null });
+    const runtime = new CudaRuntime({ ...main, ...options, contexts: [...contexts.values()], draft: guesser });
+    const both = guesser ? [guesser, runtime] : [runtime];
+    for (const each of both) await each.warmUp();
+    guard.keep();
+    for (const each of both) await each.captureSteps();
     request.signal?.throwIfAborted();
     guard.check();
     return runtime;
@@ -111,11 +113,6 @@ async function loadOne(request: LoadRequest, contextOf: (device: DevicePlan) => 
   await loadAdapters(stages, request.adapters ?? [], signal);
   const ropeFactor = ropeFrequencies(spec.rope, spec.layers[0]!.attention.headDim, 1).attentionFactor;
   return { plan, spec, stages, model: { spec, run: plan.run, ropeFactor, embeddings } };
-}
-
-async function warmRuntime(runtime: CudaRuntime): Promise<CudaRuntime> {
-  await runtime.warmUp();
-  return runtime;
 }
 
 function openCard(driver: CudaDriver, { id, card }: DevicePlan, cards: readonly Card[]): DeviceContext {

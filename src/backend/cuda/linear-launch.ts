@@ -12,6 +12,8 @@
 import type { GptqFormat } from "../../model/spec.js";
 import { type KernelGroup, paddedInputs, SUPERBLOCK, superblockBytes, TILE_ROWS } from "./quantized-layout.js";
 
+/** Most tokens of the kernels that read weights as they are stored: beyond, tiles of many tokens are faster. */
+export const MOST_STREAMED = 32;
 /** Most tokens of one launch; more go in several, see streamedRows(). */
 export const MOST_STREAMED_ROWS = 16;
 /** Weights that share x: q, k and v. */

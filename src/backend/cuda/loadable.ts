@@ -3,9 +3,10 @@
 import type { Plan } from "../../memory/plan.js";
 import type { LinearSpec, ModelSpec } from "../../model/spec.js";
 import { CudaLoadError } from "./errors.js";
+import { layerLinears } from "./layer-parts.js";
 import { INPUT_MULTIPLE } from "./linear-storage.js";
 import type { UsedDevice } from "./loader.js";
-import { cudaPacking, layerLinears } from "./packing.js";
+import { cudaPacking } from "./packing.js";
 
 /** @throws {CudaLoadError} saying which part cannot be run on a GPU */
 export function checkLoadable(plan: Plan, spec: ModelSpec): UsedDevice[] {

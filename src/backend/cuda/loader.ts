@@ -4,11 +4,11 @@
 import type { TensorInfo } from "../../checkpoint/checkpoint.js";
 import type { DevicePlan, StageLayout } from "../../memory/plan.js";
 import type { LinearSpec, ModelSpec } from "../../model/spec.js";
+import { layerLinears, layerNorms } from "./layer-parts.js";
 import type { EmbeddingTable } from "./load-embeddings.js";
 import { loadEmbeddings } from "./load-embeddings.js";
 import { loadLinear } from "./load-linear.js";
 import { LoadSite } from "./load-site.js";
-import { layerLinears, layerNorms } from "./packing.js";
 import type { Stage } from "./stage.js";
 import type { TensorSource } from "./weight-source.js";
 

@@ -11,6 +11,8 @@ import type { CacheType, Packing, RegionSize, RunShape, StageShape } from "../..
 import { MiB } from "../../memory/size.js";
 import type { LayerSpec, LinearSpec, ModelSpec, NormSpec } from "../../model/spec.js";
 import { adapterRegions, adapterRowValues } from "./adapter-layout.js";
+import { capturedSize } from "./captured-steps.js";
+import { layerLinears, layerNorms } from "./layer-parts.js";
 import { expandedBytes, mayPermute, stagingBytes, weightBytes } from "./linear-storage.js";
 import { poolBytes, sliceBytes, slotBytes } from "./sampling-shape.js";
 import { attentionScratch, FACT_BYTES, halfDim, largestInput, logitRows, stepTokens } from "./step-shape.js";
@@ -31,41 +33,8 @@ export const cudaPacking: Packing = {
   embedding: () => [],
   head: (spec) => [normRegion("finalNorm", spec.finalNorm), ...linearRegions("head", spec.head)],
   scratch: scratchRegions,
+  captured: capturedSize,
 };
-
-/** A layer's linears under the names of their regions: `layers.3.attention.q`. */
-export function layerLinears(layer: LayerSpec): [name: string, linear: LinearSpec][] {
-  const at = `layers.${layer.index}`;
-  const { q, k, v, o } = layer.attention;
-  const { mlp } = layer;
-  const linears: [string, LinearSpec][] = [
-    [`${at}.attention.q`, q],
-    [`${at}.attention.k`, k],
-    [`${at}.attention.v`, v],
-    [`${at}.attention.o`, o],
-  ];
-  if (mlp.kind === "moe") {
-    linears.push([`${at}.mlp.router`, mlp.router]);
-    if (mlp.sharedGate) linears.push([`${at}.mlp.sharedGate`, mlp.sharedGate]);
-  }
-  (mlp.kind === "gated" ? [mlp] : mlp.experts).forEach(({ gate, up, down }, expert) => {
-    const name = mlp.kind === "gated" ? `${at}.mlp` : `${at}.mlp.experts.${expert}`;
-    linears.push([`${name}.gate`, gate], [`${name}.up`, up], [`${name}.down`, down]);
-  });
-  return linears;
-}
-
-/** A layer's norms under the names of their regions. */
-export function layerNorms({ index, inputNorm, postAttentionNorm, attention }: LayerSpec): [name: string, norm: NormSpec][] {
-  const at = `layers.${index}`;
-  const norms: [string, NormSpec | null][] = [
-    [`${at}.inputNorm`, inputNorm],
-    [`${at}.attention.qNorm`, attention.qNorm],
-    [`${at}.attention.kNorm`, attention.kNorm],
-    [`${at}.postAttentionNorm`, postAttentionNorm],
-  ];
-  return norms.filter((entry): entry is [string, NormSpec] => entry[1] !== null);
-}
 
 function normRegion(name: string, { size }: NormSpec): RegionSize {
   return { name, bytes: size * 2 }; // f16 [size]

@@ -5,7 +5,7 @@
 import { gemmLaunch, gemmSlabRows } from "./gemm-launch.js";
 import { EXPAND, EXPAND_IRREGULAR, GATHER, HALF_LINEAR, STREAM, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
-import { streamedRows, streamLaunch } from "./linear-launch.js";
+import { MOST_STREAMED, streamedRows, streamLaunch } from "./linear-launch.js";
 import type { QuantizedStorage } from "./linear-storage.js";
 import { CHUNK, paddedInputs, TILE_ROWS, tileBytes } from "./quantized-layout.js";
 import type { PlacedLinear } from "./stage.js";
@@ -40,8 +40,6 @@ export interface LinearScratch {
   readonly gathered: bigint;
 }
 
-/** Most rows of the kernels that read weights as they are stored: beyond, tiles of many tokens are faster. */
-const MOST_STREAMED = 32;
 const GEMV_COLUMNS = [8, 32] as const;
 
 export function runLinear(queue: KernelQueue, linear: PlacedLinear, call: LinearCall, scratch: LinearScratch): void {

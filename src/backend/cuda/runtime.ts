@@ -9,11 +9,12 @@ import type { BatchEntry, Output, PageCopy, Runtime } from "../backend.js";
 import { checkBatch } from "../batch-check.js";
 import { InvalidBatchError } from "../errors.js";
 import { checkCopies, PageRanges } from "../page-copies.js";
+import { capturedBytes } from "./captured-steps.js";
 import type { DeviceContext, PinnedMemory } from "./device-context.js";
 import { CudaError } from "./driver/errors.js";
 import { CudaRuntimeEndedError } from "./errors.js";
 import { Forward, type ForwardModel, type StepShape } from "./forward.js";
-import { KernelQueue } from "./kernel-queue.js";
+import { type KernelCall, KernelQueue } from "./kernel-queue.js";
 import { finishOutput, isAnswered, needsLogits } from "./outputs.js";
 import { followingStep, isExpected } from "./run-ahead.js";
 import type { Stage } from "./stage.js";
@@ -52,6 +53,8 @@ export class CudaRuntime implements Runtime {
   readonly #buckets: readonly number[];
   /** Per bucket, without and with adapters, one graph per stage. */
   readonly #graphs = new Map<string, { readonly shape: StepShape; readonly graphs: readonly bigint[] }>();
+  /** Of each stage's share for captured steps, bytes that are taken. */
+  #capturedBytes: readonly number[];
   readonly #lanes: readonly [StepLane, StepLane];
   readonly #logitMemory: PinnedMemory;
   readonly #hiddenMemory: PinnedMemory;
@@ -72,6 +75,7 @@ export class CudaRuntime implements Runtime {
     this.#queues = stages.map(({ context }) => new KernelQueue(context, parts.overlap));
     this.#pages = stages.map(({ layout }) => new PageRanges(layout, plan.cacheGroups));
     this.#buckets = decodeBuckets(run);
+    this.#capturedBytes = stages.map(() => 0);
     const rowBytes = spec.hiddenSize * 4;
     this.#links = stages.slice(1).map((stage, i) => linkStages(stages[i]!, stage, parts.peers, stepTokens(run) * rowBytes));
     const last = this.#last.context.use();
@@ -82,7 +86,7 @@ export class CudaRuntime implements Runtime {
     this.#uploadFrequencies();
   }
 
-  /** Runs every kind of step once on idle rows, so that all kernels are loaded, then captures decode steps. */
+  /** Runs every kind of step once on idle rows, so that all kernels are loaded. */
   async warmUp(): Promise<void> {
     const { run } = this.plan;
     const tokens = stepTokens(run);
@@ -96,12 +100,13 @@ export class CudaRuntime implements Runtime {
           outputs: Math.min(rows, logitRows(this.spec, run)),
           adapted,
         });
-      for (const rows of this.#buckets) {
-        const shape = { rows, decodeRows: rows, tiles: 0, entries: rows, outputs: rows, adapted };
-        await this.#tryOut(shape);
-        if (this.#parts.graphs) this.#capture(shape);
-      }
     }
+    for (const shape of this.#decodeShapes()) await this.#tryOut(shape);
+  }
+
+  /** Captures decode steps and runs each once. */
+  async captureSteps(): Promise<void> {
+    if (this.#parts.graphs) for (const shape of this.#decodeShapes()) this.#capture(shape);
     for (const { shape } of this.#graphs.values()) {
       const [lane] = this.#lanes;
       lane.send(this.#stages, lane.input.writeIdle(shape));
@@ -173,11 +178,7 @@ export class CudaRuntime implements Runtime {
     const kernels = this.#stages.flatMap((stage, i) => {
       const context = stage.context.use();
       stepMicroseconds += replayTime(context, this.#graphs.get(graphKey({ rows: bucket }))!.graphs[i]!, 32);
-      const calls = recordCalls(context, (queue) => {
-        const forward = new Forward(this.#parts.model, stage, queue, shape);
-        forward.layers();
-        if (i === this.#stages.length - 1) forward.outputs(0, bucket);
-      });
+      const calls = this.#launches(i, shape);
       const kvBytes = stage.layers.reduce((sum, { spec }) => {
         const seen = Math.min(depth + 1, spec.attention.window ?? Number.POSITIVE_INFINITY);
         const tokens = this.plan.cacheGroups.find(({ layers }) => layers.includes(spec.index))!.pages * PAGE_TOKENS;
@@ -290,15 +291,31 @@ export class CudaRuntime implements Runtime {
     return new Forward(this.#parts.model, this.#stages[stage]!, this.#queues[stage]!, shape);
   }
 
-  #capture(shape: StepShape): void {
-    const graphs = this.#stages.map((stage, i) =>
-      stage.context.use().capture(() => {
-        const forward = this.#forward(i, shape);
-        forward.layers();
-        if (i === this.#stages.length - 1) forward.outputs(0, shape.outputs);
-      }),
+  #decodeShapes(): StepShape[] {
+    const kinds = this.spec.adapters ? [false, true] : [false];
+    return kinds.flatMap((adapted) =>
+      this.#buckets.map((rows) => ({ rows, decodeRows: rows, tiles: 0, entries: rows, outputs: rows, adapted })),
     );
+  }
+
+  /** Unless the driver would take more for it than the plan says: then such steps are launched kernel by kernel. */
+  #capture(shape: StepShape): void {
+    const bytes = this.#stages.map((_, i) => capturedBytes(this.#launches(i, shape).length));
+    if (bytes.some((more, i) => this.#capturedBytes[i]! + more > this.#stages[i]!.layout.captured)) return;
+    this.#capturedBytes = this.#capturedBytes.map((taken, i) => taken + bytes[i]!);
+    const graphs = this.#stages.map((stage, i) => stage.context.use().capture(() => this.#runStage(i, shape, this.#queues[i]!)));
     this.#graphs.set(graphKey(shape), { shape, graphs });
+  }
+
+  /** Everything that a captured step launches on a stage. */
+  #runStage(i: number, shape: StepShape, queue: KernelQueue): void {
+    const forward = new Forward(this.#parts.model, this.#stages[i]!, queue, shape);
+    forward.layers();
+    if (i === this.#stages.length - 1) forward.outputs(0, shape.outputs);
+  }
+
+  #launches(i: number, shape: StepShape): KernelCall[] {
+    return recordCalls(this.#stages[i]!.context.use(), (queue) => this.#runStage(i, shape, queue));
   }
 
   #replay(shape: StepShape): void {
@@ -418,14 +435,17 @@ function nextEntry(entry: BatchEntry, id: number): BatchEntry {
   return { ...entry, tokens: Int32Array.of(id), start, ropeLength: start + 1, outputs: [{ ...output!, sample }] };
 }
 
-/** One greedy token for each of `rows` sequences at position `depth`, in pages of their own as far as there are enough. */
+/** One greedy token for each of `rows` sequences at position `depth`, in pages of their own. */
 function idleBatch({ cacheGroups }: Plan, rows: number, depth: number): BatchEntry[] {
   const width = Math.floor(depth / PAGE_TOKENS) + 1;
   return Array.from({ length: rows }, (_, row) => ({
     tokens: Int32Array.of(1 + row),
     start: depth,
     ropeLength: depth + 1,
-    pages: cacheGroups.map(({ pages }) => Int32Array.from({ length: width }, (_, i) => (row * width + i) % pages)),
+    pages: cacheGroups.map(({ pagesPerSequence }) => {
+      const own = Math.min(width, pagesPerSequence);
+      return Int32Array.from({ length: width }, (_, i) => row * own + (i % own));
+    }),
     outputs: [
       {
         index: 0,

@@ -5,8 +5,8 @@ import { RegionIndex } from "../../memory/regions.js";
 import type { LayerSpec, LinearSpec, ModelSpec } from "../../model/spec.js";
 import { paddedRank } from "./adapter-layout.js";
 import type { DeviceContext } from "./device-context.js";
+import { layerLinears, layerNorms } from "./layer-parts.js";
 import { type LinearStorage, storageOf } from "./linear-storage.js";
-import { layerLinears, layerNorms } from "./packing.js";
 
 /** A linear whose regions have addresses. */
 export interface PlacedLinear {

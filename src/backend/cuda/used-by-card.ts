@@ -10,8 +10,9 @@ export interface UsedByCard {
   readonly card: Card;
   /** Bytes of its entries' arenas. */
   readonly arenas: number;
-  /** Everything that the plan says of it. */
+  /** Everything that the plan says of it, and of that the driver's own. */
   readonly planned: number;
+  readonly baseline: number;
 }
 
 /** @param devices those that hold something, of the model or of its draft */
@@ -22,7 +23,7 @@ export function listOfCards(devices: readonly DevicePlan[], cards: readonly Card
     if (!first) return [];
     const sum = (of: (device: DevicePlan) => number) => entries.reduce((all, device) => all + of(device), 0);
     const arenas = sum(({ stage, draft }) => arenaBytes(stage) + arenaBytes(draft));
-    return [{ id: first.id, card, arenas, planned: sum(({ total }) => total) }];
+    return [{ id: first.id, card, arenas, planned: sum(({ total }) => total), baseline: sum((device) => device.baseline) }];
   });
 }
 

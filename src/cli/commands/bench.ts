@@ -96,9 +96,8 @@ async function profile(flags: Flags): Promise<void> {
       throw new UsageError(`--${name} says nothing about a profiled step`, { hint: "Leave it out." });
   const { depth = [0], batch = [1] } = flags;
   const requests = batch.flatMap((rows) => depth.map((tokens) => ({ rows, depth: tokens })));
-  const maxSequences = flags.maxSequences ?? Math.max(...batch);
   const profiles = await interruptible((signal) =>
-    profileDecode(modelFolder(flags), { ...loadOptionsOf(flags), maxSequences, signal }, requests),
+    profileDecode(modelFolder(flags), { ...loadOptionsOf(flags), signal }, requests),
   );
   if (flags.json) printJson({ model: flags.model, profiles: profiles.map(profileJson) });
   else for (const each of profiles) console.log([...profileLines(each), ""].join("\n"));
