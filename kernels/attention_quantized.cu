@@ -149,7 +149,8 @@ __device__ __forceinline__ void prefill_codes(const AttentionParams& p) {
   }
 }
 
-// Where a multiprocessor has shared memory for it, decode takes 32 keys at a time: less waiting per key.
+// Where a multiprocessor has shared memory for it, decode takes 32 keys at a time: less waiting per key. Heads of more than
+// 192 dims leave no registers for that.
 #if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || (__CUDA_ARCH__ >= 1000 && __CUDA_ARCH__ < 1200))
 #define EXLLAMA_WIDE_DECODE 1
 #else
@@ -157,7 +158,7 @@ __device__ __forceinline__ void prefill_codes(const AttentionParams& p) {
 #endif
 
 /// Cells of decode_rows().
-template <int kSize, int kDim, bool kWide = EXLLAMA_WIDE_DECODE>
+template <int kSize, int kDim, bool kWide = EXLLAMA_WIDE_DECODE && kDim <= 192>
 struct CodeCells {
   static constexpr int kBits = kSize, kWarps = kDim <= 128 ? 4 : 2, kKeys = kWide ? 32 : 16;
   static constexpr int kStages = kBits == 8 ? 3 : kWide ? 5 : 4;

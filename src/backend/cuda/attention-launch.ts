@@ -31,11 +31,15 @@ export interface AttentionCard {
 }
 
 /** The rings of a card's image of the kernels: kStages and kKeys of HalfCells (kernels/attention.cu) and CodeCells (attention_quantized.cu). */
-function ringOf(cache: KernelCache, { major, minor }: AttentionCard): { readonly keys: number; readonly stages: number } {
+function ringOf(
+  dim: KernelDim,
+  cache: KernelCache,
+  { major, minor }: AttentionCard,
+): { readonly keys: number; readonly stages: number } {
   const { narrow, wide } = DECODE_RINGS[cache];
-  if (major === 9 || major === 10) return wide;
-  if (cache === "f16") return major < 8 ? { ...narrow, stages: 1 } : narrow;
-  return major === 8 && minor === 0 ? wide : narrow;
+  const newest = major === 9 || major === 10;
+  if (cache === "f16") return newest ? wide : major < 8 ? { ...narrow, stages: 1 } : narrow;
+  return (newest || (major === 8 && minor === 0)) && dim <= 192 ? wide : narrow;
 }
 
 export interface AttentionLaunch {
@@ -103,7 +107,7 @@ const LEAST_KEYS = 128;
 export function decodeLaunch(shape: AttentionShape, rows: number, cache: KernelCache, card: AttentionCard): DecodeLaunch {
   const dim = kernelDim(shape.headDim, cache);
   const warps = dim <= 128 ? 4 : 2;
-  const { keys, stages } = ringOf(cache, card);
+  const { keys, stages } = ringOf(dim, cache, card);
   const tile = cache === "f16" ? tileBytes(dim, keys) : codeBytes(dim, keys, cache);
   const splits = decodeSplits(shape, rows);
   return {
