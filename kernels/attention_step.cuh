@@ -90,8 +90,10 @@ __device__ __forceinline__ void decode_rows(const AttentionStepParams& p) {
   const int position = p.positions[row];
   const PageRow pages(p.pages + size_t(row) * p.max_pages, p.max_pages, lane);
   const Split cut(p, position);
-  if (position < 0 || split >= cut.parts) {
-    wait_previous();
+  if (split >= cut.parts) {
+    // Whoever has nothing to do makes room for the kernel behind at once. That one waits for this whole grid, in which somebody has to
+    // wait for the kernel ahead: each row's first block, also where the row is idle.
+    if (split == 0) wait_previous();
     return;
   }
   const int begin = cut.first + split * cut.each, end = min(begin + cut.each, position + 1);
