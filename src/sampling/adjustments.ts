@@ -12,11 +12,27 @@ export interface Adjustment {
   add: number;
 }
 
-/** The changes that a request makes before mask and temperature, by id; every id lies in the vocabulary. */
-export function collectAdjustments(
-  { parameters, history, promptLength }: SampleRequest,
+/**
+ * Tells every change that a request makes before mask and temperature, each id once, all of them in the vocabulary.
+ *
+ * @param newer so many ids follow its history that are not known yet; then the repetition penalty alone may be asked for
+ */
+export function visitAdjustments(
+  request: SampleRequest,
   vocabSize: number,
-): Map<number, Adjustment> {
+  visit: (id: number, factor: number, add: number) => void,
+  newer = 0,
+): void {
+  const { logitBias, bannedIds, frequencyPenalty, presencePenalty } = request.parameters;
+  const plain = logitBias.length === 0 && bannedIds.length === 0 && frequencyPenalty === 0 && presencePenalty === 0;
+  // As nearly always: nothing meets on an id, so nothing needs to be collected.
+  if (plain) repeated(request, vocabSize, (id, strength) => visit(id, strength, 0), newer);
+  else for (const [id, { factor, add }] of collectAdjustments(request, vocabSize, newer)) visit(id, factor, add);
+}
+
+/** The same by id. */
+export function collectAdjustments(request: SampleRequest, vocabSize: number, newer = 0): Map<number, Adjustment> {
+  const { parameters, history, promptLength } = request;
   const changes = new Map<number, Adjustment>();
   const change = (id: number): Adjustment => {
     const known = changes.get(id);
@@ -25,16 +41,29 @@ export function collectAdjustments(
     changes.set(id, fresh);
     return fresh;
   };
-  const scratch = scratchFor(vocabSize);
-  visitRepeated(vocabSize, history, parameters, scratch, (id, strength) => {
-    change(id).factor = strength;
-  });
+  repeated(
+    request,
+    vocabSize,
+    (id, strength) => {
+      change(id).factor = strength;
+    },
+    newer,
+  );
   for (const [id, bias] of parameters.logitBias) if (id < vocabSize) change(id).add += bias;
-  visitOccurring(vocabSize, history.subarray(promptLength), parameters, scratch, (id, penalty) => {
+  visitOccurring(vocabSize, history.subarray(promptLength), parameters, scratchFor(vocabSize), (id, penalty) => {
     change(id).add -= penalty;
   });
   for (const id of parameters.bannedIds) if (id < vocabSize) change(id).add = -Infinity;
   return changes;
+}
+
+function repeated(
+  { history, parameters }: SampleRequest,
+  vocabSize: number,
+  visit: (id: number, strength: number) => void,
+  newer: number,
+): void {
+  visitRepeated(vocabSize, history, parameters, scratchFor(vocabSize), visit, newer);
 }
 
 let latest = new Int32Array();
