@@ -15,7 +15,7 @@ export interface Adjustment {
 /**
  * Tells every change that a request makes before mask and temperature, each id once, all of them in the vocabulary.
  *
- * @param newer so many ids follow its history that are not known yet; then the repetition penalty alone may be asked for
+ * @param newer so many ids follow its history that are not known yet; then no occurrences may be penalised
  */
 export function visitAdjustments(
   request: SampleRequest,
@@ -23,11 +23,28 @@ export function visitAdjustments(
   visit: (id: number, factor: number, add: number) => void,
   newer = 0,
 ): void {
-  const { logitBias, bannedIds, frequencyPenalty, presencePenalty } = request.parameters;
-  const plain = logitBias.length === 0 && bannedIds.length === 0 && frequencyPenalty === 0 && presencePenalty === 0;
-  // As nearly always: nothing meets on an id, so nothing needs to be collected.
-  if (plain) repeated(request, vocabSize, (id, strength) => visit(id, strength, 0), newer);
-  else for (const [id, { factor, add }] of collectAdjustments(request, vocabSize, newer)) visit(id, factor, add);
+  const { frequencyPenalty, presencePenalty } = request.parameters;
+  if (frequencyPenalty !== 0 || presencePenalty !== 0) {
+    for (const [id, { factor, add }] of collectAdjustments(request, vocabSize, newer)) visit(id, factor, add);
+    return;
+  }
+  // As nearly always: only the few ids with a bias or a ban may meet on one with a repetition.
+  const added = addedOf(request, vocabSize);
+  const few = added.size > 0;
+  const onRepeated = (id: number, strength: number): void => {
+    visit(id, strength, few ? (added.get(id) ?? 0) : 0);
+    if (few) added.delete(id);
+  };
+  repeated(request, vocabSize, onRepeated, newer);
+  for (const [id, add] of added) visit(id, 1, add);
+}
+
+/** What biases and bans add, by id. */
+function addedOf({ parameters: { logitBias, bannedIds } }: SampleRequest, vocabSize: number): Map<number, number> {
+  const added = new Map<number, number>();
+  for (const [id, bias] of logitBias) if (id < vocabSize) added.set(id, (added.get(id) ?? 0) + bias);
+  for (const id of bannedIds) if (id < vocabSize) added.set(id, -Infinity);
+  return added;
 }
 
 /** The same by id. */

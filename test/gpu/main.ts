@@ -8,6 +8,7 @@ import { DeviceContext } from "../../src/backend/cuda/device-context.js";
 import { createCudaBackend, openDriver } from "../../src/backend/cuda/index.js";
 import { checkAdapterKernels, checkAdapters } from "./adapter-checks.js";
 import { timeAdapters } from "./adapter-speed.js";
+import { checkAhead } from "./ahead.js";
 import { checkAttention, timeAttention } from "./attention-checks.js";
 import { checkBatches } from "./batches.js";
 import { checkCacheWriting } from "./cache-contents.js";
@@ -86,6 +87,10 @@ async function main(): Promise<void> {
     perplexity: () => checkPerplexity(backend, report),
     caches: () => checkCaches(backend, report),
     determinism: () => checkDeterminism(sources, cards, report),
+    ahead: async () => {
+      await checkAhead(backend, report);
+      await checkAhead(backend, report, 3);
+    },
     faults: () => checkFaults(sources, report),
     memory: () =>
       checkMemory(
