@@ -11,7 +11,7 @@ import type { LayerSpec, LinearSpec, ModelSpec } from "../../model/spec.js";
 import { layerLinears } from "./layer-parts.js";
 import { MOST_STREAMED, MOST_STREAMED_ROWS } from "./linear-launch.js";
 import { expandedBytes, mayPermute, storageOf } from "./linear-storage.js";
-import { decodeBuckets } from "./step-shape.js";
+import { decodeBuckets, stepTokens } from "./step-shape.js";
 
 /** Of one launch in a graph, rounded up. */
 const LAUNCH_BYTES = 4096;
@@ -23,7 +23,7 @@ const LAUNCHES_BESIDE = 5;
 const ADAPTER_LAUNCHES = 8;
 
 export const capturedSize: CapturedSize = {
-  layer: (spec, layer, run) => perBucket(spec, run, (rows, adapted) => layerLaunches(layer, rows, adapted)),
+  layer: (spec, layer, run) => perBucket(spec, run, (rows, adapted) => layerLaunches(layer, run, rows, adapted)),
   stage: (spec, run) => perBucket(spec, run, () => LAUNCHES_AROUND),
 };
 
@@ -39,15 +39,15 @@ function perBucket(spec: ModelSpec, run: RunShape, launches: (rows: number, adap
 }
 
 /** At least as many launches as a layer of a decode step takes, on any card whose blocks have 96 KB of shared memory. */
-function layerLaunches(layer: LayerSpec, rows: number, adapted: boolean): number {
-  const linears = layerLinears(layer).reduce((sum, [, linear]) => sum + linearLaunches(linear, rows), 0);
+function layerLaunches(layer: LayerSpec, run: RunShape, rows: number, adapted: boolean): number {
+  const linears = layerLinears(layer).reduce((sum, [, linear]) => sum + linearLaunches(linear, run, rows), 0);
   return LAUNCHES_BESIDE + linears + (adapted ? ADAPTER_LAUNCHES : 0);
 }
 
 /** As if it were launched by itself: q, k and v, or gate and up, together take no more. */
-function linearLaunches(linear: LinearSpec, rows: number): number {
+function linearLaunches(linear: LinearSpec, run: RunShape, rows: number): number {
   if (storageOf(linear).kind === "half") return 1;
   if (rows <= MOST_STREAMED) return Math.ceil(rows / MOST_STREAMED_ROWS);
-  const slabs = Math.ceil((linear.out * linear.in * 2) / expandedBytes(linear));
+  const slabs = Math.ceil((linear.out * linear.in * 2) / expandedBytes(linear, stepTokens(run)));
   return 2 * slabs + (mayPermute(linear) ? 1 : 0);
 }

@@ -58,6 +58,21 @@ describe("cudaPacking", () => {
     expect(layerBytes({ experts: 8 })).toBeGreaterThan(7 * layerBytes({}) * 0.66);
   });
 
+  it.each([
+    [256, 32],
+    [512, 32],
+    [1024, 48],
+    [2048, 96],
+    [8192, 96],
+  ])("expands weights through a slab that grows with a step of %i tokens to %i MiB", (prefillChunk, mebibytes) => {
+    const spec = makeSpec({ ...llama13b, layers: 1 });
+    const stage = { layers: spec.layers, first: true, last: true };
+    const slab = cudaPacking.scratch(spec, stage, { ...run, prefillChunk }).find(({ name }) => name === "scratch.expanded")!;
+    // Whole tiles of sixteen outputs of the widest linear, of 13824 or of 5120 inputs.
+    expect(slab.bytes).toBeLessThanOrEqual(mebibytes * MiB);
+    expect(slab.bytes).toBeGreaterThan(mebibytes * MiB - 16 * 5120 * 2);
+  });
+
   it("names every region of a stage once, and scratch by what the stage does", () => {
     const spec = makeSpec(llama3_8b);
     const part = (first: number, count: number) => new RegionIndex(layout(spec, { first, count }, run, cudaPacking));

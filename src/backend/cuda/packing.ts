@@ -76,6 +76,7 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
   const most = (size: (linear: LinearSpec) => number) =>
     Math.max(0, ...head.map(size), ...stage.layers.flatMap((layer) => layerLinears(layer).map(([, linear]) => size(linear))));
   const gathered = most((linear) => (mayPermute(linear) ? (linear === spec.head ? outputs : tokens) * linear.in * 2 : 0));
+  const expanded = (linear: LinearSpec) => expandedBytes(linear, tokens);
   const regions: RegionSize[] = [
     { name: "scratch.input", bytes: largestInput(spec, run).bytes },
     { name: "scratch.residual", bytes: tokens * spec.hiddenSize * 4 }, // f32 [tokens, hidden]
@@ -92,7 +93,7 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
   if (adapters > 0) regions.push({ name: "scratch.adapters", bytes: tokens * adapters * 4 }); // f32 [tokens, ranks]
   if (gathered > 0) regions.push({ name: "scratch.gathered", bytes: gathered }); // f16 [tokens, in] in act-order
   // Also where weights are staged while they are loaded, before the flags of what was wrong with them.
-  regions.push({ name: "scratch.expanded", bytes: Math.max(most(expandedBytes), most(stagingBytes), spec.hiddenSize * 4) });
+  regions.push({ name: "scratch.expanded", bytes: Math.max(most(expanded), most(stagingBytes), spec.hiddenSize * 4) });
   regions.push({ name: "scratch.flags", bytes: FLAG_BYTES });
   if (stage.last)
     regions.push(
