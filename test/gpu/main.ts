@@ -22,6 +22,7 @@ import { checkKernels } from "./kernel-checks.js";
 import { checkLostEngine } from "./lost-engine.js";
 import { checkMemory } from "./memory.js";
 import { checkMemoryPhases } from "./memory-phases.js";
+import { olderImage } from "./older-cards.js";
 import { checkFileLoading } from "./real-files.js";
 import { Report } from "./report.js";
 import { checkSampledSteps, checkSampling, timeSampling } from "./sampling-checks.js";
@@ -42,10 +43,12 @@ async function main(): Promise<void> {
   if (cards.every(({ unusable }) => unusable)) throw cards[0]!.unusable;
 
   const report = new Report();
-  const backend = createCudaBackend({ sources });
+  const image = argumentOf("image");
+  const older = image === undefined ? undefined : olderImage(image);
+  const backend = createCudaBackend({ sources, image: older });
 
   async function onCard(run: (gpu: DeviceContext) => string | Promise<string>): Promise<string> {
-    const gpu = DeviceContext.open(sources.driver, cards.find(({ unusable }) => !unusable)!.ordinal, "cuda:0");
+    const gpu = DeviceContext.open(sources.driver, cards.find(({ unusable }) => !unusable)!.ordinal, "cuda:0", older);
     try {
       return await run(gpu);
     } finally {
