@@ -8,6 +8,7 @@ import { DeviceContext } from "../../src/backend/cuda/device-context.js";
 import { createCudaBackend, openDriver } from "../../src/backend/cuda/index.js";
 import { checkAdapterKernels, checkAdapters } from "./adapter-checks.js";
 import { timeAdapters } from "./adapter-speed.js";
+import { checkAhead } from "./ahead.js";
 import { checkAttention, timeAttention } from "./attention-checks.js";
 import { checkBatches } from "./batches.js";
 import { checkCacheWriting } from "./cache-contents.js";
@@ -21,6 +22,7 @@ import { checkKernels } from "./kernel-checks.js";
 import { checkLostEngine } from "./lost-engine.js";
 import { checkMemory } from "./memory.js";
 import { checkMemoryPhases } from "./memory-phases.js";
+import { olderImage } from "./older-cards.js";
 import { checkFileLoading } from "./real-files.js";
 import { Report } from "./report.js";
 import { checkSampledSteps, checkSampling, timeSampling } from "./sampling-checks.js";
@@ -41,10 +43,12 @@ async function main(): Promise<void> {
   if (cards.every(({ unusable }) => unusable)) throw cards[0]!.unusable;
 
   const report = new Report();
-  const backend = createCudaBackend({ sources });
+  const image = argumentOf("image");
+  const older = image === undefined ? undefined : olderImage(image);
+  const backend = createCudaBackend({ sources, image: older });
 
   async function onCard(run: (gpu: DeviceContext) => string | Promise<string>): Promise<string> {
-    const gpu = DeviceContext.open(sources.driver, cards.find(({ unusable }) => !unusable)!.ordinal, "cuda:0");
+    const gpu = DeviceContext.open(sources.driver, cards.find(({ unusable }) => !unusable)!.ordinal, "cuda:0", older);
     try {
       return await run(gpu);
     } finally {
@@ -86,6 +90,10 @@ async function main(): Promise<void> {
     perplexity: () => checkPerplexity(backend, report),
     caches: () => checkCaches(backend, report),
     determinism: () => checkDeterminism(sources, cards, report),
+    ahead: async () => {
+      await checkAhead(backend, report);
+      await checkAhead(backend, report, 3);
+    },
     faults: () => checkFaults(sources, report),
     memory: () =>
       checkMemory(
