@@ -68,8 +68,9 @@ struct SampleSlot {
   int32_t adjustments;
   int32_t mask_at;        // bytes into the pool
   int32_t mask_words;     // -1: every id is allowed
+  double newest_factor;   // of the id that was fed, which the adjustments do not know; 0: none
 };
-static_assert(sizeof(SampleSlot) == 56);
+static_assert(sizeof(SampleSlot) == 64);
 
 struct InspectParams {
   const float* logits;  // [rows, vocab]
@@ -86,7 +87,7 @@ struct ChooseParams {
   const SampleSlot* slots;  // [rows]
   uint8_t* pool;
   RowFacts* facts;          // [rows]
-  int32_t* next_ids;        // [rows] where the next step finds its ids, or null
+  int32_t* ids;             // [rows] what a decode step was fed, and where the next one finds its own; or null
   int32_t vocab;
   int32_t slices_per_row;
 };
@@ -168,6 +169,8 @@ struct ChooseMemory {
   int best_id[kWarps];
   u64 reached, total, least, most;
   int found, collected, bin, upto_bin, listed;
+  int newest;           // the id that was fed where only the card knows it; -1: none, or it has been adjusted
+  float newest_plain;   // its logit before
 };
 
 /// Runs `each(logit, id)` for this thread's ids whose logit is above -infinity.
@@ -415,15 +418,27 @@ __device__ __forceinline__ int draw(const float* logits, int vocab, Weigher weig
   return memory.found;
 }
 
+__device__ __forceinline__ float adjusted(double logit, double factor, double add) {
+  return float((logit > 0 ? logit / factor : logit * factor) + add);
+}
+
 /// Applies a row's adjustments and mask. @returns the best that is left, id INT32_MAX: nothing
 __device__ __forceinline__ Best adjust(float* logits, int vocab, const SampleSlot& slot, uint8_t* pool, ChooseMemory& memory) {
   Adjustment* adjustments = reinterpret_cast<Adjustment*>(pool + slot.adjustments_at);
+  const int newest = memory.newest;
+  __syncthreads();
   for (int i = threadIdx.x; i < slot.adjustments; i += kThreads) {
     Adjustment& change = adjustments[i];
     const float plain = logits[change.id];
     change.plain = plain;
-    const double logit = plain;
-    logits[change.id] = float((logit > 0 ? logit / change.factor : logit * change.factor) + change.add);
+    // An id counts at its newest place.
+    if (change.id == newest) memory.newest = -1;
+    logits[change.id] = adjusted(plain, change.id == newest ? slot.newest_factor : change.factor, change.add);
+  }
+  __syncthreads();
+  if (threadIdx.x == 0 && memory.newest >= 0) {
+    memory.newest_plain = logits[newest];
+    logits[newest] = adjusted(memory.newest_plain, slot.newest_factor, 0);
   }
   __syncthreads();
   const uint32_t* mask = reinterpret_cast<const uint32_t*>(pool + slot.mask_at);
@@ -519,6 +534,7 @@ extern "C" __global__ void __launch_bounds__(512) choose_token(const __grid_cons
       const int target = p.targets[blockIdx.x];
       slot = p.slots[blockIdx.x];
       row = {best.logit, sum, target < 0 ? 0.f : logits[target], best.id, bad, best.id, best.logit, 0};
+      memory.newest = slot.newest_factor != 0 && p.ids != nullptr ? p.ids[blockIdx.x] : -1;
       // Logits that are no numbers are reported, and left as they are.
       if (bad != INT32_MAX || !(best.logit > -INFINITY)) slot.mode = kNothing;
     }
@@ -526,7 +542,7 @@ extern "C" __global__ void __launch_bounds__(512) choose_token(const __grid_cons
   __syncthreads();
   if (slot.mode != kNothing) {
     Best best = {row.highest, row.id};
-    if (slot.adjustments > 0 || slot.mask_words >= 0) best = adjust(logits, p.vocab, slot, p.pool, memory);
+    if (slot.adjustments > 0 || slot.mask_words >= 0 || memory.newest >= 0) best = adjust(logits, p.vocab, slot, p.pool, memory);
     int chosen = best.id == INT32_MAX ? -1 : best.id, kept = 0;
     if (slot.mode == kDraw && chosen >= 0) {
       const Weigher weigh = {best.logit, slot.rate, slot.rate_rest};
@@ -561,11 +577,12 @@ extern "C" __global__ void __launch_bounds__(512) choose_token(const __grid_cons
     const Adjustment* adjustments = reinterpret_cast<const Adjustment*>(p.pool + slot.adjustments_at);
     for (int i = threadIdx.x; i < slot.adjustments; i += kThreads)
       if (adjustments[i].id == chosen) row.chosen_logit = adjustments[i].plain;
+    if (threadIdx.x == 0 && memory.newest >= 0 && memory.newest == chosen) row.chosen_logit = memory.newest_plain;
     __syncthreads();
   }
   if (threadIdx.x == 0) {
     p.facts[blockIdx.x] = row;
     // Logits that are no numbers have no best id; the host hears of them, whatever becomes of the next step.
-    if (p.next_ids != nullptr) p.next_ids[blockIdx.x] = row.chosen >= 0 && row.chosen < p.vocab ? row.chosen : 0;
+    if (p.ids != nullptr) p.ids[blockIdx.x] = row.chosen >= 0 && row.chosen < p.vocab ? row.chosen : 0;
   }
 }

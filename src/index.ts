@@ -13,7 +13,7 @@ export {
   CpuRuntimeEndedError,
   NonFiniteTensorError,
 } from "./backend/cpu/errors.js";
-export { CudaError, CudaUnavailableError, DriverMissingError } from "./backend/cuda/driver/errors.js";
+export { CudaError, CudaUnavailableError, DriverBindingError, DriverMissingError } from "./backend/cuda/driver/errors.js";
 export {
   BaselineExceededError,
   CudaLoadError,

@@ -35,7 +35,8 @@ export interface BatchEntry {
   readonly ropeLength: number;
   /**
    * For each cache group of the plan, the physical page of every logical page (position / 256)
-   * up to the last token of this step; −1 where a sliding window has dropped it.
+   * up to the last token of this step, and one more where it is known already; −1 where a sliding
+   * window has dropped it.
    */
   readonly pages: readonly Int32Array[];
   readonly outputs: readonly OutputRequest[];

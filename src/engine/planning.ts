@@ -51,7 +51,7 @@ export interface ResolvedPlan {
  * @param cpuDevice see measureCpuDevice()
  * @param findGpus asked only where a GPU could be meant; see gpus.ts. Without it there are none
  * @throws {UsageError} options that cannot be read or do not go together
- * @throws {CudaUnavailableError | DriverMissingError} a GPU was asked for, and none can be used
+ * @throws {CudaUnavailableError | DriverMissingError | DriverBindingError} a GPU was asked for, and none can be used
  */
 export function resolvePlan(
   spec: ModelSpec,
@@ -101,7 +101,7 @@ function targetOf(specs: readonly ModelSpec[], options: PlanOptions, cpuDevice: 
   return { ...cpuTarget(options, cpuDevice), note: `${ON_CPU}${problem.message}` };
 }
 
-/** @throws {CudaUnavailableError | DriverMissingError | UsageError} */
+/** @throws {CudaUnavailableError | DriverMissingError | DriverBindingError | UsageError} */
 function gpuTarget({ devices, gpuSplit, cpuMemory, cpuExact }: PlanOptions, { cards, problem }: Gpus): Target {
   if (problem !== null && cards.length === 0) throw problem;
   for (const [name, given] of Object.entries({ cpuMemory: cpuMemory !== undefined, cpuExact }))

@@ -94,9 +94,17 @@ export class PageTable {
     this.#push(page);
   }
 
-  /** Physical pages of positions 0 … `end − 1`, for the backend: valid until the next change. */
+  /** Takes the page of position `end` before a step asks for it, where the group and the pool have room; others are not pressed for it. */
+  prepareNext(end: number): void {
+    const next = Math.ceil((end + 1) / PAGE_TOKENS);
+    if (next !== this.#end + 1 || this.held >= this.#group.pagesPerSequence || this.#pool.free === 0) return;
+    this.#push(this.#pool.take());
+  }
+
+  /** Physical pages of positions 0 … `end`, without the last where that is not held, for the backend: valid until the next change. */
   view(end: number): Int32Array {
-    return this.#pages.subarray(0, Math.ceil(end / PAGE_TOKENS));
+    const pages = Math.ceil(end / PAGE_TOKENS);
+    return this.#pages.subarray(0, Math.max(pages, Math.min(this.#end, Math.ceil((end + 1) / PAGE_TOKENS))));
   }
 
   /** Gives back the pages that hold nothing of positions 0 … `length − 1`. */

@@ -241,7 +241,9 @@ export class Scheduler {
       // Also of those who give way after all: what they keep for later is in the copies.
       copies.push(...(copied ?? []));
     }
-    return { parts: batch.filter(({ place }) => place.running), copies };
+    const parts = batch.filter(({ place }) => place.running);
+    for (const { sequence, end } of parts) sequence.prepareNext(end);
+    return { parts, copies };
   }
 
   #preemptYoungest(): void {

@@ -74,12 +74,17 @@ export class SequencePages {
     return copies;
   }
 
+  /** Takes the pages of position `end` early, where there is room for it in passing. */
+  prepareNext(end: number): void {
+    for (const table of this.#tables) table.prepareNext(end);
+  }
+
   /** Goes on with the pages of a logical page that others hold, per group. */
   attach(pages: readonly PageId[]): void {
     for (const [group, table] of this.#tables.entries()) table.attach(pages[group] ?? DROPPED);
   }
 
-  /** Page tables of positions 0 … `end − 1`, as a batch entry carries them. */
+  /** Page tables of positions 0 … `end − 1`, and of `end` where it is prepared, as a batch entry carries them. */
   views(end: number): Int32Array[] {
     return this.#tables.map((table) => table.view(end));
   }

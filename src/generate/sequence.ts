@@ -209,6 +209,11 @@ export class Sequence implements Strand {
     return this.#cache.prepare(this.#held(), this.#fed, end);
   }
 
+  /** What may come after a step up to `end` shall find its page: then the step after it can be begun before it is known. */
+  prepareNext(end: number): void {
+    if (this.decoding && end % PAGE_TOKENS === 0 && end < this.job.positions) this.#held().pages.prepareNext(end);
+  }
+
   /** Pages that it lacks for all its ids and one more, per group. */
   get owedPages(): number[] {
     return this.#cache.owed(this.#held(), Math.min(this.job.positions, this.#ids.length + 1));

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { collectAdjustments } from "./adjustments.js";
+import { collectAdjustments, visitAdjustments } from "./adjustments.js";
 import { GREEDY, type SampleRequest, type SamplingParameters } from "./parameters.js";
 import { applyOccurrencePenalties, applyRepetitionPenalty } from "./penalties.js";
 import { applyLogitBias, banIds } from "./restrictions.js";
@@ -46,6 +46,12 @@ describe("adjustments", () => {
             const logit = logits[each]!;
             adjusted[each] = (logit > 0 ? logit / factor : logit * factor) + add;
           }
+          const visited = new Map<number, { factor: number; add: number }>();
+          visitAdjustments(asked, VOCAB, (each, factor, add) => {
+            expect(visited.has(each)).toBe(false);
+            visited.set(each, { factor, add });
+          });
+          expect(new Map([...visited].sort())).toEqual(new Map([...collectAdjustments(asked, VOCAB)].sort()));
           const scratch = new Int32Array(VOCAB + 3);
           applyRepetitionPenalty(logits, asked.history, asked.parameters, scratch);
           applyLogitBias(logits, asked.parameters.logitBias);

@@ -22,24 +22,40 @@ export function applyRepetitionPenalty(
   });
 }
 
-/** Every id that the repetition penalty touches, once, with its strength. */
+/**
+ * Every id that the repetition penalty touches, once, with its strength.
+ *
+ * @param newer so many ids follow that are not known yet: those of the history are older by that
+ */
 export function visitRepeated(
   vocabSize: number,
   history: Int32Array,
-  { repetitionPenalty, penaltySustain, penaltyDecay }: SamplingParameters,
+  parameters: SamplingParameters,
   seen: Int32Array,
   visit: (id: number, strength: number) => void,
+  newer = 0,
 ): void {
-  if (repetitionPenalty === 1) return;
-  const sustain = penaltySustain === -1 ? history.length : penaltySustain;
-  const reach = Math.min(history.length, sustain + penaltyDecay);
-  for (let age = 0; age < reach; age++) {
-    const id = history[history.length - 1 - age]!;
+  const newest = history.length - 1 + newer;
+  const reach = penaltyReach(parameters, newest + 1);
+  for (let age = newer; age < reach; age++) {
+    const id = history[newest - age]!;
     if (id >= vocabSize || seen[id] !== 0) continue;
     seen[id] = 1;
-    visit(id, age < sustain ? repetitionPenalty : repetitionPenalty + ((1 - repetitionPenalty) * (age - sustain)) / penaltyDecay);
+    visit(id, strengthAt(age, parameters));
   }
-  for (let age = 0; age < reach; age++) seen[history[history.length - 1 - age]!] = 0;
+  for (let age = newer; age < reach; age++) seen[history[newest - age]!] = 0;
+}
+
+/** How many of the newest of `length` ids the repetition penalty looks at. */
+export function penaltyReach({ repetitionPenalty, penaltySustain, penaltyDecay }: SamplingParameters, length: number): number {
+  if (repetitionPenalty === 1) return 0;
+  return penaltySustain === -1 ? length : Math.min(length, penaltySustain + penaltyDecay);
+}
+
+/** The repetition penalty of an id within reach that is so much older than the newest. */
+export function strengthAt(age: number, { repetitionPenalty, penaltySustain, penaltyDecay }: SamplingParameters): number {
+  if (penaltySustain === -1 || age < penaltySustain) return repetitionPenalty;
+  return repetitionPenalty + ((1 - repetitionPenalty) * (age - penaltySustain)) / penaltyDecay;
 }
 
 /**

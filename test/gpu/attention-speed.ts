@@ -50,65 +50,15 @@ export function timeAttention(bench: KernelBench): void {
   }
 }
 
-export function tryCuts(bench: KernelBench): void {
-  const few = [
-    [8, 64],
-    [8, 128],
-    [8, 192],
-    [8, 256],
-    [7, 128],
-    [6, 128],
-    [4, 128],
-    [4, 192],
-  ] as const;
-  const grouped = [
-    [32, 64],
-    [32, 128],
-    [24, 128],
-    [16, 128],
-    [16, 192],
-    [32, 192],
-  ] as const;
-  const lengths = [1, 120, 250, 500, 1000, 1920, 8192];
-  const only = process.argv
-    .find((each) => each.startsWith("--shapes="))
-    ?.slice(9)
-    .split(",") ?? ["7B"];
-  const extra = Number(process.argv.find((each) => each.startsWith("--extra="))?.slice(8) ?? 0);
-  for (const name of only) {
-    const shape = SHAPES[name]!;
-    const cuts = shape.kvHeads < 20 ? grouped : few;
-    const rows = cuts.map(() => "");
-    for (const length of lengths) {
-      const step = prepareStep(bench, "f16", shape, 1, length);
-      cuts.forEach(([splits, least], i) => {
-        rows[i] += step.time({ splits, least, extra }).split(" ")[0]!.padStart(6);
-      });
-      step.free();
-    }
-    rows.forEach((row, i) => {
-      console.log(`try ${name} in ${cuts[i]!.join(" ").padEnd(8)}: ${row}`);
-    });
-  }
-}
-
 /** Microseconds of a launch and its rate. */
 function decodeTime(bench: KernelBench, cache: KernelCache, shape: AttentionShape, rows: number, length: number): string {
-  const step = prepareStep(bench, cache, shape, rows, length);
-  const time = step.time({ splits: 0, least: 0, extra: 0 });
-  step.free();
-  return time;
-}
-
-function prepareStep(bench: KernelBench, cache: KernelCache, shape: AttentionShape, rows: number, length: number) {
   const { gpu } = bench;
   const { heads, kvHeads, headDim: dim } = shape;
   const width = Math.ceil(length / PAGE);
   const layerBytes = rows * width * PAGE * kvHeads * headBytes(dim, cache);
   const layers = Math.min(64, Math.max(4, Math.ceil(ROTATED_BYTES / layerBytes)));
   const caches = [0, 1].map(() => randomCache(bench, cache, dim, rows * width * kvHeads * layers));
-  const { counters } = partialLayout(shape, rows);
-  const bytes = counters + rows * heads * 32 * (dim + 2) * 4;
+  const { counters, bytes } = partialLayout(shape, rows);
   const [q, k, v] = [heads, kvHeads, kvHeads].map((count) => bench.halves(rows * count * dim)) as [bigint, bigint, bigint];
   const table = bench.upload(new Float32Array(rows * dim).fill(0.5));
   const scratch = gpu.allocate(bytes);
@@ -116,42 +66,19 @@ function prepareStep(bench: KernelBench, cache: KernelCache, shape: AttentionSha
   const y = gpu.allocate(rows * heads * dim * 2);
   const pages = bench.upload(Int32Array.from({ length: rows * width }, (_, i) => i));
   const positions = bench.upload(new Int32Array(rows).fill(length - 1));
-  const chosen = decodeLaunch(shape, rows, cache, gpu.card);
-  const time = (choice: { splits: number; least: number; extra: number }) => {
-    const splits = choice.splits || chosen.splits;
-    const call = {
-      ...chosen,
-      splits,
-      least: choice.least || chosen.least,
-      shared: chosen.shared + choice.extra,
-      grid: [splits, chosen.grid[1], chosen.grid[2]] as const,
-    };
-    const ms = bench.timedGraph(layers, (layer) => {
-      const [kCache, vCache] = caches.map((at) => at + BigInt(layer * layerBytes)) as [bigint, bigint];
-      const parameters = writeParameters(ATTENTION_STEP, {
-        ...{
-          q,
-          k,
-          v,
-          qNorm: 0n,
-          kNorm: 0n,
-          table,
-          kCache,
-          vCache,
-          y,
-          partial: scratch + BigInt(counters),
-          positions,
-          pages,
-        },
-        ...{ heads, kvHeads, dim, maxPages: width, window: 0, splits: call.splits, least: call.least },
-        ...{ scale: Math.LOG2E / Math.sqrt(dim), eps: 0, group: heads / kvHeads },
-      });
-      bench.launch({ ...call, parameters });
+  const call = decodeLaunch(shape, rows, cache, gpu.card);
+  const ms = bench.timedGraph(layers, (layer) => {
+    const [kCache, vCache] = caches.map((at) => at + BigInt(layer * layerBytes)) as [bigint, bigint];
+    const parameters = writeParameters(ATTENTION_STEP, {
+      ...{ q, k, v, qNorm: 0n, kNorm: 0n, table, kCache, vCache, y, partial: scratch + BigInt(counters), positions, pages },
+      ...{ heads, kvHeads, group: heads / kvHeads, dim, maxPages: width, window: 0, splits: call.splits, least: call.least },
+      ...{ scale: Math.LOG2E / Math.sqrt(dim), eps: 0 },
     });
-    const read = 2 * rows * length * kvHeads * headBytes(dim, cache);
-    return `${(ms * 1e3).toFixed(1)}${read > 4e6 ? ` (${(read / ms / 1e9).toFixed(2)} TB/s)` : ""}`;
-  };
-  return { time, free: () => bench.free(...caches, q, k, v, table, scratch, y, pages, positions) };
+    bench.launch({ ...call, parameters });
+  });
+  bench.free(...caches, q, k, v, table, scratch, y, pages, positions);
+  const read = 2 * rows * length * kvHeads * headBytes(dim, cache);
+  return `${(ms * 1e3).toFixed(1)}${read > 4e6 ? ` (${(read / ms / 1e9).toFixed(2)} TB/s)` : ""}`;
 }
 
 /** TFLOP/s of 2048 rows that end at `length`. */

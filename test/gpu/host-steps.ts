@@ -3,9 +3,7 @@
 
 import { deserialize, serialize } from "node:v8";
 import { listCards, planDevice } from "../../src/backend/cuda/cards.js";
-import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { createCudaBackend } from "../../src/backend/cuda/index.js";
-import { Nvml } from "../../src/backend/cuda/nvml.js";
 import { openSynthetic } from "../../src/checkpoint/synthetic.js";
 import { loadOver } from "../../src/engine/client.js";
 import { Host } from "../../src/engine/host.js";
@@ -16,15 +14,14 @@ import { EXLLAMA_DEFAULTS } from "../../src/generate/defaults.js";
 import { planModel } from "../../src/memory/plan-model.js";
 import { readModel } from "../../src/model/read.js";
 import { GREEDY } from "../../src/sampling/parameters.js";
-import { stillDriver } from "../support/still-driver.js";
+import { StillCuda } from "../support/still-driver.js";
 
 const [step = "0", sequences = "1,8,32,128", tokens = "200"] = process.argv.slice(2);
 const MODEL = "synthetic:llama-7b";
 const PROMPT = 240;
 
-const card = { stepMicroseconds: 0 };
-const still = stillDriver(card);
-const sources = { driver: new CudaDriver(still.functions), nvml: new Nvml(still.nvml) };
+const card = new StillCuda();
+const sources = card.sources();
 
 for (const count of sequences.split(",").map(Number)) {
   card.stepMicroseconds = 0;
@@ -38,25 +35,19 @@ for (const count of sequences.split(",").map(Number)) {
   ] as const) {
     const times: number[] = [];
     for (let round = 0; round < 3; round++) {
-      let begun = 0;
-      let steps = 0;
+      let [begun, ended, arrived] = [0, 0, 0];
       const answers = Array.from({ length: count }, async (_, index) => {
         const prompt = Array.from({ length: PROMPT }, (_, i) => (i * 7919 + index * 31 + round) % 32000);
-        let first = true;
-        for await (const { ids } of model
-          .generate(prompt, { ...sampling, maxTokens: Number(tokens), ignoreEos: true } as never)
-          .events()) {
-          if (first && ids.length > 0) {
-            first = false;
-            if (index === count - 1) {
-              begun = performance.now();
-              steps = engine.status().counters.steps;
-            }
-          }
+        const options = { ...sampling, maxTokens: Number(tokens), ignoreEos: true };
+        for await (const { ids } of model.generate(prompt, options).events()) {
+          if (index < count - 1) continue; // the last one begins when all do
+          ended = performance.now();
+          if (begun === 0) begun = ended;
+          else arrived += ids.length;
         }
       });
       await Promise.all(answers);
-      times.push(((performance.now() - begun) * 1e3) / (engine.status().counters.steps - steps));
+      times.push(((ended - begun) * 1e3) / arrived);
     }
     const median = times.sort((a, b) => a - b)[1]!;
     console.log(

@@ -8,8 +8,9 @@ import { DeviceContext } from "../../src/backend/cuda/device-context.js";
 import { createCudaBackend, openDriver } from "../../src/backend/cuda/index.js";
 import { checkAdapterKernels, checkAdapters } from "./adapter-checks.js";
 import { timeAdapters } from "./adapter-speed.js";
+import { checkAhead } from "./ahead.js";
 import { checkAttention } from "./attention-checks.js";
-import { timeAttention, tryCuts } from "./attention-speed.js";
+import { timeAttention } from "./attention-speed.js";
 import { checkAttentionSteps } from "./attention-step-checks.js";
 import { checkBatches } from "./batches.js";
 import { checkCacheWriting } from "./cache-contents.js";
@@ -23,6 +24,7 @@ import { checkKernels } from "./kernel-checks.js";
 import { checkLostEngine } from "./lost-engine.js";
 import { checkMemory } from "./memory.js";
 import { checkMemoryPhases } from "./memory-phases.js";
+import { olderImage } from "./older-cards.js";
 import { checkFileLoading } from "./real-files.js";
 import { Report } from "./report.js";
 import { checkSampledSteps, checkSampling, timeSampling } from "./sampling-checks.js";
@@ -43,10 +45,12 @@ async function main(): Promise<void> {
   if (cards.every(({ unusable }) => unusable)) throw cards[0]!.unusable;
 
   const report = new Report();
-  const backend = createCudaBackend({ sources });
+  const image = argumentOf("image");
+  const older = image === undefined ? undefined : olderImage(image);
+  const backend = createCudaBackend({ sources, image: older });
 
   async function onCard(run: (gpu: DeviceContext) => string | Promise<string>): Promise<string> {
-    const gpu = DeviceContext.open(sources.driver, cards.find(({ unusable }) => !unusable)!.ordinal, "cuda:0");
+    const gpu = DeviceContext.open(sources.driver, cards.find(({ unusable }) => !unusable)!.ordinal, "cuda:0", older);
     try {
       return await run(gpu);
     } finally {
@@ -97,6 +101,10 @@ async function main(): Promise<void> {
     perplexity: () => checkPerplexity(backend, report),
     caches: () => checkCaches(backend, report),
     determinism: () => checkDeterminism(sources, cards, report),
+    ahead: async () => {
+      await checkAhead(backend, report);
+      await checkAhead(backend, report, 3);
+    },
     faults: () => checkFaults(sources, report),
     memory: () =>
       checkMemory(
@@ -125,8 +133,7 @@ async function main(): Promise<void> {
     attentionSpeed: () =>
       report.check("speed of attention", () =>
         onCard((gpu) => {
-          if (process.argv.includes("--try")) tryCuts(new KernelBench(gpu));
-          else timeAttention(new KernelBench(gpu));
+          timeAttention(new KernelBench(gpu));
           return "see above";
         }),
       ),

@@ -50,6 +50,17 @@ export async function checkSampling(gpu: DeviceContext, vocabularies = VOCABULAR
       const requests = rows.map((_, i) => randomRequest(vocabSize, first + i, random));
       const answers = await card.choose(rows, requests);
       const again = await card.choose(rows, requests);
+      // As when a step is queued before its ids are known: that is for the repetition penalty alone.
+      const lone = requests.map((request) => ({
+        ...request,
+        mask: null,
+        parameters: { ...request.parameters, frequencyPenalty: 0, presencePenalty: 0, repetitionPenalty: 1.3 },
+      }));
+      const known = await card.choose(rows, lone);
+      (await card.choose(rows, lone, true)).forEach(({ id, logprob }, i) => {
+        if (known[i]!.id !== id || !Object.is(known[i]!.logprob, logprob))
+          throw new Error("an id that only the card knows is penalised otherwise");
+      });
       answers.forEach(({ id, logprob }, i) => {
         if (again[i]!.id !== id || !Object.is(again[i]!.logprob, logprob)) throw new Error("a repeat gave another answer");
         const host = sample(rows[i]!, requests[i]!);
@@ -148,6 +159,7 @@ class Card {
   readonly #sliceFacts: bigint;
   readonly #facts: bigint;
   readonly #slots: bigint;
+  readonly #ids: bigint;
   readonly #host = new ArrayBuffer(SLOTS + POOL);
   readonly #writer: SampleSlots;
 
@@ -160,13 +172,19 @@ class Card {
     this.#sliceFacts = gpu.allocate(ROWS * this.#slices * 16);
     this.#facts = gpu.allocate(ROWS * FACT_BYTES);
     this.#slots = gpu.allocate(SLOTS + POOL);
+    this.#ids = gpu.allocate(ROWS * 4);
     if (ROWS * SAMPLE_SLOT.bytes > SLOTS) throw new Error("too many rows");
     this.#writer = new SampleSlots(vocabSize, this.#host, SLOTS);
     gpu.fill(this.#targets, 0xff, ROWS * 4);
   }
 
-  async choose(rows: readonly Float32Array[], requests: readonly SampleRequest[]): Promise<{ id: number; logprob: number }[]> {
-    const outputs = this.#send(rows, requests);
+  /** @param newer the newest id of every history is told to the card as what was fed, and left out of the rest */
+  async choose(
+    rows: readonly Float32Array[],
+    requests: readonly SampleRequest[],
+    newer = false,
+  ): Promise<{ id: number; logprob: number }[]> {
+    const outputs = this.#send(rows, requests, newer);
     this.#launch(rows.length);
     const facts = new DataView(new ArrayBuffer(rows.length * FACT_BYTES));
     this.#gpu.copyOut(facts, this.#facts);
@@ -200,22 +218,28 @@ class Card {
   }
 
   free(): void {
-    for (const pointer of [this.#logits, this.#targets, this.#sliceFacts, this.#facts, this.#slots]) this.#gpu.free(pointer);
+    for (const pointer of [this.#logits, this.#targets, this.#sliceFacts, this.#facts, this.#slots, this.#ids])
+      this.#gpu.free(pointer);
   }
 
-  #send(rows: readonly Float32Array[], requests: readonly SampleRequest[]) {
+  #send(rows: readonly Float32Array[], requests: readonly SampleRequest[], newer = false) {
     rows.forEach((row, i) => {
       this.#gpu.copyIn(this.#logits + BigInt(i * this.#vocabSize * 4), row);
     });
+    const older = (request: SampleRequest) => ({ ...request, history: request.history.slice(0, -1) });
+    this.#gpu.copyIn(
+      this.#ids,
+      Int32Array.from(requests, ({ history }) => history.at(-1) ?? -1),
+    );
     const outputs = requests.map((each) => ({
       index: 0,
-      sample: each,
+      sample: newer ? older(each) : each,
       target: null,
       topLogprobs: 0,
       logits: false,
       hidden: false,
     }));
-    const { bytes, chosen } = this.#writer.write(outputs, rows.length);
+    const { bytes, chosen } = this.#writer.write(outputs, rows.length, newer);
     const left = chosen.indexOf(false);
     if (left >= 0) throw new Error(`left to the host: ${show(requests[left]!)}`);
     this.#gpu.copyIn(this.#slots, new Uint8Array(this.#host, 0, bytes));
@@ -244,7 +268,7 @@ class Card {
       slots: this.#slots,
       pool: this.#slots + BigInt(SLOTS),
       facts: this.#facts,
-      nextIds: 0n,
+      ids: this.#ids,
       vocab,
     };
     launch("choose_token", [rows], 512, writeParameters(CHOOSE, choose));

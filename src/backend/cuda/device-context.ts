@@ -26,6 +26,14 @@ export interface CardShape {
   readonly sharedPerBlock: number;
 }
 
+/** Other kernels than a card's own, for tests: code of an older card that this one runs. */
+export interface KernelImage {
+  /** An image of each family. */
+  readonly folder: string;
+  /** What launches are made for in the card's place. */
+  readonly card: Pick<CardShape, "major" | "minor" | "sharedPerBlock">;
+}
+
 /** Host memory that the card copies from and to by itself. */
 export interface PinnedMemory {
   readonly address: bigint;
@@ -50,7 +58,7 @@ export class DeviceContext {
   #open = true;
 
   /** @throws {CudaError} with nothing left behind */
-  static open(driver: CudaDriver, ordinal: number, id: string): DeviceContext {
+  static open(driver: CudaDriver, ordinal: number, id: string, image?: KernelImage): DeviceContext {
     const site = { device: id };
     driver.call("cuDevicePrimaryCtxSetFlags_v2", [ordinal, SCHEDULE_AUTO], site);
     const context = driver.u64("cuDevicePrimaryCtxRetain", [ordinal], site);
@@ -64,8 +72,9 @@ export class DeviceContext {
         major: attribute(ATTRIBUTE.major),
         minor: attribute(ATTRIBUTE.minor),
         sharedPerBlock: attribute(ATTRIBUTE.sharedPerBlock),
+        ...image?.card,
       };
-      return new DeviceContext(driver, { ordinal, id, context, stream, card });
+      return new DeviceContext(driver, { ordinal, id, context, stream, card, folder: image?.folder });
     } catch (error) {
       if (stream !== undefined) driver.invoke("cuStreamDestroy_v2", [stream]);
       driver.invoke("cuDevicePrimaryCtxRelease_v2", [ordinal]);
@@ -75,7 +84,14 @@ export class DeviceContext {
 
   private constructor(
     driver: CudaDriver,
-    opened: { ordinal: number; id: string; context: bigint; stream: bigint; card: CardShape },
+    opened: {
+      ordinal: number;
+      id: string;
+      context: bigint;
+      stream: bigint;
+      card: CardShape;
+      folder: string | undefined;
+    },
   ) {
     this.driver = driver;
     this.ordinal = opened.ordinal;
@@ -83,7 +99,7 @@ export class DeviceContext {
     this.stream = opened.stream;
     this.handle = opened.context;
     this.card = opened.card;
-    this.kernels = new KernelModules(driver, opened.id);
+    this.kernels = new KernelModules(driver, opened.id, opened.folder);
     this.launcher = new Launcher(driver, opened.id);
   }
 

@@ -128,17 +128,16 @@ export class Forward {
         slots: stage.at("scratch.slots"),
         pool: stage.at("scratch.slots") + BigInt(slotBytes(spec, run)),
         facts: stage.at("scratch.facts"),
-        nextIds: this.#nextIds(first, count),
+        ids: this.#fedIds(first, count),
         vocab: spec.vocabSize,
       }),
     });
   }
 
-  /** Where the ids of a decode step that follows right away belong: the first stage must be this one. */
-  #nextIds(first: number, count: number): bigint {
+  /** What the rows of a decode step were fed, and where the step that follows right away finds what was chosen. */
+  #fedIds(first: number, count: number): bigint {
     const { rows, decodeRows } = this.#shape;
-    const follows = this.#stage.first && decodeRows === rows && first === 0 && count === rows;
-    return follows ? this.#input(this.#layout.ids) : 0n;
+    return decodeRows === rows && first === 0 && count === rows ? this.#input(this.#layout.ids) : 0n;
   }
 
   #embed(): void {

@@ -7,7 +7,7 @@ import { draftRequest, sharedProgress } from "../load-together.js";
 import { BaselineGuard } from "./baseline-guard.js";
 import { Calibrations } from "./calibration.js";
 import { type Card, type CardSources, listCards, planDevice } from "./cards.js";
-import { DeviceContext } from "./device-context.js";
+import { DeviceContext, type KernelImage } from "./device-context.js";
 import { CudaDriver } from "./driver/driver.js";
 import { loadCuda, loadNvml } from "./driver/load.js";
 import { CudaLoadError } from "./errors.js";
@@ -29,6 +29,8 @@ export interface CudaBackendOptions {
   overlap?: boolean;
   /** The driver's libraries; default: those of this machine. */
   sources?: CardSources;
+  /** Kernels of older cards; default: each card's own. */
+  image?: KernelImage | undefined;
 }
 
 export interface CudaBackend extends Backend {
@@ -48,6 +50,7 @@ export function createCudaBackend({
   graphs = true,
   overlap = true,
   sources = openDriver(),
+  image,
 }: CudaBackendOptions = {}): CudaBackend {
   return {
     name: "cuda",
@@ -56,7 +59,7 @@ export function createCudaBackend({
       listCards(sources)
         .filter(({ unusable }) => unusable === null)
         .map(planDevice),
-    load: (request) => load(request, sources, { peers, graphs, overlap }),
+    load: (request) => load(request, sources, { peers, graphs, overlap }, image),
   };
 }
 
@@ -64,6 +67,7 @@ async function load(
   request: LoadRequest,
   sources: CardSources,
   options: { peers: boolean; graphs: boolean; overlap: boolean },
+  image: KernelImage | undefined,
 ): Promise<CudaRuntime> {
   request.signal?.throwIfAborted();
   const draft = draftRequest(request);
@@ -73,7 +77,7 @@ async function load(
   const guard = new BaselineGuard(sources.nvml, sources.calibrations ?? new Calibrations(), used, cards);
   const contexts = new Map<string, DeviceContext>();
   const contextOf = (device: DevicePlan): DeviceContext => {
-    const context = contexts.get(device.card) ?? openCard(sources.driver, device, cards);
+    const context = contexts.get(device.card) ?? openCard(sources.driver, device, cards, image);
     contexts.set(device.card, context);
     return context;
   };
@@ -115,11 +119,16 @@ async function loadOne(request: LoadRequest, contextOf: (device: DevicePlan) => 
   return { plan, spec, stages, model: { spec, run: plan.run, ropeFactor, embeddings } };
 }
 
-function openCard(driver: CudaDriver, { id, card }: DevicePlan, cards: readonly Card[]): DeviceContext {
+function openCard(
+  driver: CudaDriver,
+  { id, card }: DevicePlan,
+  cards: readonly Card[],
+  image: KernelImage | undefined,
+): DeviceContext {
   const found = cards.find(({ uuid }) => uuid === card);
   if (!found) throw new CudaLoadError(`${id} (${card}) is gone since the plan was made`);
   if (found.unusable) throw found.unusable;
-  return DeviceContext.open(driver, found.ordinal, id);
+  return DeviceContext.open(driver, found.ordinal, id, image);
 }
 
 /** Which page table each layer uses. */

@@ -34,13 +34,19 @@ const IMAGE_ERRORS = new Set([200, 209, 218, 222]);
 export class KernelModules {
   readonly #driver: CudaDriver;
   readonly #device: string;
+  readonly #folder: string;
   readonly #modules = new Map<KernelFamily, bigint>();
   readonly #functions = new Map<string, { readonly kernel: bigint; shared: number }>();
 
-  /** The device's context must be current. */
-  constructor(driver: CudaDriver, device: string) {
+  /**
+   * The device's context must be current.
+   *
+   * @param folder with an image of each family; default: the one that comes with the package
+   */
+  constructor(driver: CudaDriver, device: string, folder = join(packageRoot, "kernels", "built")) {
     this.#driver = driver;
     this.#device = device;
+    this.#folder = folder;
   }
 
   /**
@@ -77,7 +83,7 @@ export class KernelModules {
   #module(family: KernelFamily): bigint {
     const known = this.#modules.get(family);
     if (known !== undefined) return known;
-    const image = readFileSync(join(packageRoot, "kernels", "built", `${family}.fatbin`));
+    const image = readFileSync(join(this.#folder, `${family}.fatbin`));
     try {
       const module = this.#driver.u64("cuModuleLoadData", [image], { device: this.#device });
       this.#modules.set(family, module);

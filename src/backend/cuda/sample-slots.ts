@@ -4,11 +4,12 @@
 // parameters beyond what fp32 carries well, more changes than there is room for, and rows that
 // somebody wants to see anyway.
 
-import { type Adjustment, collectAdjustments } from "../../sampling/adjustments.js";
+import { visitAdjustments } from "../../sampling/adjustments.js";
 import type { SampleRequest } from "../../sampling/parameters.js";
+import { penaltyReach, strengthAt } from "../../sampling/penalties.js";
 import { uniformAt } from "../../sampling/philox.js";
 import type { OutputRequest } from "../backend.js";
-import { ADJUSTMENT, type ParameterValues, SAMPLE_SLOT, writeParameters } from "./kernel-parameters.js";
+import { ADJUSTMENT, type ParameterValues, SAMPLE_SLOT, writeParametersAt } from "./kernel-parameters.js";
 
 const [NOTHING, GREEDY, DRAW] = [0, 1, 2];
 
@@ -32,53 +33,63 @@ const IDLE: Slot = {
   adjustments: 0,
   maskAt: 0,
   maskWords: -1,
+  newestFactor: 0,
 };
-const idleSlot = writeParameters(SAMPLE_SLOT, IDLE);
 
 export interface WrittenSlots {
   /** Of the buffer, from its beginning, that the card has to see. */
   readonly bytes: number;
-  /** Per request, whether the card's choice is its answer. */
+  /** Per request, whether the card's choice is its answer; false for idle rows. */
   readonly chosen: readonly boolean[];
 }
 
 export class SampleSlots {
   readonly #vocabSize: number;
-  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  /** Of the pool: an adjustment is three words, ids are every sixth half of one. */
+  readonly #doubles: Float64Array;
+  readonly #ints: Int32Array;
+  readonly #words: Uint32Array;
   readonly #poolAt: number;
   #used = 0;
 
   /**
    * @param buffer slots of a round, then the pool
-   * @param poolAt byte at which the pool begins
+   * @param poolAt byte at which the pool begins, a multiple of 8
    */
   constructor(vocabSize: number, buffer: ArrayBuffer, poolAt: number) {
     this.#vocabSize = vocabSize;
-    this.#bytes = new Uint8Array(buffer);
+    this.#view = new DataView(buffer);
+    this.#doubles = new Float64Array(buffer, poolAt, Math.floor((buffer.byteLength - poolAt) / 8));
+    this.#ints = new Int32Array(buffer, poolAt, this.#doubles.length * 2);
+    this.#words = new Uint32Array(buffer, poolAt, this.#doubles.length * 2);
     this.#poolAt = poolAt;
   }
 
-  /** @param rows of the round; those behind the requests are idle */
-  write(requests: readonly OutputRequest[], rows: number): WrittenSlots {
+  /**
+   * @param requests `null`: an idle row
+   * @param rows of the round; those behind the requests are idle
+   * @param newer the newest id of every history is not in it yet: the card has chosen it and knows it
+   */
+  write(requests: readonly (OutputRequest | null)[], rows: number, newer = false): WrittenSlots {
     this.#used = 0;
     const chosen: boolean[] = [];
     for (let row = 0; row < rows; row++) {
       const request = requests[row];
-      const slot = request?.sample && !request.logits && request.topLogprobs === 0 ? this.#slotOf(request.sample) : null;
-      this.#bytes.set(slot ? writeParameters(SAMPLE_SLOT, slot) : idleSlot, row * SAMPLE_SLOT.bytes);
-      if (request) chosen.push(slot !== null || (request.sample !== null && isPlainGreedy(request.sample)));
+      const slot = request?.sample && !request.logits && request.topLogprobs === 0 ? this.#slotOf(request.sample, newer) : null;
+      writeParametersAt(this.#view, row * SAMPLE_SLOT.bytes, SAMPLE_SLOT, slot ?? IDLE);
+      if (row < requests.length) chosen.push(slot !== null || (request?.sample ? isPlainGreedy(request.sample) : false));
     }
     return { bytes: this.#poolAt + this.#used, chosen };
   }
 
   /** How the card serves a request, or `null`: the host does. */
-  #slotOf(request: SampleRequest): Slot | null {
+  #slotOf(request: SampleRequest, newer: boolean): Slot | null {
     const { temperature, topK, topP, minP, typical } = request.parameters;
     if (isPlainGreedy(request)) return IDLE; // the largest logit is a fact of every row
     if (temperature !== 0 && !(temperature >= TEMPERATURES[0] && temperature <= TEMPERATURES[1])) return null;
     if (temperature !== 0 && typical > 0 && typical < 1) return null;
-    const changes = collectAdjustments(request, this.#vocabSize);
-    const placed = this.#place(changes, request.mask);
+    const placed = this.#place(request, newer);
     if (!placed) return null;
     if (temperature === 0) return { ...IDLE, ...placed, mode: GREEDY as number };
     const rate = Math.LOG2E / temperature;
@@ -96,27 +107,41 @@ export class SampleSlots {
 
   /** Puts changes and mask into the pool; `null` where they do not go with the card. */
   #place(
-    changes: ReadonlyMap<number, Adjustment>,
-    mask: Uint32Array | null,
-  ): Pick<Slot, "adjustmentsAt" | "adjustments" | "maskAt" | "maskWords"> | null {
-    for (const { factor, add } of changes.values()) {
-      if (!(factor >= 1 / LARGEST_FACTOR && factor <= LARGEST_FACTOR)) return null;
-      if (Math.abs(add) > LARGEST_ADDEND && add !== -Infinity) return null;
-    }
+    request: SampleRequest,
+    newer: boolean,
+  ): Pick<Slot, "adjustmentsAt" | "adjustments" | "maskAt" | "maskWords" | "newestFactor"> | null {
+    const { mask, parameters, history } = request;
     const adjustmentsAt = this.#used;
-    const maskAt = adjustmentsAt + changes.size * ADJUSTMENT.bytes;
+    const room = Math.floor((this.#doubles.byteLength - adjustmentsAt) / ADJUSTMENT.bytes);
+    let adjustments = 0;
+    let exact = true;
+    visitAdjustments(
+      request,
+      this.#vocabSize,
+      (id, factor, add) => {
+        if (!(factor >= 1 / LARGEST_FACTOR && factor <= LARGEST_FACTOR)) exact = false;
+        if (Math.abs(add) > LARGEST_ADDEND && add !== -Infinity) exact = false;
+        if (adjustments < room) this.#adjust(adjustmentsAt + adjustments * ADJUSTMENT.bytes, id, factor, add);
+        adjustments++;
+      },
+      newer ? 1 : 0,
+    );
+    const maskAt = adjustmentsAt + adjustments * ADJUSTMENT.bytes;
     const words = mask === null ? 0 : Math.min(mask.length, Math.ceil(this.#vocabSize / 32));
     const end = maskAt + Math.ceil(words / 2) * 8;
-    if (this.#poolAt + end > this.#bytes.length) return null;
+    if (!exact || end > this.#doubles.byteLength) return null;
     this.#used = end;
-    let at = this.#poolAt + adjustmentsAt;
-    for (const [id, { factor, add }] of changes) {
-      this.#bytes.set(writeParameters(ADJUSTMENT, { factor, add, id, plain: 0 }), at);
-      at += ADJUSTMENT.bytes;
-    }
-    if (mask)
-      new Uint32Array(this.#bytes.buffer, this.#bytes.byteOffset + this.#poolAt + maskAt, words).set(mask.subarray(0, words));
-    return { adjustmentsAt, adjustments: changes.size, maskAt, maskWords: mask === null ? -1 : words };
+    if (mask) this.#words.set(mask.subarray(0, words), maskAt / 4);
+    const newest = newer && penaltyReach(parameters, history.length + 1) > 0 ? strengthAt(0, parameters) : 0;
+    return { adjustmentsAt, adjustments, maskAt, maskWords: mask === null ? -1 : words, newestFactor: newest };
+  }
+
+  /** ADJUSTMENT, written by hand: a step may have tens of thousands. */
+  #adjust(at: number, id: number, factor: number, add: number): void {
+    this.#doubles[at / 8] = factor;
+    this.#doubles[at / 8 + 1] = add;
+    this.#ints[at / 4 + 4] = id;
+    this.#ints[at / 4 + 5] = 0;
   }
 }
 

@@ -1,17 +1,20 @@
-// How hidden states cross from one stage to the next: within a card by a copy, between cards
+// How hidden states cross from one stage to the next, and chosen ids from the last to the first: within a card by a copy, between cards
 // directly where they can reach each other, else through host memory. Events order the two
 // streams, so the host waits for nothing.
 
 import type { Stage } from "./stage.js";
 
 export interface StageLink {
-  /** Puts `bytes` of the residual stream across; what the next stage launches finds them there. */
+  /** Puts the first `bytes` of the region across; what the other stage launches from now on finds them there. */
   cross(bytes: number): void;
 }
 
-/** @param peers false: never directly, also where cards could */
-export function linkStages(from: Stage, to: Stage, peers: boolean, mostBytes: number): StageLink {
-  const [source, target] = [from.at("scratch.residual"), to.at("scratch.residual")];
+/**
+ * @param region that crosses, the same on both stages
+ * @param peers false: never directly, also where cards could
+ */
+export function linkStages(from: Stage, to: Stage, region: string, mostBytes: number, peers: boolean): StageLink {
+  const [source, target] = [from.at(region), to.at(region)];
   if (from.context === to.context) return { cross: (bytes) => from.context.use().copyInside(target, source, bytes) };
   const written = from.context.use().createEvent();
   // Until the next stage has read it, the one before must not overwrite it; a step's end sees to that.

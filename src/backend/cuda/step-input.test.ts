@@ -32,7 +32,7 @@ const input = new StepInput(spec, run, buffer);
 describe("step input", () => {
   it("puts entries of one token first, and the others' rows in tiles of one sequence each", () => {
     const long = Array.from({ length: 70 }, (_, i) => i + 1);
-    const step = input.write([entry(long, 10, 3, [output(69, 9)]), entry([500], 300, 6, [output(0)])], null);
+    const step = input.write([entry(long, 10, 3, [output(69, 9)]), entry([500], 300, 6, [output(0)])]);
     expect(step.shape).toEqual({ rows: 71, decodeRows: 1, tiles: 2, entries: 2, outputs: 2 });
     const layout = inputLayout(spec, run, step.shape);
     const ints = (at: number, count: number) => [...new Int32Array(buffer, at, count)];
@@ -42,18 +42,24 @@ describe("step input", () => {
     expect(ints(layout.tiles, 4)).toEqual([1, 64, 65, 6]);
     expect(ints(layout.pages[0]!, 2)).toEqual([6, 7]);
     expect(ints(layout.pages[0]! + maxPages(run) * 4, 2)).toEqual([3, 4]);
-    expect(step.outputs.map(({ entry: index, row }) => [index, row])).toEqual([
+    expect(step.outputs.map((wanted) => [wanted!.entry, wanted!.row])).toEqual([
       [1, 0],
       [0, 70],
     ]);
     expect(ints(layout.targets, 2)).toEqual([-1, 9]);
   });
 
-  it("leaves unused rows of a captured step idle", () => {
-    const step = input.write([entry([7], 20, 1, [output(0)])], 4);
+  it("leaves unused rows of a captured step idle, wherever they are", () => {
+    const step = input.writeDecode([entry([7], 20, 1, [output(0)]), null, entry([9], 30, 4, [output(0, 3)])], 4);
     const layout = inputLayout(spec, run, step.shape);
-    expect([...new Int32Array(buffer, layout.positions, 4)]).toEqual([20, -1, -1, -1]);
+    const ints = (at: number) => [...new Int32Array(buffer, at, 4)];
+    expect(ints(layout.ids)).toEqual([7, 0, 9, 0]);
+    expect(ints(layout.positions)).toEqual([20, -1, 30, -1]);
+    expect(ints(layout.sequence).slice(0, 3)).toEqual([0, 1, 2]);
+    expect(ints(layout.targets)).toEqual([-1, -1, 3, -1]);
+    expect(new Int32Array(buffer, layout.pages[0]! + 2 * maxPages(run) * 4, 2)).toEqual(Int32Array.of(4, 5));
     expect(step.shape).toMatchObject({ rows: 4, decodeRows: 4, tiles: 0, outputs: 4 });
+    expect(step.outputs.map((wanted) => wanted && [wanted.entry, wanted.row])).toEqual([[0, 0], null, [2, 2]]);
   });
 });
 

@@ -21,8 +21,8 @@ export interface WantedOutput {
 export interface ComposedStep {
   readonly shape: StepShape;
   readonly bytes: number;
-  /** In the order of the input block's outputs. */
-  readonly outputs: readonly WantedOutput[];
+  /** In the order of the input block's outputs; of a decode step one for each row, `null` where nothing is wanted. */
+  readonly outputs: readonly (WantedOutput | null)[];
 }
 
 export class StepInput {
@@ -37,45 +37,72 @@ export class StepInput {
     this.#buffer = buffer;
   }
 
-  /**
-   * Writes a batch.
-   *
-   * @param bucket rows of a captured decode step, the unused ones idle; `null`: exactly the batch
-   */
-  write(batch: readonly BatchEntry[], bucket: number | null): ComposedStep {
+  /** Writes exactly a batch. */
+  write(batch: readonly BatchEntry[]): ComposedStep {
     const order = batch.map((_, index) => index).sort((a, b) => single(batch[b]!) - single(batch[a]!) || a - b);
     const decodeRows = order.filter((index) => single(batch[index]!) === 1).length;
-    const rows = bucket ?? batch.reduce((sum, { tokens }) => sum + tokens.length, 0);
-    const entries = bucket ?? batch.length;
+    const tiles = tilesOf(batch, order, decodeRows);
     const outputs = wantedOutputs(batch, order);
-    const tiles = bucket === null ? tilesOf(batch, order, decodeRows) : [];
     const shape: StepShape = {
-      rows,
-      decodeRows: bucket ?? decodeRows,
+      rows: batch.reduce((sum, { tokens }) => sum + tokens.length, 0),
+      decodeRows,
       tiles: tiles.length,
-      entries,
-      outputs: bucket ?? outputs.length,
+      entries: batch.length,
+      outputs: outputs.length,
       ...(usesAdapters(batch) ? { adapted: true } : {}),
     };
+    return this.#write(
+      shape,
+      order.map((index) => batch[index]!),
+      outputs,
+      tiles,
+    );
+  }
+
+  /**
+   * Writes a captured decode step: an entry of one token for each row, in this order.
+   *
+   * @param rows `null`: idle
+   * @param bucket rows of the captured step; those behind are idle
+   */
+  writeDecode(rows: readonly (BatchEntry | null)[], bucket: number): ComposedStep {
+    const shape: StepShape = {
+      ...{ rows: bucket, decodeRows: bucket, tiles: 0, entries: bucket, outputs: bucket },
+      ...(usesAdapters(rows) ? { adapted: true } : {}),
+    };
+    const outputs = rows.map((entry, row) => {
+      const request = entry?.outputs[0];
+      return request ? { entry: row, output: 0, request, row } : null;
+    });
+    return this.#write(shape, rows, outputs, []);
+  }
+
+  #write(
+    shape: StepShape,
+    entries: readonly (BatchEntry | null)[],
+    outputs: readonly (WantedOutput | null)[],
+    tiles: readonly [row: number, rows: number][],
+  ): ComposedStep {
     const layout = inputLayout(this.#spec, this.#run, shape);
     const ints = (offset: number, count: number) => new Int32Array(this.#buffer, offset, count);
+    const { rows } = shape;
     const [ids, positions, sequence] = [ints(layout.ids, rows), ints(layout.positions, rows), ints(layout.sequence, rows)];
     ids.fill(0);
     positions.fill(-1);
     sequence.fill(0);
     let row = 0;
-    order.forEach((index, place) => {
-      const { tokens, start } = batch[index]!;
+    entries.forEach((entry, place) => {
+      const { tokens, start } = entry ?? IDLE;
       ids.set(tokens, row);
-      for (let i = 0; i < tokens.length; i++) positions[row + i] = start + i;
+      if (entry) for (let i = 0; i < tokens.length; i++) positions[row + i] = start + i;
       sequence.fill(place, row, row + tokens.length);
       row += tokens.length;
     });
-    this.#writePages(batch, order, layout);
+    this.#writePages(entries, layout);
     this.#writeOutputs(outputs, shape, layout);
     ints(layout.tiles, tiles.length * 2).set(tiles.flat());
-    if (this.#spec.rope.kind === "dynamic") this.#writeFrequencies(batch, order, layout);
-    this.#writeAdapters(batch, order, layout, entries);
+    if (this.#spec.rope.kind === "dynamic") this.#writeFrequencies(entries, layout);
+    if (this.#spec.adapters) this.#writeAdapters(entries, layout, shape.entries);
     return { shape, bytes: layout.bytes, outputs };
   }
 
@@ -91,51 +118,56 @@ export class StepInput {
     return { shape, bytes: layout.bytes, outputs: [] };
   }
 
-  #writePages(batch: readonly BatchEntry[], order: readonly number[], layout: InputLayout): void {
+  #writePages(entries: readonly (BatchEntry | null)[], layout: InputLayout): void {
     const width = maxPages(this.#run);
     layout.pages.forEach((offset, group) => {
-      order.forEach((index, place) => {
-        const pages = batch[index]!.pages[group]!;
-        new Int32Array(this.#buffer, offset + place * width * 4, width).set(pages.subarray(0, width));
+      const tables = new Int32Array(this.#buffer, offset, entries.length * width);
+      entries.forEach((entry, place) => {
+        if (entry) tables.set(entry.pages[group]!.subarray(0, width), place * width);
       });
     });
   }
 
-  #writeOutputs(outputs: readonly WantedOutput[], shape: StepShape, layout: InputLayout): void {
+  #writeOutputs(outputs: readonly (WantedOutput | null)[], shape: StepShape, layout: InputLayout): void {
     const rows = new Int32Array(this.#buffer, layout.outputRows, shape.outputs);
     const targets = new Int32Array(this.#buffer, layout.targets, shape.outputs);
     rows.fill(0);
     targets.fill(-1);
-    outputs.forEach(({ row, request }, index) => {
-      rows[index] = row;
-      targets[index] = request.target ?? -1;
+    outputs.forEach((wanted, index) => {
+      if (!wanted) return;
+      rows[index] = wanted.row;
+      targets[index] = wanted.request.target ?? -1;
     });
   }
 
-  #writeAdapters(batch: readonly BatchEntry[], order: readonly number[], layout: InputLayout, entries: number): void {
+  #writeAdapters(entries: readonly (BatchEntry | null)[], layout: InputLayout, places: number): void {
     const loaded = this.#spec.adapters?.length ?? 0;
-    const weights = new Float32Array(this.#buffer, layout.adapterWeights, entries * loaded).fill(0);
-    order.forEach((entry, place) => {
-      for (const { index, weight } of batch[entry]!.adapters ?? []) weights[place * loaded + index] = weight;
+    const weights = new Float32Array(this.#buffer, layout.adapterWeights, places * loaded).fill(0);
+    entries.forEach((entry, place) => {
+      for (const { index, weight } of entry?.adapters ?? []) weights[place * loaded + index] = weight;
     });
   }
 
-  #writeFrequencies(batch: readonly BatchEntry[], order: readonly number[], layout: InputLayout): void {
+  #writeFrequencies(entries: readonly (BatchEntry | null)[], layout: InputLayout): void {
     const { headDim } = this.#spec.layers[0]!.attention;
-    order.forEach((index, place) => {
-      const turns = halfTurns(this.#spec, batch[index]!.ropeLength);
+    entries.forEach((entry, place) => {
+      if (!entry) return;
+      const turns = halfTurns(this.#spec, entry.ropeLength);
       new Float64Array(this.#buffer, layout.frequencies + place * (headDim / 2) * 8, headDim / 2).set(turns);
     });
   }
 }
+
+/** Takes a row and feeds nothing. */
+const IDLE: Pick<BatchEntry, "tokens" | "start"> = { tokens: new Int32Array(1), start: 0 };
 
 /** Half turns per position of each pair, f64 [headDim / 2]. */
 export function halfTurns({ rope, layers }: ModelSpec, sequenceLength: number): Float64Array {
   return ropeFrequencies(rope, layers[0]!.attention.headDim, sequenceLength).inverseFrequencies.map((each) => each / Math.PI);
 }
 
-export function usesAdapters(batch: readonly BatchEntry[]): boolean {
-  return batch.some(({ adapters = [] }) => adapters.length > 0);
+function usesAdapters(entries: readonly (BatchEntry | null)[]): boolean {
+  return entries.some((entry) => (entry?.adapters?.length ?? 0) > 0);
 }
 
 /** 1 for entries that feed one token. */

@@ -47,11 +47,17 @@ export class StepLane {
     for (const stage of stages) stage.context.use().copyIn(stage.at("scratch.input") + BigInt(from), view);
   }
 
-  /** Tells the last stage how to choose the tokens of a round. @returns which of its choices are answers */
-  sendSlots(stage: Stage, wanted: readonly WantedOutput[], rows: number): readonly boolean[] {
+  /**
+   * Tells the last stage how to choose the tokens of a round.
+   *
+   * @param withIds false: the newest id of every history is what the step before has chosen
+   * @returns which of its choices are answers
+   */
+  sendSlots(stage: Stage, wanted: readonly (WantedOutput | null)[], rows: number, withIds = true): readonly boolean[] {
     const { bytes, chosen } = this.#slots.write(
-      wanted.map(({ request }) => request),
+      wanted.map((each) => each?.request ?? null),
       rows,
+      !withIds,
     );
     stage.context.use().copyIn(stage.at("scratch.slots"), new Uint8Array(this.#slotMemory, 0, bytes));
     return chosen;

@@ -16,6 +16,17 @@ export class DriverMissingError extends ExllamaError {
   }
 }
 
+/** The package through which a driver is called is not there: nothing can be said of the driver. */
+export class DriverBindingError extends ExllamaError {
+  constructor(cause: unknown) {
+    const why = cause instanceof Error ? cause.message.split("\n")[0] : String(cause);
+    super("CUDA_BINDING_MISSING", `koffi, through which the NVIDIA driver is called, cannot be loaded: ${why}`, {
+      hint: "install this package again on this machine, with the packages it depends on (koffi brings a binary for each system), or use --backend cpu",
+      cause,
+    });
+  }
+}
+
 /** The driver is there but this program cannot use it or any of its devices. */
 export class CudaUnavailableError extends ExllamaError {
   constructor(

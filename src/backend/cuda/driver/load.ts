@@ -3,7 +3,7 @@
 // a thread without a current context), so they belong in the engine, never in a caller's thread.
 
 import { createRequire } from "node:module";
-import { DriverMissingError } from "./errors.js";
+import { DriverBindingError, DriverMissingError } from "./errors.js";
 import {
   type ArgumentKind,
   CUDA_FUNCTIONS,
@@ -28,14 +28,18 @@ const C_TYPE: Record<ArgumentKind, string> = {
   text: "const char *",
 };
 
-/** @throws {DriverMissingError} where there is no NVIDIA driver, or one too old to have every function */
-export function loadCuda(): CudaFunctions {
-  return bind(CUDA_LIBRARY, CUDA_FUNCTIONS);
+/**
+ * @param require a test's own, in place of Node's
+ * @throws {DriverMissingError} where there is no NVIDIA driver, or one too old to have every function
+ * @throws {DriverBindingError} where koffi cannot be loaded
+ */
+export function loadCuda(require?: Require): CudaFunctions {
+  return bind(CUDA_LIBRARY, CUDA_FUNCTIONS, loadKoffi(require));
 }
 
-/** @throws {DriverMissingError} */
-export function loadNvml(): NvmlFunctions {
-  return bind(NVML_LIBRARY, NVML_FUNCTIONS);
+/** @throws {DriverMissingError}, {@link DriverBindingError} */
+export function loadNvml(require?: Require): NvmlFunctions {
+  return bind(NVML_LIBRARY, NVML_FUNCTIONS, loadKoffi(require));
 }
 
 /** Address of host memory that a typed array covers, for structures that hold pointers. The array must outlive the call. */
@@ -51,8 +55,9 @@ export function viewOf(address: bigint, bytes: number): ArrayBuffer {
 function bind<Table extends Record<string, readonly ArgumentKind[]>>(
   names: readonly string[],
   table: Table,
+  koffi: Koffi,
 ): FunctionTable<Table> {
-  const library = open(names);
+  const library = open(names, koffi);
   const bound: Record<string, unknown> = {};
   for (const [name, kinds] of Object.entries(table)) {
     try {
@@ -68,11 +73,11 @@ function bind<Table extends Record<string, readonly ArgumentKind[]>>(
   return bound as FunctionTable<Table>;
 }
 
-function open(names: readonly string[]): ReturnType<Koffi["load"]> {
+function open(names: readonly string[], koffi: Koffi): ReturnType<Koffi["load"]> {
   let last: unknown;
   for (const name of names) {
     try {
-      return loadKoffi().load(name);
+      return koffi.load(name);
     } catch (cause) {
       last = cause;
     }
@@ -80,10 +85,18 @@ function open(names: readonly string[]): ReturnType<Koffi["load"]> {
   throw new DriverMissingError(`no NVIDIA driver on this machine (${names.join(", ")} cannot be loaded)`, last);
 }
 
-let koffi: Koffi | undefined;
+type Require = (name: string) => unknown;
+
+let loaded: Koffi | undefined;
 
 /** koffi is loaded on first use: planning and the CPU backend work without it. */
-function loadKoffi(): Koffi {
-  koffi ??= createRequire(import.meta.url)("koffi") as Koffi;
-  return koffi;
+function loadKoffi(require?: Require): Koffi {
+  if (loaded && !require) return loaded;
+  try {
+    const koffi = (require ?? createRequire(import.meta.url))("koffi") as Koffi;
+    if (!require) loaded = koffi;
+    return koffi;
+  } catch (cause) {
+    throw new DriverBindingError(cause);
+  }
 }
