@@ -94,8 +94,8 @@ __device__ __forceinline__ void prefill_codes(const AttentionParams& p) {
   const int head = blockIdx.x, kv_head = head / (p.heads / p.kv_heads);
   allow_next();
   wait_previous();
-  // The longest tiles of all heads first: they decide when the kernel ends.
-  const int2 span = p.tiles[gridDim.y - 1 - blockIdx.y];
+  const int2 span = half_tile(p);
+  if (span.y <= 0) return;
   const int first_position = p.positions[span.x], last_position = p.positions[span.x + span.y - 1];
   const int row0 = span.x + 16 * warp, rows = min(16, span.y - 16 * warp);
   const int32_t* pages = p.pages + size_t(p.sequence[span.x]) * p.max_pages;
