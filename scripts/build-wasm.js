@@ -1,7 +1,8 @@
-// Compiles wasm/index.ts twice: with relaxed SIMD, and without for engines and processors
-// that lack it. One source; `ASC_FEATURE_RELAXED_SIMD` chooses the instructions inside.
+// Compiles wasm/index.ts three times: with relaxed SIMD, without for engines and processors that
+// lack it, and with the products of processors that have an instruction for them (wasm/dot-add.ts).
+// One source; `ASC_FEATURE_RELAXED_SIMD` and `DOT_ADD` choose the instructions inside.
 
-import { mkdirSync, readFileSync, renameSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import asc from "assemblyscript/asc";
@@ -12,11 +13,22 @@ const folder = join(root, "dist/wasm");
 const STATIC_LIMIT = 64 * 1024;
 
 mkdirSync(folder, { recursive: true });
-for (const [name, features] of [
-  ["kernels-relaxed", ["simd", "threads", "relaxed-simd"]],
-  ["kernels-simd", ["simd", "threads"]],
+for (const [name, features, dotAdd] of [
+  ["kernels-relaxed", ["simd", "threads", "relaxed-simd"], false],
+  ["kernels-dot", ["simd", "threads", "relaxed-simd"], true],
+  ["kernels-simd", ["simd", "threads"], false],
 ])
-  await build(name, features);
+  await build(name, features, dotAdd);
+
+/** The sources, with wasm/dot-add.ts saying `dotAdd`. */
+function sourcesWith(dotAdd) {
+  return (file, baseDir) => {
+    const path = join(baseDir, file);
+    if (!existsSync(path)) return null; // the compiler tries several names
+    const text = readFileSync(path, "utf8");
+    return dotAdd && path === join(root, "wasm/dot-add.ts") ? text.replace("= false", "= true") : text;
+  };
+}
 
 /** Both builds hold the same data; the plain one can be instantiated everywhere. */
 function checkStaticData(bytes) {
@@ -26,10 +38,10 @@ function checkStaticData(bytes) {
     throw new Error(`the kernels' data ends at ${exports.static_end()}, after ${STATIC_LIMIT}`);
 }
 
-async function build(name, features) {
+async function build(name, features, dotAdd) {
   const out = join(folder, `${name}.wasm`);
   const partial = `${out}.${process.pid}.tmp`; // complete files only: another process may be reading
-  const { error, stderr } = await asc.main([
+  const options = [
     "wasm/index.ts",
     "--baseDir",
     root,
@@ -46,7 +58,8 @@ async function build(name, features) {
     "--maximumMemory",
     "65536",
     ...features.flatMap((feature) => ["--enable", feature]),
-  ]);
+  ];
+  const { error, stderr } = await asc.main(options, { readFile: sourcesWith(dotAdd) });
   if (error) {
     process.stderr.write(stderr.toString());
     process.stderr.write(`${error.message}\n`);

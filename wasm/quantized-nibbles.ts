@@ -10,6 +10,7 @@
 //
 // A sum of eight dot products, each of two pairs 15 · 127, is at most 30,480: it fits i16.
 
+import { DOT_ADD } from "./dot-add";
 import { READ_AHEAD, keepTouched } from "./read-ahead";
 import { addBlock, scalesAt, storeTile } from "./quantized-rows";
 import { CHUNK, SCALES, SLOT_AREA, SUMS, UNPACKED, ZEROS, claimSlot, releaseSlot } from "./quantized-slot";
@@ -48,6 +49,19 @@ function splatInputs(x: usize): v128 {
 @inline
 function fold(a: v128, b: v128): v128 {
   return i32x4.add(v128.shuffle<i32>(a, b, 0, 2, 4, 6), v128.shuffle<i32>(a, b, 1, 3, 5, 7));
+}
+
+/** sum + four rows × 16 inputs, two words of a row each, i32x4. */
+// @ts-ignore: decorator
+@inline
+function addDot16(sum: v128, x0: v128, x1: v128, x2: v128, x3: v128, w0: v128, w1: v128, mask: v128): v128 {
+  if (DOT_ADD) {
+    sum = v128.relaxed_dot_add<i32>(x0, low(w0, mask), sum);
+    sum = v128.relaxed_dot_add<i32>(x1, high(w0, mask), sum);
+    sum = v128.relaxed_dot_add<i32>(x2, low(w1, mask), sum);
+    return v128.relaxed_dot_add<i32>(x3, high(w1, mask), sum);
+  }
+  return i32x4.add(sum, dot16(x0, x1, x2, x3, w0, w1, mask));
 }
 
 /** Four rows × 16 inputs: two words of a row each, i32x4. */
@@ -108,10 +122,10 @@ function rows<S>(
         do {
           sink |= load<u32>(w, READ_AHEAD - 64) | load<u32>(w, READ_AHEAD);
           const x0 = splatInputs(x), x1 = splatInputs(x + 4), x2 = splatInputs(x + 8), x3 = splatInputs(x + 12);
-          i0 = i32x4.add(i0, dot16(x0, x1, x2, x3, v128.load(w), v128.load(w, 64), mask));
-          i1 = i32x4.add(i1, dot16(x0, x1, x2, x3, v128.load(w, 16), v128.load(w, 80), mask));
-          i2 = i32x4.add(i2, dot16(x0, x1, x2, x3, v128.load(w, 32), v128.load(w, 96), mask));
-          i3 = i32x4.add(i3, dot16(x0, x1, x2, x3, v128.load(w, 48), v128.load(w, 112), mask));
+          i0 = addDot16(i0, x0, x1, x2, x3, v128.load(w), v128.load(w, 64), mask);
+          i1 = addDot16(i1, x0, x1, x2, x3, v128.load(w, 16), v128.load(w, 80), mask);
+          i2 = addDot16(i2, x0, x1, x2, x3, v128.load(w, 32), v128.load(w, 96), mask);
+          i3 = addDot16(i3, x0, x1, x2, x3, v128.load(w, 48), v128.load(w, 112), mask);
           w += 128;
           x += 16;
         } while (w < end);
@@ -174,7 +188,23 @@ function pairRelaxed(slot: usize, blockSize: i32, r: usize, q: usize, sumsR: usi
   let i3 = zeroTerm(v128.load(slot + ZEROS, 48), minusR), j3 = zeroTerm(v128.load(slot + ZEROS, 48), minusQ);
   let w = slot + UNPACKED, x = r, u = q;
   const end = w + (<usize>blockSize << 4);
-  do {
+  if (DOT_ADD) {
+    do {
+      const x0 = v128.load32_splat(x, 16), u0 = v128.load32_splat(u, 16);
+      const w0 = v128.load(w), w1 = v128.load(w, 16), w2 = v128.load(w, 32), w3 = v128.load(w, 48);
+      i0 = v128.relaxed_dot_add<i32>(x0, w0, i0);
+      j0 = v128.relaxed_dot_add<i32>(u0, w0, j0);
+      i1 = v128.relaxed_dot_add<i32>(x0, w1, i1);
+      j1 = v128.relaxed_dot_add<i32>(u0, w1, j1);
+      i2 = v128.relaxed_dot_add<i32>(x0, w2, i2);
+      j2 = v128.relaxed_dot_add<i32>(u0, w2, j2);
+      i3 = v128.relaxed_dot_add<i32>(x0, w3, i3);
+      j3 = v128.relaxed_dot_add<i32>(u0, w3, j3);
+      w += 64;
+      x += 4;
+      u += 4;
+    } while (w < end);
+  } else do {
     let s0 = i16x8.splat(0), s1 = s0, s2 = s0, s3 = s0, t0 = s0, t1 = s0, t2 = s0, t3 = s0;
     const stop = w + 512;
     do {

@@ -11,6 +11,9 @@ const COMMAND: usize = 256;
 const SHARES: usize = 512;
 const SHARE_BYTES: usize = 64;
 
+/** Makes a ticket of a generation, which may be 0. */
+const TICKET: i32 = 1 << 31;
+
 /**
  * Turns before sleeping, 200 to 400 µs. A wake-up costs about 100 µs, and whoever is woken comes
  * late to the next barrier, where the others have gone to sleep in turn: with fewer turns two
@@ -18,17 +21,31 @@ const SHARE_BYTES: usize = 64;
  */
 const SPINS: i32 = 200000;
 
-/** Waits for all `threads`. The last one to come resets the chunk counter and opens. */
-export function team_barrier(control: usize, threads: i32): void {
+/**
+ * Arrives where all `threads` meet. The last one to come resets the chunk counter and opens.
+ *
+ * @returns 0 to the last one; to the others a ticket, with which they wait (team_wait), and may
+ *   look from time to time whether it is over while they do something useful (team_open)
+ */
+export function team_arrive(control: usize, threads: i32): i32 {
   const generation = atomic.load<i32>(control, GENERATION);
-  if (atomic.add<i32>(control, 1, ARRIVED) + 1 == threads) {
-    atomic.store<i32>(control, 0, ARRIVED);
-    atomic.store<i32>(control, 0, COUNTER);
-    atomic.store<i32>(control, generation + 1, GENERATION);
-    // A sleeper counts itself before it looks at the generation, so either it is seen here or it does not sleep.
-    if (atomic.load<i32>(control, SLEEPERS) > 0) atomic.notify(control + GENERATION, -1);
-    return;
-  }
+  if (atomic.add<i32>(control, 1, ARRIVED) + 1 < threads) return generation | TICKET;
+  atomic.store<i32>(control, 0, ARRIVED);
+  atomic.store<i32>(control, 0, COUNTER);
+  atomic.store<i32>(control, (generation + 1) & ~TICKET, GENERATION);
+  // A sleeper counts itself before it looks at the generation, so either it is seen here or it does not sleep.
+  if (atomic.load<i32>(control, SLEEPERS) > 0) atomic.notify(control + GENERATION, -1);
+  return 0;
+}
+
+/** 1 when all have come to the meeting of this ticket. */
+export function team_open(control: usize, ticket: i32): i32 {
+  return i32(atomic.load<i32>(control, GENERATION) != (ticket & ~TICKET));
+}
+
+/** Waits until all have come to the meeting of this ticket. */
+export function team_wait(control: usize, ticket: i32): void {
+  const generation = ticket & ~TICKET;
   for (let i = 0; i < SPINS; i++) if (atomic.load<i32>(control, GENERATION) != generation) return;
   atomic.add<i32>(control, 1, SLEEPERS);
   while (atomic.load<i32>(control, GENERATION) == generation) atomic.wait<i32>(control + GENERATION, generation, -1);
@@ -70,7 +87,7 @@ export function team_take(control: usize, threads: i32, thread: i32, items: i32,
 
 /** Waits until the command word is no longer `last`, and returns it. */
 export function team_await(control: usize, last: i32): i32 {
-  for (let i = 0; i < SPINS; i++) {
+  for (let i = 0; i < 2000000; i++) {
     const command = atomic.load<i32>(control, COMMAND);
     if (command != last) return command;
   }

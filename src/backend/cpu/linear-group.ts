@@ -67,6 +67,16 @@ export class LinearGroup {
     }
   }
 
+  /** Where the weights from `tile` on, counted through all linears, lie: as far as its own linear goes. */
+  weightsFrom(tile: number): { from: number; to: number } {
+    let first = tile;
+    for (const { tiles, weights, tileBytes } of this.linears) {
+      if (first < tiles) return { from: weights + first * tileBytes, to: weights + tiles * tileBytes };
+      first -= tiles;
+    }
+    return { from: 0, to: 0 };
+  }
+
   #applyOne(i: number, x: number, m: number, y: number, from: number, to: number): void {
     const linear = this.linears[i]!;
     linear.apply(linear.inputKey === null ? x : this.#inputs[i]!, m, y, linear.out, from, to);

@@ -7,6 +7,9 @@ export interface LinearKernel {
   /** Pieces of the output that can be claimed; a tile is 16 output rows. */
   readonly tiles: number;
   readonly out: number;
+  /** Where the weights of a tile lie, and how many bytes they are; tiles lie one behind the other. */
+  readonly weights: number;
+  readonly tileBytes: number;
   /**
    * `null`: apply() reads x itself. Else quantize() makes its input from x, and linears with equal
    * keys that read the same x share the result.
@@ -28,6 +31,8 @@ export class ExactLinear implements LinearKernel {
   readonly inputKey = null;
   readonly tiles: number;
   readonly out: number;
+  readonly weights: number;
+  readonly tileBytes: number;
   readonly #kernels: FloatKernels;
   readonly #place: { weights: number; bias: number };
   readonly #in: number;
@@ -37,6 +42,8 @@ export class ExactLinear implements LinearKernel {
     this.#place = place;
     this.#in = size.in;
     this.out = size.out;
+    this.weights = place.weights;
+    this.tileBytes = size.in * TILE_ROWS * 4;
     this.tiles = Math.ceil(size.out / TILE_ROWS);
   }
 

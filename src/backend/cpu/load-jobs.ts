@@ -3,8 +3,8 @@
 
 import { dequantizeColumns } from "./dequantize.js";
 import { ValueKind } from "./kernels.js";
+import type { ArenaAccess } from "./layer-program.js";
 import { runPack } from "./quantized-packer.js";
-import type { ArenaAccess } from "./step-program.js";
 import type { LoadJob, WorkerStart } from "./worker-messages.js";
 
 /** Runs this worker's share; the result is what the job's kind says, −1 where it says nothing. */

@@ -34,6 +34,8 @@ export class QuantizedLinear {
   /** ceil(out / 16): what apply() is divided into. */
   readonly tiles: number;
   readonly out: number;
+  readonly weights: number;
+  readonly tileBytes: number;
   /** Linears with equal keys that read the same x can share what one of them quantised. */
   readonly inputKey: string;
   readonly #kernels: QuantizedKernels;
@@ -54,6 +56,8 @@ export class QuantizedLinear {
     this.layout = layout;
     this.tiles = layout.tiles;
     this.out = spec.out;
+    this.weights = place.weights;
+    this.tileBytes = layout.tileBytes;
     this.#kernels = kernels;
     this.#place = place;
     this.#facts = facts;

@@ -2,16 +2,13 @@
 // items that are claimed from the team's counter, a barrier between phases. A phase writes
 // only what no other item of it reads; what an item computes never depends on who computes it.
 
-import type { RunShape } from "../../memory/packing.js";
-import type { StageLayout } from "../../memory/plan.js";
-import { arenaOfLayer, RegionIndex } from "../../memory/regions.js";
-import type { LayerSpec, LinearSpec, ModelSpec } from "../../model/spec.js";
-import { AdapterGroup } from "./adapter-group.js";
-import { Attention } from "./attention.js";
-import { type FloatKernels, type Kernels, ValueKind } from "./kernels.js";
+import { RegionIndex } from "../../memory/regions.js";
+import type { AdapterGroup } from "./adapter-group.js";
+import { type FloatKernels, ValueKind } from "./kernels.js";
+import { type LayerProgram, layerProgram, type ProgramParts } from "./layer-program.js";
 import { LinearGroup } from "./linear-group.js";
-import type { LinearKernel } from "./linear-kernel.js";
-import { logitRows, OUTPUT_ROW_BYTES, partialBytes, projectionPlaces, stepTokens, threadPlaces } from "./scratch.js";
+import { NextWeights } from "./next-weights.js";
+import { logitRows, OUTPUT_ROW_BYTES } from "./scratch.js";
 import { Step } from "./step.js";
 import { stepWords, Task } from "./step-message.js";
 
@@ -21,31 +18,6 @@ const TAKEN_MASK = 63;
 /** Most tiles taken at a time. */
 const MOST_TILES = 16;
 
-/** One arena, as one worker sees it. */
-export interface ArenaAccess {
-  readonly kernels: Kernels;
-  readonly memory: WebAssembly.Memory;
-}
-
-/** What a worker runs steps with. */
-export interface ProgramParts {
-  readonly spec: ModelSpec;
-  readonly run: RunShape;
-  readonly stage: StageLayout;
-  /** Windows of the cache groups, in the plan's order. */
-  readonly windows: readonly (number | null)[];
-  readonly arenas: readonly ArenaAccess[];
-  readonly threads: number;
-  /** Everything is f32. */
-  readonly exact: boolean;
-  /** Of this worker, 0 … threads − 1. */
-  readonly index: number;
-  /** The kernel of a linear whose regions begin with `name`. */
-  linear(name: string, linear: LinearSpec, arena: number): LinearKernel;
-  /** Writes an embedding row to f32 at `to`, in the arena of the embedding. */
-  readonly embed: (id: number, to: number) => void;
-}
-
 /** Offsets of the buffers that every arena has. */
 interface Buffers {
   readonly kernels: FloatKernels;
@@ -53,26 +25,6 @@ interface Buffers {
   readonly normed: number;
   readonly delta: number;
 }
-
-interface LayerProgram {
-  readonly arena: number;
-  readonly spec: LayerSpec;
-  readonly inputNorm: number;
-  readonly postNorm: number;
-  readonly attention: Attention;
-  readonly projections: { q: number; k: number; v: number; gate: number; up: number };
-  readonly qkv: LinearGroup;
-  readonly qkvOut: readonly number[];
-  readonly o: LinearGroup;
-  readonly deltaOut: readonly number[];
-  readonly gateUp: LinearGroup;
-  readonly gateUpOut: readonly number[];
-  readonly down: LinearGroup;
-  /** What a step with adapters does more; `null`: no adapter changes this layer. */
-  readonly adapters: LayerAdapters | null;
-}
-
-type LayerAdapters = Readonly<Record<"qkv" | "o" | "gateUp" | "down", AdapterGroup>>;
 
 export class StepProgram {
   readonly #parts: ProgramParts;
@@ -83,6 +35,7 @@ export class StepProgram {
   readonly #layers: LayerProgram[];
   readonly #head: { arena: number; norm: number; linear: LinearGroup; logits: readonly number[]; outputs: number };
   readonly #embeddingArena: number;
+  readonly #next = new NextWeights();
 
   constructor(parts: ProgramParts) {
     const { spec, stage, run, arenas } = parts;
@@ -122,7 +75,31 @@ export class StepProgram {
   }
 
   #barrier(): void {
-    this.#team.team_barrier(this.#control, this.#parts.threads);
+    const ticket = this.#team.team_arrive(this.#control, this.#parts.threads);
+    if (ticket === 0) return;
+    while (this.#next.read()) if (this.#team.team_open(this.#control, ticket)) return;
+    this.#team.team_wait(this.#control, ticket);
+  }
+
+  /** The next linears to run: their first weights are read while waiting. Where rows are many, arithmetic takes the time. */
+  #awaits(arena: number, linears: LinearGroup): void {
+    if (this.#step.rows > 1) {
+      this.#next.clear();
+      return;
+    }
+    const { from, to } = linears.weightsFrom(this.#share(linears.tiles).from);
+    this.#next.aim(this.#buffers[arena]!.kernels, from, to);
+  }
+
+  #awaitsFirst(): void {
+    const first = this.#layers[0];
+    if (first) this.#awaits(first.arena, first.qkv);
+  }
+
+  /** The tiles that team_take() gives this thread first. */
+  #share(tiles: number): { from: number; to: number } {
+    const { threads, index } = this.#parts;
+    return { from: Math.floor((tiles * index) / threads), to: Math.floor((tiles * (index + 1)) / threads) };
   }
 
   #claim(count: number): number {
@@ -130,13 +107,14 @@ export class StepProgram {
   }
 
   #forward(): void {
+    this.#awaitsFirst();
     this.#embed();
     let arena = this.#embeddingArena;
     let pending = false;
-    for (const layer of this.#layers) {
+    for (const [i, layer] of this.#layers.entries()) {
       if (layer.arena !== arena) this.#move(arena, layer.arena, pending);
       arena = layer.arena;
-      this.#layer(layer, pending);
+      this.#layer(layer, pending, this.#layers[i + 1]);
       pending = true;
     }
     if (this.#head.arena !== arena) this.#move(arena, this.#head.arena, pending);
@@ -167,12 +145,13 @@ export class StepProgram {
     this.#barrier();
   }
 
-  #layer(layer: LayerProgram, pending: boolean): void {
+  #layer(layer: LayerProgram, pending: boolean, following: LayerProgram | undefined): void {
     const { attention, projections } = layer;
     const { rows } = this.#step;
     const { normed } = this.#buffers[layer.arena]!;
     const adapters = this.#step.adapted ? layer.adapters : null;
     this.#normAndPrepare(layer.arena, layer.inputNorm, layer.spec.inputNorm.eps, pending, layer.qkv);
+    this.#awaits(layer.arena, layer.o);
     this.#shrink(adapters?.qkv, normed);
     this.#linears(layer.arena, layer.qkv, normed, layer.qkvOut, rows, adapters?.qkv);
 
@@ -192,13 +171,16 @@ export class StepProgram {
       }
       this.#barrier();
     }
+    this.#awaits(layer.arena, layer.gateUp);
     this.#shrink(adapters?.o, projections.q);
     this.#linears(layer.arena, layer.o, projections.q, layer.deltaOut, rows, adapters?.o);
 
     this.#normAndPrepare(layer.arena, layer.postNorm, layer.spec.postAttentionNorm.eps, true, layer.gateUp);
+    this.#awaits(layer.arena, layer.down);
     this.#shrink(adapters?.gateUp, normed);
     this.#linears(layer.arena, layer.gateUp, normed, layer.gateUpOut, rows, adapters?.gateUp);
     this.#activate(layer);
+    this.#awaits(following?.arena ?? this.#head.arena, following?.qkv ?? this.#head.linear);
     this.#shrink(adapters?.down, projections.gate);
     this.#linears(layer.arena, layer.down, projections.gate, layer.deltaOut, rows, adapters?.down);
   }
@@ -253,14 +235,10 @@ export class StepProgram {
     adapters?: AdapterGroup,
   ): void {
     const { tiles } = linears;
-    const { threads, index } = this.#parts;
-    if (rows === 1)
-      linears.touch(
-        this.#buffers[arena]!.kernels,
-        outputs,
-        Math.floor((tiles * index) / threads),
-        Math.floor((tiles * (index + 1)) / threads),
-      );
+    if (rows === 1) {
+      const { from, to } = this.#share(tiles);
+      linears.touch(this.#buffers[arena]!.kernels, outputs, from, to);
+    }
     for (let taken = this.#take(tiles); taken !== 0; taken = this.#take(tiles)) {
       const from = taken >>> TAKEN_BITS;
       linears.apply(x, rows, outputs, from, from + (taken & TAKEN_MASK));
@@ -299,6 +277,7 @@ export class StepProgram {
       linear.prepare(normed, count, i, i + 1);
     }
     this.#barrier();
+    this.#awaitsFirst();
     this.#linears(arena, linear, normed, logits, count);
     if (!wanted) return;
     for (let i = this.#claim(1); i < count; i = this.#claim(1)) {
@@ -324,93 +303,4 @@ export class StepProgram {
     const portion = Math.max(1, Math.floor((tiles * MOST_TILES) / (threads * 128)));
     return this.#team.team_take(this.#control, threads, index, tiles, Math.min(MOST_TILES, portion));
   }
-}
-
-function layerProgram(parts: ProgramParts, regions: RegionIndex, layer: LayerSpec): LayerProgram {
-  const { spec, run, stage, windows, arenas, index } = parts;
-  const arena = arenaOfLayer(stage, layer.index);
-  const at = `layers.${layer.index}`;
-  const offset = (name: string) => regions.get(name, arena).offset;
-  const optional = (name: string) => regions.find(name, arena)?.offset ?? 0;
-  const base = offset("scratch.projections");
-  const places = projectionPlaces(layer, stepTokens(run));
-  const projections = {
-    q: base + places.q,
-    k: base + places.k,
-    v: base + places.v,
-    gate: base + places.gate,
-    up: base + places.up,
-  };
-  const { attention, mlp } = layer;
-  if (mlp.kind !== "gated") throw new Error(`layer ${layer.index} of ${spec.architecture} is no gated one`);
-  const thread = offset("scratch.threads") + index * threadPlaces(attention).bytes;
-  const attend = new Attention(
-    arenas[arena]!.kernels,
-    attention,
-    {
-      ...projections,
-      rope: offset("scratch.rope"),
-      keys: offset(`${at}.kv.keys`),
-      values: offset(`${at}.kv.values`),
-      qNorm: optional(`${at}.attention.qNorm`),
-      kNorm: optional(`${at}.attention.kNorm`),
-      thread,
-      partials: offset("scratch.partials"),
-      partialPages: Math.floor(
-        regions.get("scratch.partials", arena).bytes / (attention.heads * partialBytes(attention.headDim)),
-      ),
-    },
-    windows.indexOf(attention.window),
-    run.cacheType,
-  );
-  const activations = optional("scratch.activations");
-  const group = (...linears: [name: string, linear: LinearSpec][]) =>
-    new LinearGroup(
-      linears.map(([name, linear]) => parts.linear(`${at}.${name}`, linear, arena)),
-      activations,
-      stepTokens(run),
-    );
-  return {
-    arena,
-    spec: layer,
-    inputNorm: offset(`${at}.inputNorm`),
-    postNorm: offset(`${at}.postAttentionNorm`),
-    attention: attend,
-    projections,
-    qkv: group(["attention.q", attention.q], ["attention.k", attention.k], ["attention.v", attention.v]),
-    qkvOut: [projections.q, projections.k, projections.v],
-    o: group(["attention.o", attention.o]),
-    deltaOut: [offset("scratch.delta")],
-    gateUp: group(["mlp.gate", mlp.gate], ["mlp.up", mlp.up]),
-    gateUpOut: [projections.gate, projections.up],
-    down: group(["mlp.down", mlp.down]),
-    adapters: layerAdapters(parts, regions, layer, arena),
-  };
-}
-
-function layerAdapters(parts: ProgramParts, regions: RegionIndex, layer: LayerSpec, arena: number): LayerAdapters | null {
-  const { attention, mlp } = layer;
-  if (mlp.kind !== "gated") return null;
-  const t = regions.find("scratch.adapters", arena);
-  if (!t) return null;
-  const { memory } = parts.arenas[arena]!;
-  const offset = (name: string) => regions.find(`layers.${layer.index}.${name}`, arena)?.offset ?? 0;
-  const group = (...linears: [name: string, spec: LinearSpec][]) =>
-    new AdapterGroup(
-      parts.arenas[arena]!.kernels,
-      linears.map(([name, spec]) => ({
-        spec,
-        a: offset(`${name}.adapters.a`),
-        b: offset(`${name}.adapters.b`),
-        units: new Float32Array(memory.buffer, offset(`${name}.adapters.units`), spec.adapterRanks?.length ?? 0).slice(),
-      })),
-      t.offset,
-      !parts.exact,
-    );
-  return {
-    qkv: group(["attention.q", attention.q], ["attention.k", attention.k], ["attention.v", attention.v]),
-    o: group(["attention.o", attention.o]),
-    gateUp: group(["mlp.gate", mlp.gate], ["mlp.up", mlp.up]),
-    down: group(["mlp.down", mlp.down]),
-  };
 }

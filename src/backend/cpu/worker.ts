@@ -5,10 +5,11 @@ import { parentPort, workerData } from "node:worker_threads";
 import { RegionIndex } from "../../memory/regions.js";
 import type { LinearSpec } from "../../model/spec.js";
 import { instantiate, ValueKind } from "./kernels.js";
+import type { ArenaAccess } from "./layer-program.js";
 import { ExactLinear, type LinearKernel } from "./linear-kernel.js";
 import { runLoadJob } from "./load-jobs.js";
 import { QuantizedLinear } from "./quantized-linear.js";
-import { type ArenaAccess, StepProgram } from "./step-program.js";
+import { StepProgram } from "./step-program.js";
 import type { FromWorker, LinearFacts, ToWorker, WorkerStart } from "./worker-messages.js";
 
 const port = parentPort;
