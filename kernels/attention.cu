@@ -4,16 +4,12 @@
 //   Strategy   A warp works on 16 rows of queries against tiles of keys that cp.async brings to
 //              shared memory, see attention_rows.cuh.
 //     prefill  64 consecutive tokens of one sequence and head: four warps share tiles of 64 keys, two stages.
-//     decode   The rows are the query heads that share a KV head (grouped queries read K and V once). Keys
-//              are cut into parts over blocks and, inside, over warps, each with a ring of its own. Parts
-//              are merged in the order of the warps, then of the parts, by whichever block comes
-//              last: the only atomics are integer counters, the bits never differ. Blocks whose keys
-//              are all of earlier steps begin to read before the kernel before them has ended.
-//   Limits     dim % 8 == 0, dim <= 256 (padded to 64, 80, 96, 128, 192 or 256); 64 KB of shared memory
+//     decode   attention_step.cuh
+//   Limits     dim % 8 == 0, dim <= 256 (padded to 64, 80, 96, 128, 192 or 256); Turing: 64 KB of shared memory
 // Layout     k, v: f16 of kv_cells.cuh; q, y: [m][heads][dim] f16, may be the same. Quantised caches: attention_quantized.cu
 // Reference  attention_ref
-#include "attention.cuh"
 #include "attention_rows.cuh"
+#include "attention_step.cuh"
 
 namespace exllama {
 
@@ -60,11 +56,8 @@ __device__ __forceinline__ void prefill_rows(const AttentionParams& p) {
   QueryRows<kDim, 1> tile;
   tile.begin();
   tile.position = warp_first + g;
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const bool there = g + 8 * h < rows;
-    tile.load_q(h, there ? p.q + (size_t(row0 + g + 8 * h) * p.heads + head) * p.dim : nullptr, p.dim, t);
-  }
+  const __half* q = p.q + (size_t(row0 + g) * p.heads + head) * p.dim;
+  tile.load_q(g < rows ? q : nullptr, g + 8 < rows ? q + size_t(8) * p.heads * p.dim : nullptr, p.dim, t);
   int stage = 0;
   for (int key0 = begin; key0 <= last_position; key0 += kKeys, stage ^= 1) {
     copy_async_wait<0>();
@@ -88,113 +81,41 @@ __device__ __forceinline__ void prefill_rows(const AttentionParams& p) {
   }
 }
 
-/// Every warp streams keys of its own through a ring of its own, 16 at a time.
+/// Cells of decode_rows().
 template <int kDim>
-struct DecodeRing {
-  static constexpr int kWarps = kDim <= 128 ? 4 : 2, kStages = 2;
-  static constexpr int kBytes = HeadTile<kDim>::bytes(16);
-  static constexpr int kWarpBytes = kStages * 2 * kBytes;
-  static constexpr int kShared = kWarps * kWarpBytes;
-  static constexpr int kRow = kDim + 2;  // merging: sums, maximum, total
-  static_assert(kWarps * 16 * kRow * 4 <= kShared + 4096);
-};
-
-template <int kDim>
-__device__ __forceinline__ void decode_rows(const AttentionParams& p) {
+struct HalfCells {
+  static constexpr int kBits = 16, kWarps = kDim <= 128 ? 4 : 2, kKeys = 16;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  static constexpr int kStages = 1;  // nothing is under way there anyway, and shared memory is scarce
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900 && __CUDA_ARCH__ < 1200
+  static constexpr int kStages = 3;  // two blocks fill a multiprocessor: with room for three some get more than others
+#else
+  static constexpr int kStages = 2;
+#endif
   using Tile = HeadTile<kDim>;
-  using Ring = DecodeRing<kDim>;
-  extern __shared__ __align__(128) uint8_t rings[];
-  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-  const int group = p.heads / p.kv_heads, tiles = (group + 15) / 16;
-  const int kv_head = blockIdx.y / tiles, head0 = kv_head * group + blockIdx.y % tiles * 16, rows = min(16, kv_head * group + group - head0);
-  const int row = blockIdx.z, split = blockIdx.x;
-  allow_next();
-  // Positions, page tables and the keys of earlier steps are not written by any kernel of this one: only
-  // the part with the newest key must wait before it begins to read.
-  const int position = p.positions[row];
-  const int32_t* pages = p.pages + size_t(p.sequence[row]) * p.max_pages;
-  const __half *keys = static_cast<const __half*>(p.k_cache), *values = static_cast<const __half*>(p.v_cache);
-  const Split cut(p, position);
-  if (position < 0 || split >= cut.parts) {
-    wait_previous();
-    return;
-  }
-  const int begin = cut.first + split * cut.each, end = min(begin + cut.each, position + 1);
+  using Queries = QueryRows<kDim, 0>;
+  using Turn = AsGathered;
+  static constexpr int kTile = Tile::bytes(kKeys), kScales = 0;
 
-  uint8_t* ring = rings + warp * Ring::kWarpBytes;
-  const int step = 16 * Ring::kWarps, first = begin + 16 * warp;
-  auto copy = [&](int key, int stage) {
-    if (key < end) {
-      const size_t base = page_base(p, pages, key, kv_head);
-      uint8_t* k_tile = ring + stage * 2 * Ring::kBytes;
-      Tile::template load<16, kWarp>(k_tile, keys + base, end - key, p.dim, lane);
-      Tile::template load<16, kWarp>(k_tile + Ring::kBytes, values + base, end - key, p.dim, lane);
-    }
-    copy_async_commit();
-  };
-  if (end > position) wait_previous();
-#pragma unroll
-  for (int s = 0; s < Ring::kStages; ++s) copy(first + s * step, s);
-  if (end <= position) wait_previous();
+  __device__ __forceinline__ static void load(uint8_t* to, const uint8_t* keys, const uint8_t* values, int token, int there, int dim, int lane) {
+    Tile::template load<kKeys, kWarp>(to, reinterpret_cast<const __half*>(keys) + token * dim, there, dim, lane);
+    Tile::template load<kKeys, kWarp>(to + kTile, reinterpret_cast<const __half*>(values) + token * dim, there, dim, lane);
+  }
 
-  QueryRows<kDim, 0> tile;
-  tile.begin();
-  tile.position = position;
+  /// From sixteen rows of shared memory; those that are not there hold anything.
+  __device__ __forceinline__ static void load_q(Queries& rows, const __half* q, int pitch, int dim, int lane) {
+    if constexpr (Queries::kKeepQ) {
 #pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const bool there = g + 8 * h < rows;
-    tile.load_q(h, there ? p.q + (size_t(row) * p.heads + head0 + g + 8 * h) * p.dim : nullptr, p.dim, t);
+      for (int b = 0; b < kDim / 16; ++b) load_matrix_x4(rows.q[b], q + lane % 16 * pitch + 16 * b + lane / 16 * 8);
+    } else {
+      rows.load_q(q + lane / 4 * pitch, q + (lane / 4 + 8) * pitch, dim, lane % 4);
+    }
   }
-  int stage = 0;
-  for (int key = first; key < end; key += step) {
-    copy_async_wait<Ring::kStages - 1>();
-    __syncwarp();
-    const uint8_t* k_tile = ring + stage * 2 * Ring::kBytes;
-    const bool masked = key + 15 > position || (p.window != 0 && key <= position - p.window);
-    tile.template step<16>(k_tile, k_tile + Ring::kBytes, key, masked, p.window, p.dim, p.scale, lane);
-    __syncwarp();
-    copy(key + Ring::kStages * step, stage);
-    stage = stage + 1 == Ring::kStages ? 0 : stage + 1;
-  }
-  tile.finish();
-  copy_async_wait<0>();
-  __syncthreads();
 
-  float* merged = reinterpret_cast<float*>(rings);  // [warps][16][kRow]
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    if (g + 8 * h >= rows) continue;
-    float* to = merged + (warp * 16 + g + 8 * h) * Ring::kRow;
-#pragma unroll
-    for (int j = 0; j < kDim / 8; ++j) *reinterpret_cast<float2*>(to + 8 * j + 2 * t) = make_float2(tile.out[j][2 * h], tile.out[j][2 * h + 1]);
-    if (t == 0) to[kDim] = tile.highest[h], to[kDim + 1] = tile.total[h];
+  __device__ __forceinline__ static void step(Queries& rows, const uint8_t* at, int key0, bool masked, int window, int dim, float scale, int lane) {
+    rows.template step<kKeys>(at, at + kTile, key0, masked, window, dim, scale, lane);
   }
-  __syncthreads();
-  const Parts parts(p, gridDim.z, size_t(row) * p.heads + head0);
-  __half* y = p.y + (size_t(row) * p.heads + head0) * p.dim;
-  for (int i = threadIdx.x; i < rows * p.dim; i += Ring::kWarps * kWarp) {
-    const int r = i / p.dim, d = i % p.dim;
-    float best = -INFINITY, sum = 0.f, total = 0.f;
-#pragma unroll
-    for (int w = 0; w < Ring::kWarps; ++w) best = fmaxf(best, merged[(w * 16 + r) * Ring::kRow + kDim]);
-#pragma unroll
-    for (int w = 0; w < Ring::kWarps; ++w) {
-      const float* from = merged + (w * 16 + r) * Ring::kRow;
-      const float share = power_of_two(from[kDim] - best);
-      sum += share * from[d];
-      total += share * from[kDim + 1];
-    }
-    if (cut.parts == 1) {
-      y[i] = __float2half_rn(sum / total);
-      continue;
-    }
-    parts.sums[(size_t(r) * p.splits + split) * p.dim + d] = sum;
-    if (d == 0) parts.facts[r * p.splits + split] = make_float2(best, total);
-  }
-  if (cut.parts > 1 && is_last(reinterpret_cast<uint32_t*>(p.partial) - 1 - (row * gridDim.y + blockIdx.y), cut.parts,
-                               reinterpret_cast<uint32_t*>(rings)))
-    merge_parts<Ring::kWarps * kWarp>(p, parts, y, rows, cut.parts, reinterpret_cast<float2*>(rings) + 1);
-}
+};
 
 }  // namespace exllama
 
@@ -207,9 +128,9 @@ __device__ __forceinline__ void decode_rows(const AttentionParams& p) {
       const __grid_constant__ exllama::AttentionParams p) {                                                       \
     exllama::prefill_rows<DIM>(p);                                                                             \
   }                                                                                                               \
-  extern "C" __global__ void __launch_bounds__(exllama::DecodeRing<DIM>::kWarps * 32, BLOCKS) attention_decode_d##DIM( \
-      const __grid_constant__ exllama::AttentionParams p) {                                                       \
-    exllama::decode_rows<DIM>(p);                                                                                 \
+  extern "C" __global__ void __launch_bounds__(exllama::HalfCells<DIM>::kWarps * 32, BLOCKS) attention_decode_d##DIM( \
+      const __grid_constant__ exllama::AttentionStepParams p) {                                                   \
+    exllama::decode_rows<exllama::HalfCells<DIM>, DIM>(p);                                                        \
   }
 EXLLAMA_ATTENTION_ROWS(64, 3)
 EXLLAMA_ATTENTION_ROWS(80, 2)

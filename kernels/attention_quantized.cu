@@ -3,11 +3,12 @@
 //
 //   prefill  A tile of codes is unpacked to fp16 in shared memory by the whole block and used by its four
 //            warps; while they do, the next tile's codes arrive.
-//   decode   Codes are unpacked into fragments, see attention_codes.cuh; q8's scales multiply scores and
-//            probabilities, q4's the codes. Parts are cut and merged as for f16.
+//   decode   attention_step.cuh; codes are unpacked into fragments, see attention_codes.cuh: q8's scales multiply
+//            scores and probabilities, q4's the codes.
 // Limits     dim % 8 == 0, dim <= 256 (padded to 64, 96, 128, 192 or 256); 64 KB of shared memory
 // Reference  attention_ref over the cache that dequantize_kv makes of this one
 #include "attention_codes.cuh"
+#include "attention_step.cuh"
 
 namespace exllama {
 
@@ -121,11 +122,8 @@ __device__ __forceinline__ void prefill_codes(const AttentionParams& p) {
   QueryRows<kDim, 1> tile;
   tile.begin();
   tile.position = warp_first + g;
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const bool there = g + 8 * h < rows;
-    tile.load_q(h, there ? p.q + (size_t(row0 + g + 8 * h) * p.heads + head) * p.dim : nullptr, p.dim, t);
-  }
+  const __half* q = p.q + (size_t(row0 + g) * p.heads + head) * p.dim;
+  tile.load_q(g < rows ? q : nullptr, g + 8 < rows ? q + size_t(8) * p.heads * p.dim : nullptr, p.dim, t);
   for (int key0 = begin; key0 <= last_position; key0 += kKeys) {
     copy_async_wait<0>();
     __syncthreads();  // the codes have landed, and nobody reads the tile before any more
@@ -151,131 +149,43 @@ __device__ __forceinline__ void prefill_codes(const AttentionParams& p) {
   }
 }
 
-// Where a multiprocessor has shared memory for it, decode takes 32 keys at a time: less waiting per key.
+// Where a multiprocessor has shared memory for it, decode takes 32 keys at a time: less waiting per key. Heads of more than
+// 192 dims leave no registers for that.
 #if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || (__CUDA_ARCH__ >= 1000 && __CUDA_ARCH__ < 1200))
 #define EXLLAMA_WIDE_DECODE 1
 #else
 #define EXLLAMA_WIDE_DECODE 0
 #endif
 
-/// Every warp streams keys of its own through a ring of its own, kKeys at a time.
-template <int kBits, int kDim, bool kWide = EXLLAMA_WIDE_DECODE>
-struct CodeRing {
-  static constexpr int kKeys = kWide ? 32 : 16;
-  static constexpr int kWarps = kDim <= 128 ? 4 : 2, kStages = kBits == 8 ? 3 : kWide ? 5 : 4;
-  static constexpr int kCodes = CodeTile<kDim * kBits / 128>::bytes(kKeys);
-  static constexpr int kScales = 2 * kKeys * (kBits == 8 ? 1 : kDim / 32);
-  static constexpr int kStage = 2 * (kCodes + kScales);
-  static constexpr int kShared = kWarps * kStages * kStage;
-  static constexpr int kRow = kDim + 4;  // merging: sums, maximum, total
-  static_assert(kShared <= (kWide ? 110 * 1024 : 65536) && kWarps * 16 * kRow * 4 <= kShared && 16 * 32 * 8 + 8 <= kShared);
-};
-
-template <int kBits, int kDim>
-__device__ __forceinline__ void decode_codes(const AttentionParams& p) {
-  using Codes = CodeTile<kDim * kBits / 128>;
-  using Ring = CodeRing<kBits, kDim>;
+/// Cells of decode_rows().
+template <int kSize, int kDim, bool kWide = EXLLAMA_WIDE_DECODE && kDim <= 192>
+struct CodeCells {
+  static constexpr int kBits = kSize, kWarps = kDim <= 128 ? 4 : 2, kKeys = kWide ? 32 : 16;
+  static constexpr int kStages = kBits == 8 ? 3 : kWide ? 5 : 4;
+  using Tile = CodeTile<kDim * kBits / 128>;
+  using Queries = CodeQueries<kBits, kDim>;
   using Turn = typename TurnOf<kBits>::Type;
-  constexpr int kThreads = Ring::kWarps * kWarp;
-  extern __shared__ __align__(128) uint8_t rings[];
-  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-  const int group = p.heads / p.kv_heads, tiles = (group + 15) / 16;
-  const int kv_head = blockIdx.y / tiles, head0 = kv_head * group + blockIdx.y % tiles * 16, rows = min(16, kv_head * group + group - head0);
-  const int row = blockIdx.z, split = blockIdx.x;
-  allow_next();
-  // As in attention.cu: only the part with the newest key must wait before it begins to read.
-  const int position = p.positions[row];
-  const int32_t* pages = p.pages + size_t(p.sequence[row]) * p.max_pages;
-  const Split cut(p, position);
-  if (position < 0 || split >= cut.parts) {
-    wait_previous();
-    return;
-  }
-  const int begin = cut.first + split * cut.each, end = min(begin + cut.each, position + 1);
-  const int cells = CodeRows<kBits>::cells(p.dim), scales = CodeRows<kBits>::scales(p.dim);
+  static constexpr int kTile = Tile::bytes(kKeys), kScales = 2 * kKeys * (kBits == 8 ? 1 : kDim / 32);
 
-  uint8_t* ring = rings + warp * Ring::kStages * Ring::kStage;
-  constexpr int kKeys = Ring::kKeys;
-  const int step = kKeys * Ring::kWarps, first = begin + kKeys * warp;
-  auto copy = [&](int key, int stage) {
-    if (key < end) {
-      const size_t piece = piece_at<kBits>(p, pages, key, kv_head);
-      const int token = key % kPageTokens, there = end - key;
-      const uint8_t *k = static_cast<const uint8_t*>(p.k_cache) + piece, *v = static_cast<const uint8_t*>(p.v_cache) + piece;
-      uint8_t* to = ring + stage * Ring::kStage;
-      Codes::template load<kKeys, kWarp>(to, k + token * cells * 16, there, cells, lane);
-      Codes::template load<kKeys, kWarp>(to + Ring::kCodes, v + token * cells * 16, there, cells, lane);
-      const int of_token = kPageTokens * cells * 16 + token * scales * 2;
-      load_scales<kKeys>(to + 2 * Ring::kCodes, k + of_token, there, scales, lane);
-      load_scales<kKeys>(to + 2 * Ring::kCodes + Ring::kScales, v + of_token, there, scales, lane ^ 16);
-    }
-    copy_async_commit();
-  };
-  if (end > position) wait_previous();
-#pragma unroll
-  for (int s = 0; s < Ring::kStages; ++s) copy(first + s * step, s);
-  if (end <= position) wait_previous();
+  __device__ __forceinline__ static void load(uint8_t* to, const uint8_t* keys, const uint8_t* values, int token, int there, int dim, int lane) {
+    const int cells = CodeRows<kBits>::cells(dim), scales = CodeRows<kBits>::scales(dim);
+    Tile::template load<kKeys, kWarp>(to, keys + token * cells * 16, there, cells, lane);
+    Tile::template load<kKeys, kWarp>(to + kTile, values + token * cells * 16, there, cells, lane);
+    const int of_token = kPageTokens * cells * 16 + token * scales * 2;
+    load_scales<kKeys>(to + 2 * kTile, keys + of_token, there, scales, lane);
+    load_scales<kKeys>(to + 2 * kTile + kScales, values + of_token, there, scales, lane ^ 16);
+  }
 
-  CodeQueries<kBits, kDim> tile;
-  tile.begin();
-  tile.position = position;
-  const __half* q = p.q + (size_t(row) * p.heads + head0 + g) * p.dim;
-  tile.load_q(g < rows ? q : nullptr, g + 8 < rows ? q + 8 * p.dim : nullptr, p.dim, t);
-  int stage = 0;
-  for (int key = first; key < end; key += step) {
-    copy_async_wait<Ring::kStages - 1>();
-    __syncwarp();
-    const uint8_t* codes = ring + stage * Ring::kStage;
-    const __half* of_keys = reinterpret_cast<const __half*>(codes + 2 * Ring::kCodes);
-    const bool masked = key + kKeys - 1 > position || (p.window != 0 && key <= position - p.window);
-    tile.template step<kKeys>(codes, codes + Ring::kCodes, of_keys, of_keys + Ring::kScales / 2, key, masked, p.window, p.dim, p.scale, lane);
-    __syncwarp();
-    copy(key + Ring::kStages * step, stage);
-    stage = stage + 1 == Ring::kStages ? 0 : stage + 1;
+  /// From sixteen rows of shared memory; those that are not there hold anything.
+  __device__ __forceinline__ static void load_q(Queries& rows, const __half* q, int pitch, int dim, int lane) {
+    rows.load_q(q + lane / 4 * pitch, q + (lane / 4 + 8) * pitch, dim, lane % 4);
   }
-  tile.finish();
-  copy_async_wait<0>();
-  __syncthreads();
 
-  float* merged = reinterpret_cast<float*>(rings);  // [warps][16][kRow]
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    if (g + 8 * h >= rows) continue;
-    float* to = merged + (warp * 16 + g + 8 * h) * Ring::kRow;
-    tile.store(to, h, t);
-    if (t == 0) to[kDim] = tile.highest[h], to[kDim + 1] = tile.total[h];
+  __device__ __forceinline__ static void step(Queries& rows, const uint8_t* at, int key0, bool masked, int window, int dim, float scale, int lane) {
+    const __half* of_keys = reinterpret_cast<const __half*>(at + 2 * kTile);
+    rows.template step<kKeys>(at, at + kTile, of_keys, of_keys + kScales / 2, key0, masked, window, dim, scale, lane);
   }
-  __syncthreads();
-  const Parts parts(p, gridDim.z, size_t(row) * p.heads + head0);
-  __half* y = p.y + (size_t(row) * p.heads + head0) * p.dim;
-  const int of_head = p.dim / 4, count = rows * of_head;
-  for (int first_cell = warp * kWarp; first_cell < count; first_cell += kThreads) {
-    const int wanted = first_cell + lane, i = min(wanted, count - 1), r = i / of_head, d = i % of_head * 4;
-    float best = -INFINITY, total = 0.f;
-    float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
-#pragma unroll
-    for (int w = 0; w < Ring::kWarps; ++w) best = fmaxf(best, merged[(w * 16 + r) * Ring::kRow + kDim]);
-#pragma unroll
-    for (int w = 0; w < Ring::kWarps; ++w) {
-      const float* from = merged + (w * 16 + r) * Ring::kRow;
-      const float4 part = *reinterpret_cast<const float4*>(from + d);
-      const float share = power_of_two(from[kDim] - best);
-      sum.x += share * part.x, sum.y += share * part.y, sum.z += share * part.z, sum.w += share * part.w;
-      total += share * from[kDim + 1];
-    }
-    if (cut.parts == 1) {
-      sum.x /= total, sum.y /= total, sum.z /= total, sum.w /= total;
-      Turn()(sum, p.dim);
-      store_four(y + 4 * wanted, sum, wanted < count);
-    } else if (wanted < count) {
-      *reinterpret_cast<float4*>(parts.sums + (size_t(r) * p.splits + split) * p.dim + d) = sum;
-      if (d == 0) parts.facts[r * p.splits + split] = make_float2(best, total);
-    }
-  }
-  if (cut.parts > 1 && is_last(reinterpret_cast<uint32_t*>(p.partial) - 1 - (row * gridDim.y + blockIdx.y), cut.parts,
-                               reinterpret_cast<uint32_t*>(rings)))
-    merge_parts<kThreads, Turn>(p, parts, y, rows, cut.parts, reinterpret_cast<float2*>(rings) + 1);
-}
+};
 
 }  // namespace exllama
 
@@ -285,9 +195,9 @@ __device__ __forceinline__ void decode_codes(const AttentionParams& p) {
       const __grid_constant__ exllama::AttentionParams p) {                                                       \
     exllama::prefill_codes<BITS, DIM>(p);                                                                         \
   }                                                                                                               \
-  extern "C" __global__ void __launch_bounds__(exllama::CodeRing<BITS, DIM>::kWarps * 32, BLOCKS)                 \
-      attention_decode_q##BITS##_d##DIM(const __grid_constant__ exllama::AttentionParams p) {                    \
-    exllama::decode_codes<BITS, DIM>(p);                                                                          \
+  extern "C" __global__ void __launch_bounds__(exllama::CodeCells<BITS, DIM>::kWarps * 32, BLOCKS)                \
+      attention_decode_q##BITS##_d##DIM(const __grid_constant__ exllama::AttentionStepParams p) {                \
+    exllama::decode_rows<exllama::CodeCells<BITS, DIM>, DIM>(p);                                                  \
   }
 EXLLAMA_ATTENTION_CODES(8, 64, 3)
 EXLLAMA_ATTENTION_CODES(8, 96, 2)

@@ -31,13 +31,16 @@ struct HeadTile {
   __device__ __forceinline__ static void load(uint8_t* tile, const __half* from, int there, int dim, int thread) {
     static_assert(kTokens * kCells % kThreads == 0);
     constexpr int kApart = kThreads / kCells;  // rows between a thread's cells, where it always has the same column
-    if constexpr (kThreads % kCells == 0 && (kApart % 8 == 0 || !kExchange)) {
-      const int row = thread / kCells, cell = thread % kCells;
-      uint8_t* to = tile + at(row, cell);
+    if constexpr (kThreads % kCells == 0) {
+      const int row = thread / kCells, cell = thread % kCells, first = at(row, cell);
       from += row * dim + (cell * 8 < dim ? cell * 8 : 0);
       there = cell * 8 < dim ? there - row : 0;
 #pragma unroll
-      for (int i = 0; i < kTokens / kApart; ++i) copy_async_16(to + i * kApart * kStride * 16, from + i * kApart * dim, i * kApart < there);
+      for (int i = 0; i < kTokens / kApart; ++i, from += kApart * dim) {
+        // kApart is a power of two and row less: its bits are those that row has not.
+        const int place = kExchange ? first ^ (i * kApart % 8 * 16) : first;
+        copy_async_16(tile + place + i * kApart * kStride * 16, from, i * kApart < there);
+      }
     } else {
       constexpr int kUnroll = kDim <= 128 ? kTokens * kCells / kThreads : 2;  // registers are dear beyond
 #pragma unroll kUnroll
@@ -74,12 +77,15 @@ struct QueryRows {
     return q_row[which] != nullptr && d < dim ? *reinterpret_cast<const uint32_t*>(q_row[which] + d + 2 * t) : 0u;
   }
 
-  /// @param row dims of row g + 8 * which, or null
-  __device__ __forceinline__ void load_q(int which, const __half* row, int dim, int t) {
-    q_row[which] = row;
+  /// @param upper dims of row g, or null
+  /// @param lower of row g + 8
+  __device__ __forceinline__ void load_q(const __half* upper, const __half* lower, int dim, int t) {
+    q_row[0] = upper, q_row[1] = lower;
     if constexpr (kKeepQ) {
 #pragma unroll
-      for (int b = 0; b < kDim / 16; ++b) q[b][which] = read_q(which, 16 * b, dim, t), q[b][which + 2] = read_q(which, 16 * b + 8, dim, t);
+      for (int h = 0; h < 2; ++h)
+#pragma unroll
+        for (int b = 0; b < kDim / 16; ++b) q[b][h] = read_q(h, 16 * b, dim, t), q[b][h + 2] = read_q(h, 16 * b + 8, dim, t);
     }
   }
 
@@ -163,6 +169,12 @@ struct QueryRows {
       total[h] += __shfl_xor_sync(0xffffffffu, total[h], 1);
       total[h] += __shfl_xor_sync(0xffffffffu, total[h], 2);
     }
+  }
+
+  /// The sums of row g + 8 h to `to` [kDim].
+  __device__ __forceinline__ void store(float* to, int h, int t) const {
+#pragma unroll
+    for (int j = 0; j < kDim / 8; ++j) *reinterpret_cast<float2*>(to + 8 * j + 2 * t) = make_float2(out[j][2 * h], out[j][2 * h + 1]);
   }
 };
 

@@ -1,9 +1,10 @@
-// RoPE and the writing of keys and values, for quantised caches: what rope_kv (pointwise.cu) does for f16.
+// RoPE and the writing of keys and values for the tokens of prompts; decode steps do it inside their attention
+// (attention_step.cuh).
 //
 // Strategy   One warp per (token, head): norm over the head where the model has one, RoPE, for q4 the rotation of
-//            kv_cells.cuh, then q back in place and k, v as codes and scales into their page.
+//            kv_cells.cuh, then q back in place and k, v into their page, in f16 or as codes and scales.
 // Limits     dim % 8 == 0, dim <= 256
-// Reference  dequantize_kv makes an f16 cache of what was written; rope_kv makes the one to compare it with
+// Reference  dequantize_kv makes an f16 cache of what was written as codes, to be compared with rope_kv_f16's
 #include "kv_cells.cuh"
 
 namespace exllama {
@@ -17,11 +18,15 @@ __device__ __forceinline__ void rope_kv_body(const RopeKvParams& p) {
   if (head >= p.heads + 2 * p.kv_heads || position < 0) return;
   const bool is_q = head < p.heads, is_v = head >= p.heads + p.kv_heads;
   const int index = is_q ? head : is_v ? head - p.heads - p.kv_heads : head - p.heads;
-  HeadRow x;
-  if (is_v) x.load(p.v + (size_t(row) * p.kv_heads + index) * p.dim, p.dim, lane);
-  else {
-    const __half* from = is_q ? p.q + (size_t(row) * p.heads + index) * p.dim : p.k + (size_t(row) * p.kv_heads + index) * p.dim;
-    x.load_turned(from, is_q ? p.q_norm : p.k_norm, p.eps, p.table + size_t(row) * (p.dim / 2), p.dim, lane);
+  const __half* from = is_q ? p.q + (size_t(row) * p.heads + index) * p.dim : (is_v ? p.v : p.k) + (size_t(row) * p.kv_heads + index) * p.dim;
+  HeadCells<2> cells;
+  cells.load(from, p.dim, lane);
+  HeadRow<2> x;
+  x.take(cells);
+  if (!is_v) {
+    Turns<2> turns;
+    turns.load(p.table + size_t(row) * (p.dim / 2), p.dim, lane);
+    x.turn(cells, is_q ? p.q_norm : p.k_norm, p.eps, turns, p.dim, lane);
   }
   if constexpr (kBits == 4) x.rotate(p.dim, lane);
   if (is_q) {
@@ -29,11 +34,13 @@ __device__ __forceinline__ void rope_kv_body(const RopeKvParams& p) {
     x.store_half(p.q + (size_t(row) * p.heads + index) * p.dim, p.dim, lane);
     return;
   }
-  const int page = p.pages[size_t(p.sequence[row]) * p.max_pages + position / kPageTokens];
-  uint8_t* piece = reinterpret_cast<uint8_t*>(is_v ? p.v_cache : p.k_cache) + (size_t(page) * p.kv_heads + index) * CodeRows<kBits>::piece(p.dim);
-  if constexpr (kBits == 8) x.store_q8(piece, position % kPageTokens, p.dim, lane);
-  else if (is_v) x.store_q4<true>(piece, position % kPageTokens, p.dim, lane);
-  else x.store_q4<false>(piece, position % kPageTokens, p.dim, lane);
+  using Rows = CodeRows<kBits>;
+  const int page = p.pages[size_t(p.sequence[row]) * p.max_pages + position / kPageTokens], token = position % kPageTokens;
+  uint8_t* piece = static_cast<uint8_t*>(is_v ? p.v_cache : p.k_cache) + (size_t(page) * p.kv_heads + index) * Rows::piece(p.dim);
+  uint8_t* to = piece + token * 16 * Rows::cells(p.dim);
+  __half* scales = reinterpret_cast<__half*>(piece + kPageTokens * 16 * Rows::cells(p.dim)) + token * Rows::scales(p.dim);
+  if (is_v) x.template store<kBits, true>(to, scales, p.dim, lane);
+  else x.template store<kBits, false>(to, scales, p.dim, lane);
 }
 
 struct DequantizeKvParams {
@@ -46,8 +53,9 @@ static_assert(sizeof(DequantizeKvParams) == 32);
 }  // namespace exllama
 
 // grid ((heads + 2 kv_heads) / 8, m), block 256.
-extern "C" __global__ void __launch_bounds__(256) rope_kv_q8(const __grid_constant__ exllama::RopeKvParams p) { exllama::rope_kv_body<8>(p); }
-extern "C" __global__ void __launch_bounds__(256) rope_kv_q4(const __grid_constant__ exllama::RopeKvParams p) { exllama::rope_kv_body<4>(p); }
+extern "C" __global__ void __launch_bounds__(256, 4) rope_kv_f16(const __grid_constant__ exllama::RopeKvParams p) { exllama::rope_kv_body<16>(p); }
+extern "C" __global__ void __launch_bounds__(256, 4) rope_kv_q8(const __grid_constant__ exllama::RopeKvParams p) { exllama::rope_kv_body<8>(p); }
+extern "C" __global__ void __launch_bounds__(256, 4) rope_kv_q4(const __grid_constant__ exllama::RopeKvParams p) { exllama::rope_kv_body<4>(p); }
 
 /// One thread per value; q4's stays rotated. For tests. grid (256, pieces), block 256.
 extern "C" __global__ void dequantize_kv(const __grid_constant__ exllama::DequantizeKvParams p) {

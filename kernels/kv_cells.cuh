@@ -28,24 +28,24 @@ struct RopeKvParams {
   const int32_t* positions;  // [m]; -1: skip
   const int32_t* sequence;   // [m] row of the page table
   const int32_t* pages;      // [sequences, max_pages]
-  __half* k_cache;           // [pages, kv_heads, 256, dim]
-  __half* v_cache;
+  void* k_cache;             // pieces of every (page, kv_head)
+  void* v_cache;
   int32_t heads, kv_heads, dim, max_pages;
   float eps;
   int32_t unused;
 };
 static_assert(sizeof(RopeKvParams) == 112);
 
-/// Sizes of a quantised piece of the cache.
+/// Sizes of a piece of the cache: 16 bits are f16 itself, without scales.
 template <int kBits>
 struct CodeRows {
-  static_assert(kBits == 8 || kBits == 4);
+  static_assert(kBits == 16 || kBits == 8 || kBits == 4);
   static constexpr int kCellDims = 128 / kBits;  // of 16 bytes
 
   /// 16-byte cells of one token.
   __device__ __forceinline__ static int cells(int dim) { return (dim + kCellDims - 1) / kCellDims; }
   /// Scales of one token.
-  __device__ __forceinline__ static int scales(int dim) { return kBits == 8 ? 1 : (dim + 31) / 32; }
+  __device__ __forceinline__ static int scales(int dim) { return kBits == 16 ? 0 : kBits == 8 ? 1 : (dim + 31) / 32; }
   /// Bytes of a (page, kv_head).
   __device__ __forceinline__ static int piece(int dim) { return kPageTokens * (16 * cells(dim) + 2 * scales(dim)); }
 };
@@ -68,48 +68,87 @@ __device__ __forceinline__ void rotate_cells(float (&v)[4], int lane, int block)
   for (int i = 0; i < 4; ++i) v[i] *= norm;
 }
 
-/// One head of one token in a warp's registers.
-struct HeadRow {
-  float v[2][4];
+/// Four halves of a head from dim `d` on, zeros beyond `dim`.
+__device__ __forceinline__ uint2 four_halves(const __half* x, int d, int dim) {
+  return d < dim ? *reinterpret_cast<const uint2*>(x + d) : make_uint2(0, 0);
+}
+__device__ __forceinline__ void widen_four(const uint2& cell, float (&to)[4]) {
+  const float2 a = __half22float2(*reinterpret_cast<const __half2*>(&cell.x)), b = __half22float2(*reinterpret_cast<const __half2*>(&cell.y));
+  to[0] = a.x, to[1] = a.y, to[2] = b.x, to[3] = b.y;
+}
+
+/// Cosines and sines of a lane's dims, [dim / 2] of one token at `table`.
+template <int kRows>
+struct Turns {
+  float2 of[kRows][4];
+
+  __device__ __forceinline__ void load(const float2* table, int dim, int lane) {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const int d = 128 * r + 4 * lane, pair = d < dim / 2 ? d : d - dim / 2;
+      float4 two[2] = {};
+      if (d < dim) two[0] = reinterpret_cast<const float4*>(table + pair)[0], two[1] = reinterpret_cast<const float4*>(table + pair)[1];
+      of[r][0] = make_float2(two[0].x, two[0].y), of[r][1] = make_float2(two[0].z, two[0].w);
+      of[r][2] = make_float2(two[1].x, two[1].y), of[r][3] = make_float2(two[1].z, two[1].w);
+    }
+  }
+};
+
+/// What a lane reads of a head: its own dims and those that RoPE pairs them with. Apart from HeadRow, so that several heads can be under way.
+template <int kRows>
+struct HeadCells {
+  uint2 own[kRows], partner[kRows];
 
   __device__ __forceinline__ void load(const __half* x, int dim, int lane) {
 #pragma unroll
-    for (int r = 0; r < 2; ++r) four(x, 128 * r + 4 * lane, dim, v[r]);
+    for (int r = 0; r < kRows; ++r) {
+      const int d = 128 * r + 4 * lane;
+      own[r] = four_halves(x, d, dim);
+      partner[r] = d < dim ? four_halves(x, d < dim / 2 ? d + dim / 2 : d - dim / 2, dim) : make_uint2(0, 0);
+    }
+  }
+};
+
+/// One head of one token in a warp's registers, at most 128 kRows dims.
+template <int kRows>
+struct HeadRow {
+  float v[kRows][4];
+
+  __device__ __forceinline__ void take(const HeadCells<kRows>& x) {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) widen_four(x.own[r], v[r]);
   }
 
-  /// The same after the norm over the head (`norm` may be null) and RoPE's rotation by `table` [dim / 2].
-  __device__ __forceinline__ void load_turned(const __half* x, const __half* norm, float eps, const float2* table, int dim, int lane) {
-    load(x, dim, lane);
-    const int half_dim = dim / 2;
+  /// After take(): the norm over the head (`norm` may be null), then RoPE's rotation.
+  __device__ __forceinline__ void turn(const HeadCells<kRows>& x, const __half* norm, float eps, const Turns<kRows>& turns, int dim, int lane) {
     float scale = 1.f;
     if (norm != nullptr) {
       float squares = 0.f;
 #pragma unroll
-      for (int r = 0; r < 2; ++r)
+      for (int r = 0; r < kRows; ++r)
 #pragma unroll
         for (int i = 0; i < 4; ++i) squares += v[r][i] * v[r][i];
       scale = rsqrtf(warp_sum(squares) / static_cast<float>(dim) + eps);
     }
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
+    for (int r = 0; r < kRows; ++r) {
       const int d = 128 * r + 4 * lane;
       if (d >= dim) continue;
-      const bool lower = d < half_dim;
-      const int partner = lower ? d + half_dim : d - half_dim, pair = lower ? d : partner;
+      const bool lower = d < dim / 2;
       float other[4];
-      four(x, partner, dim, other);
+      widen_four(x.partner[r], other);
       if (norm != nullptr) {
         float weight[4];
-        four(norm, d, dim, weight);
+        widen_four(four_halves(norm, d, dim), weight);
 #pragma unroll
         for (int i = 0; i < 4; ++i) v[r][i] *= scale * weight[i];
-        four(norm, partner, dim, weight);
+        widen_four(four_halves(norm, lower ? d + dim / 2 : d - dim / 2, dim), weight);
 #pragma unroll
         for (int i = 0; i < 4; ++i) other[i] *= scale * weight[i];
       }
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const float2 turn = table[pair + i];
+        const float2 turn = turns.of[r][i];
         v[r][i] = lower ? v[r][i] * turn.x - other[i] * turn.y : v[r][i] * turn.x + other[i] * turn.y;
       }
     }
@@ -117,14 +156,22 @@ struct HeadRow {
 
   __device__ __forceinline__ void rotate(int dim, int lane) {
     const int block = rotation_block(dim);
-    rotate_cells(v[0], lane, block);
-    if (dim > 128) rotate_cells(v[1], lane, block);
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) rotate_cells(v[r], lane, block);
+  }
+
+  /// As the cache has it: the cells of one token, and its scales.
+  template <int kBits, bool kIsValue>
+  __device__ __forceinline__ void store(void* cells, __half* scales, int dim, int lane) const {
+    if constexpr (kBits == 16) store_half(static_cast<__half*>(cells), dim, lane);
+    else if constexpr (kBits == 8) store_q8(static_cast<uint8_t*>(cells), scales, dim, lane);
+    else store_q4<kIsValue>(static_cast<uint8_t*>(cells), scales, dim, lane);
   }
 
   /// To `y` [dim]; nobody may read what lies there any more.
   __device__ __forceinline__ void store_half(__half* y, int dim, int lane) const {
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
+    for (int r = 0; r < kRows; ++r) {
       const int d = 128 * r + 4 * lane;
       if (d >= dim) continue;
       const __half2 pairs[2] = {__floats2half2_rn(v[r][0], v[r][1]), __floats2half2_rn(v[r][2], v[r][3])};
@@ -132,35 +179,34 @@ struct HeadRow {
     }
   }
 
-  /// To place `token` (0 .. 255) of a (page, kv_head).
-  __device__ __forceinline__ void store_q8(uint8_t* piece, int token, int dim, int lane) const {
+ private:
+  __device__ __forceinline__ void store_q8(uint8_t* cells, __half* scales, int dim, int lane) const {
     const int row = 16 * CodeRows<8>::cells(dim);
     float largest = 0.f;
 #pragma unroll
-    for (int r = 0; r < 2; ++r)
+    for (int r = 0; r < kRows; ++r)
 #pragma unroll
       for (int i = 0; i < 4; ++i) largest = fmaxf(largest, fabsf(v[r][i]));
     const __half scale = __float2half_rn(warp_max(largest) * (1.f / 127.f));
     const float inverse = __half2float(scale) > 0.f ? 1.f / __half2float(scale) : 0.f;
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
+    for (int r = 0; r < kRows; ++r) {
       const int d = 128 * r + 4 * lane;
       if (d >= row) continue;
       uint32_t codes = 0;
 #pragma unroll
       for (int i = 0; i < 4; ++i) codes |= static_cast<uint32_t>(min(max(__float2int_rn(v[r][i] * inverse), -127), 127) + 128) << 8 * i;
-      *reinterpret_cast<uint32_t*>(piece + token * row + d) = codes;
+      *reinterpret_cast<uint32_t*>(cells + d) = codes;
     }
-    if (lane == 0) reinterpret_cast<__half*>(piece + kPageTokens * row)[token] = scale;
+    if (lane == 0) *scales = scale;
   }
 
-  /// The same in four bits; rotated before.
+  /// Rotated before.
   template <bool kIsValue>
-  __device__ __forceinline__ void store_q4(uint8_t* piece, int token, int dim, int lane) const {
+  __device__ __forceinline__ void store_q4(uint8_t* cells, __half* scales, int dim, int lane) const {
     const int row = 16 * CodeRows<4>::cells(dim), groups = CodeRows<4>::scales(dim);
-    __half* scales = reinterpret_cast<__half*>(piece + kPageTokens * row) + token * groups;
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
+    for (int r = 0; r < kRows; ++r) {
       if (128 * r >= dim) break;
       const __half scale = __float2half_rn(scale_of_group(v[r]));
       const float inverse = __half2float(scale) != 0.f ? 1.f / __half2float(scale) : 0.f;
@@ -169,17 +215,16 @@ struct HeadRow {
       for (int i = 0; i < 4; ++i) codes[i] = static_cast<int>(code_of_4(v[r][i] * inverse)) + 8;
       const int d = 128 * r + 4 * lane;
       if constexpr (kIsValue) {
-        if (d / 2 < row) *reinterpret_cast<uint16_t*>(piece + token * row + d / 2) = codes[0] | codes[1] << 4 | codes[2] << 8 | codes[3] << 12;
+        if (d / 2 < row) *reinterpret_cast<uint16_t*>(cells + d / 2) = codes[0] | codes[1] << 4 | codes[2] << 8 | codes[3] << 12;
       } else {
         const uint32_t mine = codes[0] | codes[2] << 4 | codes[1] << 16 | codes[3] << 20;
         const uint32_t next = __shfl_xor_sync(0xffffffffu, mine, 1);
-        if (d / 2 < row && lane % 2 == 0) *reinterpret_cast<uint32_t*>(piece + token * row + d / 2) = mine | next << 8;
+        if (d / 2 < row && lane % 2 == 0) *reinterpret_cast<uint32_t*>(cells + d / 2) = mine | next << 8;
       }
       if (lane % 8 == 0 && d / 32 < groups) scales[d / 32] = scale;
     }
   }
 
- private:
   __device__ __forceinline__ static float code_of_4(float x) { return fminf(fmaxf(rintf(x), -8.f), 7.f); }
 
   /// The scale of 32 dims in eight lanes. The outermost number becomes about -8, the one code whose negative is none;
@@ -213,13 +258,6 @@ struct HeadRow {
       if (fit * products > best) best = fit * products, scale = fit;
     }
     return scale;
-  }
-
-  __device__ __forceinline__ static void four(const __half* x, int d, int dim, float (&to)[4]) {
-    uint2 cell = make_uint2(0, 0);
-    if (d < dim) cell = *reinterpret_cast<const uint2*>(x + d);
-    const float2 a = __half22float2(*reinterpret_cast<const __half2*>(&cell.x)), b = __half22float2(*reinterpret_cast<const __half2*>(&cell.y));
-    to[0] = a.x, to[1] = a.y, to[2] = b.x, to[3] = b.y;
   }
 };
 

@@ -1,7 +1,7 @@
-// Everything between the matrix products: embeddings, norms, RoPE with the KV write, the gated
+// Everything between the matrix products: embeddings, norms, angles, the gated
 // activation. Each is a few kilobytes of traffic per token; what matters is that they are few
 // and start fast. fp32 inside, f16 between kernels, the residual stream f32.
-#include "kv_cells.cuh"
+#include "common.cuh"
 
 namespace exllama {
 
@@ -151,50 +151,6 @@ extern "C" __global__ void rope_table(const __grid_constant__ exllama::RopeTable
   float sine, cosine;
   sincospif(reduced, &sine, &cosine);
   p.table[size_t(row) * p.half_dim + i] = make_float2(cosine * p.factor, sine * p.factor);
-}
-
-/// One warp per (token, head): optional norm over the head, rotate-half, then q back in place and
-/// k, v into their page. grid ((heads + 2 kv_heads) / 8, m), block 256.
-extern "C" __global__ void __launch_bounds__(256) rope_kv(const __grid_constant__ exllama::RopeKvParams p) {
-  using namespace exllama;
-  allow_next();
-  wait_previous();
-  const int head = blockIdx.x * 8 + threadIdx.x / kWarp, lane = threadIdx.x % kWarp, row = blockIdx.y;
-  const int position = p.positions[row];
-  if (head >= p.heads + 2 * p.kv_heads || position < 0) return;
-  const bool is_q = head < p.heads, is_v = head >= p.heads + p.kv_heads;
-  const int index = is_q ? head : is_v ? head - p.heads - p.kv_heads : head - p.heads;
-  const __half* x = is_q ? p.q + size_t(row) * p.heads * p.dim + index * p.dim
-                         : (is_v ? p.v : p.k) + size_t(row) * p.kv_heads * p.dim + index * p.dim;
-  __half* y;
-  if (is_q) {
-    y = p.q + size_t(row) * p.heads * p.dim + index * p.dim;
-  } else {
-    const int page = p.pages[size_t(p.sequence[row]) * p.max_pages + position / kPageTokens];
-    y = (is_v ? p.v_cache : p.k_cache) + ((size_t(page) * p.kv_heads + index) * kPageTokens + position % kPageTokens) * p.dim;
-  }
-  if (is_v) {
-    for (int i = lane; i < p.dim; i += kWarp) y[i] = x[i];
-    return;
-  }
-  const __half* norm = is_q ? p.q_norm : p.k_norm;
-  float scale = 1.f;
-  if (norm != nullptr) {
-    float squares = 0.f;
-    for (int i = lane; i < p.dim; i += kWarp) squares += __half2float(x[i]) * __half2float(x[i]);
-    scale = rsqrtf(warp_sum(squares) / static_cast<float>(p.dim) + p.eps);
-  }
-  const int half_dim = p.dim / 2;
-  for (int i = lane; i < half_dim; i += kWarp) {
-    float a = __half2float(x[i]), b = __half2float(x[i + half_dim]);
-    if (norm != nullptr) {
-      a *= scale * __half2float(__ldg(norm + i));
-      b *= scale * __half2float(__ldg(norm + i + half_dim));
-    }
-    const float2 turn = p.table[size_t(row) * half_dim + i];
-    y[i] = __float2half_rn(a * turn.x - b * turn.y);
-    y[i + half_dim] = __float2half_rn(b * turn.x + a * turn.y);
-  }
 }
 
 /// y = silu(gate) * up, eight at a time. grid-stride.

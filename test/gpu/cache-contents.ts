@@ -54,6 +54,28 @@ export function dequantized(
   return to;
 }
 
+/** A cache of random contents. */
+export function randomCache(bench: KernelBench, cache: KernelCache, dim: number, pieces: number): bigint {
+  const piece = PAGE * headBytes(dim, cache);
+  const pointer = bench.gpu.allocate(pieces * piece);
+  if (cache === "f16") {
+    bench.fillHalves(pointer, (pieces * piece) / 2, 0.6);
+    return pointer;
+  }
+  bench.fillBits(pointer, pieces * piece);
+  const { offset, each } = scalesAt(dim, cache);
+  for (let i = 0; i < pieces; i++)
+    bench.fillHalves(pointer + BigInt(i * piece + offset), PAGE * each, cache === "q8" ? 0.006 : 0.1);
+  return pointer;
+}
+
+/** Makes the tokens of a piece NaN from `token` on: nobody may read them. */
+export function spoilCache(bench: KernelBench, cache: KernelCache, dim: number, at: bigint, piece: number, token: number): void {
+  const begin = at + BigInt(piece * PAGE * headBytes(dim, cache));
+  const { offset, each } = cache === "f16" ? { offset: 0, each: dim } : scalesAt(dim, cache);
+  bench.gpu.fill(begin + BigInt(offset + token * each * 2), 0x7e, (PAGE - token) * each * 2);
+}
+
 /** The writing kernels against f16's: what they store is within half a step of it, and queries turn alike. */
 export function checkCacheWriting(bench: KernelBench): void {
   for (const cache of ["q8", "q4"] as const)
@@ -95,11 +117,8 @@ function checkWriting(bench: KernelBench, cache: "q8" | "q4", dim: number): void
       eps: 1e-5,
       unused: 0,
     });
-    const kernel =
-      type === "f16"
-        ? ({ family: "pointwise", name: "rope_kv" } as const)
-        : ({ family: "kv_cache", name: `rope_kv_${type}` } as const);
-    bench.launch({ ...kernel, grid: [Math.ceil((heads + 2 * kvHeads) / 8), rows], block: 256, parameters });
+    const grid = [Math.ceil((heads + 2 * kvHeads) / 8), rows] as const;
+    bench.launch({ family: "kv_cache", name: `rope_kv_${type}`, grid, block: 256, parameters });
     return caches;
   };
   const plain = write("f16", q);

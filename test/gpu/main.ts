@@ -9,7 +9,9 @@ import { createCudaBackend, openDriver } from "../../src/backend/cuda/index.js";
 import { checkAdapterKernels, checkAdapters } from "./adapter-checks.js";
 import { timeAdapters } from "./adapter-speed.js";
 import { checkAhead } from "./ahead.js";
-import { checkAttention, timeAttention } from "./attention-checks.js";
+import { checkAttention } from "./attention-checks.js";
+import { timeAttention } from "./attention-speed.js";
+import { checkAttentionSteps } from "./attention-step-checks.js";
 import { checkBatches } from "./batches.js";
 import { checkCacheWriting } from "./cache-contents.js";
 import { checkCaches } from "./caches.js";
@@ -63,7 +65,16 @@ async function main(): Promise<void> {
           const bench = new KernelBench(gpu);
           checkKernels(bench);
           checkCacheWriting(bench);
+          if (bench.failures > 0) throw new Error(`${bench.failures} comparisons failed`);
+          return "all";
+        }),
+      ),
+    attention: () =>
+      report.check("attention agrees with its reference, over every type of cache", () =>
+        onCard((gpu) => {
+          const bench = new KernelBench(gpu);
           checkAttention(bench);
+          checkAttentionSteps(bench);
           if (bench.failures > 0) throw new Error(`${bench.failures} comparisons failed`);
           return "all";
         }),

@@ -295,7 +295,7 @@ const POINTER_BYTES: Readonly<Record<string, number>> = {
   embed: 32,
   rms_norm: 40,
   rope_table: 32,
-  rope_kv: 88,
+  rope_kv_f16: 88,
   rope_kv_q8: 88,
   rope_kv_q4: 88,
   silu_mul: 24,

@@ -57,21 +57,25 @@ describe("attention launches", () => {
   });
 
   it("one token of each of two sequences: query heads share their KV head's block", () => {
+    // Rings (kStages * kStage of kernels/attention_step.cuh for each warp), sixteen padded queries, the newest key and value.
+    const heads80 = 16 * 88 * 2 + 2 * (10 * 16 + 16);
+    const heads96of4 = 16 * 104 * 2 + 2 * (3 * 16 + 16);
     expect(decodeLaunch({ heads: 72, kvHeads: 2, headDim: 80 }, 2, "f16", HOPPER)).toMatchObject({
       name: "attention_decode_d80",
       grid: [expect.any(Number), 6, 2],
       block: 128,
-      shared: 45056,
+      shared: 4 * 3 * 2 * (16 * 11 * 16) + heads80,
     });
-    // CodeRing::kShared.
     expect(decodeLaunch({ heads: 72, kvHeads: 2, headDim: 80 }, 2, "q4", TURING)).toMatchObject({
       name: "attention_decode_q4_d96",
       grid: [expect.any(Number), 6, 2],
       block: 128,
-      shared: 4 * 4 * 2 * (16 * 48 + 16 * 6),
+      shared: 4 * 4 * 2 * (16 * 48 + 16 * 6) + heads96of4,
     });
     // Twice the keys at a time, a stage more.
-    expect(decodeLaunch({ heads: 72, kvHeads: 2, headDim: 80 }, 2, "q4", HOPPER).shared).toBe(4 * 5 * 2 * (32 * 48 + 32 * 6));
+    expect(decodeLaunch({ heads: 72, kvHeads: 2, headDim: 80 }, 2, "q4", HOPPER).shared).toBe(
+      4 * 5 * 2 * (32 * 48 + 32 * 6) + heads96of4,
+    );
   });
 
   it("fit every supported card", () => {

@@ -17,9 +17,9 @@ export const PREFILL_ROWS = 64;
 const HEADS_TOGETHER = 16;
 /** Tiles that are on their way or in use by a block that reads a prompt. */
 const STAGES = 2;
-/** The same of each warp of a decode kernel, and the keys of a tile; `wide` where a multiprocessor has shared memory for it. */
+/** Keys of a tile of each warp of a decode kernel, and its tiles on their way or in use, where shared memory is scarce, and where two blocks have 200 KB of it. */
 const DECODE_RINGS = {
-  f16: { narrow: { keys: 16, stages: STAGES }, wide: { keys: 16, stages: STAGES } },
+  f16: { narrow: { keys: 16, stages: STAGES }, wide: { keys: 16, stages: 3 } },
   q8: { narrow: { keys: 16, stages: 3 }, wide: { keys: 32, stages: 3 } },
   q4: { narrow: { keys: 16, stages: 4 }, wide: { keys: 32, stages: 5 } },
 } as const;
@@ -30,9 +30,16 @@ export interface AttentionCard {
   readonly minor: number;
 }
 
-/** Cards whose image of the kernels has wide rings: EXLLAMA_WIDE_DECODE of kernels/attention_quantized.cu. */
-function isWide({ major, minor }: AttentionCard): boolean {
-  return (major === 8 && minor === 0) || major === 9 || major === 10;
+/** The rings of a card's image of the kernels: kStages and kKeys of HalfCells (kernels/attention.cu) and CodeCells (attention_quantized.cu). */
+function ringOf(
+  dim: KernelDim,
+  cache: KernelCache,
+  { major, minor }: AttentionCard,
+): { readonly keys: number; readonly stages: number } {
+  const { narrow, wide } = DECODE_RINGS[cache];
+  const newest = major === 9 || major === 10;
+  if (cache === "f16") return newest ? wide : major < 8 ? { ...narrow, stages: 1 } : narrow;
+  return (newest || (major === 8 && minor === 0)) && dim <= 192 ? wide : narrow;
 }
 
 export interface AttentionLaunch {
@@ -88,18 +95,35 @@ function kernelOf(what: "prefill" | "decode", dim: KernelDim, cache: KernelCache
   return { family: "attention_quantized", name: `attention_${what}_${cache}_d${dim}` };
 }
 
-/** One token of each of `rows` sequences. Set AttentionParams.splits to the grid's x. */
-export function decodeLaunch(shape: AttentionShape, rows: number, cache: KernelCache, card: AttentionCard): AttentionLaunch {
+export interface DecodeLaunch extends AttentionLaunch {
+  /** Fields of AttentionStepParams. */
+  readonly splits: number;
+  readonly least: number;
+}
+
+/** Keys of a part at least: what the rings hold before the kernel ahead has ended costs no time. */
+const LEAST_KEYS = 128;
+/** One token of each of `rows` sequences. */
+export function decodeLaunch(shape: AttentionShape, rows: number, cache: KernelCache, card: AttentionCard): DecodeLaunch {
   const dim = kernelDim(shape.headDim, cache);
   const warps = dim <= 128 ? 4 : 2;
-  const { keys, stages } = DECODE_RINGS[cache][isWide(card) ? "wide" : "narrow"];
+  const { keys, stages } = ringOf(dim, cache, card);
   const tile = cache === "f16" ? tileBytes(dim, keys) : codeBytes(dim, keys, cache);
+  const splits = decodeSplits(shape, rows);
   return {
     ...kernelOf("decode", dim, cache),
-    grid: [decodeSplits(shape, rows), headTiles(shape), rows],
+    grid: [splits, headTiles(shape), rows],
     block: warps * 32,
-    shared: warps * stages * 2 * tile,
+    shared: warps * stages * 2 * tile + stepHeadBytes(dim, cache),
+    splits,
+    least: LEAST_KEYS,
   };
+}
+
+/** StepHeads::kBytes of kernels/attention_step.cuh: sixteen rows of queries, the newest key and value. */
+function stepHeadBytes(dim: KernelDim, cache: KernelCache): number {
+  const bits = { f16: 16, q8: 8, q4: 4 }[cache];
+  return 16 * (dim + 8) * 2 + 2 * (Math.ceil((dim * bits) / 128) * 16 + 16);
 }
 
 /** Thread blocks that share one token's keys of a part. */
@@ -124,7 +148,7 @@ export function decodeSplits(shape: AttentionShape, rows: number): number {
 
 /**
  * Bytes of the decode kernels' scratch for `rows` tokens: counters, then f32 per (row, head, split) of
- * sums, maximum, total. AttentionParams.partial is the address behind the counters, which must
+ * sums, maximum, total. AttentionStepParams.partial is the address behind the counters, which must
  * be zero before the first launch and are zero after each.
  */
 export function partialLayout(shape: AttentionShape, rows: number): { counters: number; bytes: number } {

@@ -17,8 +17,8 @@ import { decodeBuckets, stepTokens } from "./step-shape.js";
 const LAUNCH_BYTES = 4096;
 /** Embeddings, angles; final norm, head in two launches, facts, choice. */
 const LAUNCHES_AROUND = 8;
-/** Two norms, rope, attention, silu. */
-const LAUNCHES_BESIDE = 5;
+/** Two norms, attention, silu. */
+const LAUNCHES_BESIDE = 4;
 /** Two for each of q, k and v; o; gate and up; down. */
 const ADAPTER_LAUNCHES = 8;
 

@@ -6,12 +6,12 @@
 
 import type { RunShape } from "../../memory/packing.js";
 import type { ModelSpec } from "../../model/spec.js";
-import { decodeLaunch, type KernelCache, prefillLaunch } from "./attention-launch.js";
-import type { KernelFamily } from "./kernel-modules.js";
-import { ATTENTION, CHOOSE, EMBED, INSPECT, NORM, ROPE_KV, ROPE_TABLE, SILU_MUL, writeParameters } from "./kernel-parameters.js";
+import type { KernelCache } from "./attention-launch.js";
+import { CHOOSE, EMBED, INSPECT, NORM, ROPE_TABLE, SILU_MUL, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import type { EmbeddingTable } from "./load-embeddings.js";
 import { runAdapters } from "./run-adapters.js";
+import { runAttention } from "./run-attention.js";
 import { type LinearScratch, runGated, runLinear, runLinears, takesNorm } from "./run-linear.js";
 import { slicesPerRow, slotBytes } from "./sampling-shape.js";
 import type { PlacedLayer, PlacedLinear, Stage } from "./stage.js";
@@ -210,7 +210,7 @@ export class Forward {
 
   #attention(layer: PlacedLayer): void {
     const { rows } = this.#shape;
-    const { heads, kvHeads, headDim, qNorm, kNorm } = layer.spec.attention;
+    const { heads, kvHeads, headDim } = layer.spec.attention;
     const stage = this.#stage;
     const q = stage.at("scratch.block");
     const k = q + BigInt(rows * heads * headDim * 2);
@@ -226,66 +226,19 @@ export class Forward {
       this.#linears,
     );
     this.#adapt(linears, stage.at("scratch.normed"), [q, k, v], false);
-    this.#queue.run({
-      ...ropeKernel(this.#cache),
-      role: "rope, new keys and values",
-      bytes: rows * (2 * heads + 4 * kvHeads) * headDim * 2,
-      grid: [Math.ceil((heads + 2 * kvHeads) / 8), rows],
-      block: 256,
-      parameters: writeParameters(ROPE_KV, {
-        q,
-        k,
-        v,
-        qNorm: layer.norms.q,
-        kNorm: layer.norms.k,
-        table: stage.at("scratch.ropeTable"),
-        positions: this.#input(this.#layout.positions),
-        sequence: this.#input(this.#layout.sequence),
-        pages: this.#input(this.#layout.pages[layer.group]!),
-        kCache: layer.keys,
-        vCache: layer.values,
-        heads,
-        kvHeads,
-        dim: headDim,
-        maxPages: maxPages(this.#model.run),
-        eps: (qNorm ?? kNorm)?.eps ?? 0,
-        unused: 0,
-      }),
-    });
-    this.#attend(layer, q);
-    const residual = stage.at("scratch.residual");
-    runLinear(this.#queue, layer.o, { x: q, y: residual, rows, f32: true, residual, role: "o" }, this.#linears);
-    this.#adapt([layer.o], q, [residual], true);
-  }
-
-  /** Each row of q is replaced by what its heads gather: the kernels have read it before they write. */
-  #attend(layer: PlacedLayer, q: bigint): void {
-    const { decodeRows, tiles } = this.#shape;
-    const { attention } = layer.spec;
-    const { heads, kvHeads, headDim, window } = attention;
-    const decode = decodeLaunch(attention, Math.max(1, decodeRows), this.#cache, this.#queue.context.card);
-    const parameters = writeParameters(ATTENTION, {
-      q,
-      kCache: layer.keys,
-      vCache: layer.values,
-      y: q,
-      partial: this.#stage.at("scratch.partials") + BigInt(this.#counterBytes),
+    runAttention(this.#queue, layer, this.#cache, {
+      ...{ q, k, v, rows, decodeRows: this.#shape.decodeRows, tileCount: this.#shape.tiles },
+      table: stage.at("scratch.ropeTable"),
+      partial: stage.at("scratch.partials") + BigInt(this.#counterBytes),
       positions: this.#input(this.#layout.positions),
       sequence: this.#input(this.#layout.sequence),
       pages: this.#input(this.#layout.pages[layer.group]!),
       tiles: this.#input(this.#layout.tiles),
-      heads,
-      kvHeads,
-      dim: headDim,
       maxPages: maxPages(this.#model.run),
-      window: window ?? 0,
-      splits: decode.grid[0],
-      scale: Math.LOG2E / Math.sqrt(headDim),
-      unused: 0,
     });
-    const role = "attention";
-    if (tiles > 0) this.#queue.run({ ...prefillLaunch(attention, tiles, this.#cache), parameters, role });
-    if (decodeRows > 0) this.#queue.run({ ...decode, parameters, role });
+    const residual = stage.at("scratch.residual");
+    runLinear(this.#queue, layer.o, { x: q, y: residual, rows, f32: true, residual, role: "o" }, this.#linears);
+    this.#adapt([layer.o], q, [residual], true);
   }
 
   #mlp(layer: PlacedLayer): void {
@@ -343,11 +296,6 @@ export class Forward {
   #input(offset: number): bigint {
     return this.#stage.at("scratch.input") + BigInt(offset);
   }
-}
-
-/** Turns q and k, and writes k and v to the cache. */
-function ropeKernel(cache: KernelCache): { family: KernelFamily; name: string } {
-  return cache === "f16" ? { family: "pointwise", name: "rope_kv" } : { family: "kv_cache", name: `rope_kv_${cache}` };
 }
 
 /** Bytes of the facts of so many outputs. */

@@ -265,13 +265,12 @@ export const READ_MEMORY = layout("ReadMemoryParams", { from: "u64", sink: "u64"
 
 export const FILL = layout("FillParams", { to: "u64", words: "u64", seed: "u64", asHalf: "i32", scale: "f32" });
 
-/** attention.cu, attention_quantized.cu */
+/** attention.cu, attention_quantized.cu: prompts */
 export const ATTENTION = layout("AttentionParams", {
   q: "u64",
   kCache: "u64",
   vCache: "u64",
   y: "u64",
-  partial: "u64",
   positions: "u64",
   sequence: "u64",
   pages: "u64",
@@ -281,9 +280,33 @@ export const ATTENTION = layout("AttentionParams", {
   dim: "i32",
   maxPages: "i32",
   window: "i32",
-  splits: "i32",
   scale: "f32",
-  unused: "i32",
+});
+
+/** attention_step.cuh */
+export const ATTENTION_STEP = layout("AttentionStepParams", {
+  q: "u64",
+  k: "u64",
+  v: "u64",
+  qNorm: "u64",
+  kNorm: "u64",
+  table: "u64",
+  kCache: "u64",
+  vCache: "u64",
+  y: "u64",
+  partial: "u64",
+  positions: "u64",
+  pages: "u64",
+  heads: "i32",
+  kvHeads: "i32",
+  group: "i32",
+  dim: "i32",
+  maxPages: "i32",
+  window: "i32",
+  splits: "i32",
+  least: "i32",
+  scale: "f32",
+  eps: "f32",
 });
 
 /** lora.cu */
@@ -380,6 +403,7 @@ export const ALL_PARAMETERS: readonly ParameterLayout[] = [
   READ_MEMORY,
   FILL,
   ATTENTION,
+  ATTENTION_STEP,
   LORA_SHRINK,
   LORA_EXPAND,
   INSPECT,
