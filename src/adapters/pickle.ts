@@ -5,41 +5,17 @@
 // refused by name.
 
 import { TorchFileError } from "./errors.js";
-
-/** A storage: one entry of the archive. */
-export interface PickledStorage {
-  readonly kind: "storage";
-  /** As the file names it: `torch.HalfStorage`. */
-  readonly type: string;
-  readonly key: string;
-  readonly elements: number;
-}
-
-/** A tensor: a window onto a storage, in elements. */
-export interface PickledTensor {
-  readonly kind: "tensor";
-  readonly storage: PickledStorage;
-  readonly offset: number;
-  readonly shape: readonly number[];
-  readonly strides: readonly number[];
-}
-
-interface GlobalName {
-  readonly kind: "global";
-  readonly name: string;
-}
-
-interface Sequence {
-  readonly kind: "tuple" | "list";
-  readonly items: Pickled[];
-}
-
-interface Dictionary {
-  readonly kind: "dictionary";
-  readonly entries: Map<Pickled, Pickled>;
-}
-
-export type Pickled = string | number | boolean | null | PickledStorage | PickledTensor | GlobalName | Sequence | Dictionary;
+import { PickleBytes } from "./pickle-bytes.js";
+import {
+  isCount,
+  isDictionary,
+  isGlobal,
+  isStorage,
+  isTensor,
+  itemsOf,
+  type Pickled,
+  type PickledTensor,
+} from "./pickled-values.js";
 
 const ORDERED_DICT = "collections.OrderedDict";
 const REBUILD_TENSOR = "torch._utils._rebuild_tensor_v2";
@@ -78,36 +54,33 @@ export function readPickle(bytes: Uint8Array, file: string): Pickled {
 }
 
 class Machine {
-  readonly #bytes: Uint8Array;
-  readonly #view: DataView;
+  readonly #bytes: PickleBytes;
   readonly #file: string;
   readonly #stack: Pickled[] = [];
   /** Heights of the stack. */
   readonly #marks: number[] = [];
   readonly #memo = new Map<number, Pickled>();
-  #at = 0;
 
   constructor(bytes: Uint8Array, file: string) {
-    this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#bytes = new PickleBytes(bytes, file);
     this.#file = file;
   }
 
   run(): Pickled {
     for (;;) {
-      const opcode = this.#u8();
+      const opcode = this.#bytes.u8();
       if (opcode === 0x2e) break; // STOP
       this.#execute(opcode);
     }
     const value = this.#pop();
-    if (this.#stack.length > 0 || this.#at !== this.#bytes.length) throw this.#fault("its pickle goes on after its end");
+    if (this.#stack.length > 0 || !this.#bytes.atEnd) throw this.#fault("its pickle goes on after its end");
     return value;
   }
 
   #execute(opcode: number): void {
     switch (opcode) {
       case 0x80: // PROTO
-        this.#protocol(this.#u8());
+        this.#protocol(this.#bytes.u8());
         return;
       case 0x28: // MARK
         this.#marks.push(this.#stack.length);
@@ -122,22 +95,22 @@ class Machine {
         this.#push(false);
         return;
       case 0x4b: // BININT1
-        this.#push(this.#u8());
+        this.#push(this.#bytes.u8());
         return;
       case 0x4d: // BININT2
-        this.#push(this.#take(2).getUint16(0, true));
+        this.#push(this.#bytes.take(2).getUint16(0, true));
         return;
       case 0x4a: // BININT
-        this.#push(this.#take(4).getInt32(0, true));
+        this.#push(this.#bytes.take(4).getInt32(0, true));
         return;
       case 0x8a: // LONG1
-        this.#push(this.#long(this.#u8()));
+        this.#push(this.#bytes.long(this.#bytes.u8()));
         return;
       case 0x47: // BINFLOAT
-        this.#push(this.#take(8).getFloat64(0, false));
+        this.#push(this.#bytes.take(8).getFloat64(0, false));
         return;
       case 0x58: // BINUNICODE
-        this.#push(this.#text(this.#take(4).getUint32(0, true)));
+        this.#push(this.#bytes.text(this.#bytes.take(4).getUint32(0, true)));
         return;
       case 0x7d: // EMPTY_DICT
         this.#push({ kind: "dictionary", entries: new Map() });
@@ -169,19 +142,19 @@ class Machine {
         this.#setItems(this.#popMark());
         return;
       case 0x71: // BINPUT
-        this.#remember(this.#u8());
+        this.#remember(this.#bytes.u8());
         return;
       case 0x72: // LONG_BINPUT
-        this.#remember(this.#take(4).getUint32(0, true));
+        this.#remember(this.#bytes.take(4).getUint32(0, true));
         return;
       case 0x68: // BINGET
-        this.#recall(this.#u8());
+        this.#recall(this.#bytes.u8());
         return;
       case 0x6a: // LONG_BINGET
-        this.#recall(this.#take(4).getUint32(0, true));
+        this.#recall(this.#bytes.take(4).getUint32(0, true));
         return;
       case 0x63: // GLOBAL
-        this.#global(`${this.#line()}.${this.#line()}`);
+        this.#global(`${this.#bytes.line()}.${this.#bytes.line()}`);
         return;
       case 0x51: // BINPERSID
         this.#storage(this.#pop());
@@ -310,71 +283,7 @@ class Machine {
     return this.#stack.splice(mark);
   }
 
-  #u8(): number {
-    return this.#take(1).getUint8(0);
-  }
-
-  /** Little-endian two's complement; only what a count can be. */
-  #long(bytes: number): number {
-    const view = this.#take(bytes);
-    let value = 0n;
-    for (let i = bytes - 1; i >= 0; i--) value = (value << 8n) | BigInt(view.getUint8(i));
-    value = BigInt.asIntN(bytes * 8, value);
-    if (value < Number.MIN_SAFE_INTEGER || value > Number.MAX_SAFE_INTEGER)
-      throw this.#fault("its pickle has an integer beyond 2^53");
-    return Number(value);
-  }
-
-  #text(bytes: number): string {
-    const { buffer, byteOffset, byteLength } = this.#take(bytes);
-    try {
-      return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(new Uint8Array(buffer, byteOffset, byteLength));
-    } catch {
-      throw this.#fault("a text in its pickle is not UTF-8");
-    }
-  }
-
-  #line(): string {
-    const end = this.#bytes.indexOf(0x0a, this.#at);
-    if (end < 0) throw this.#fault("its pickle ends too early");
-    const text = this.#text(end - this.#at);
-    this.#at = end + 1;
-    return text;
-  }
-
-  #take(bytes: number): DataView {
-    if (bytes > this.#bytes.length - this.#at) throw this.#fault("its pickle ends too early");
-    const view = new DataView(this.#view.buffer, this.#view.byteOffset + this.#at, bytes);
-    this.#at += bytes;
-    return view;
-  }
-
   #fault(message: string, details: Record<string, unknown> = {}): TorchFileError {
     return new TorchFileError(this.#file, message, { details });
   }
-}
-
-type Maybe = Pickled | undefined;
-
-function isObjectOf<K extends string>(value: Maybe, kind: K): value is Extract<Pickled, { readonly kind: K }> {
-  return typeof value === "object" && value !== null && value.kind === kind;
-}
-
-const isGlobal = (value: Maybe): value is GlobalName => isObjectOf(value, "global");
-const isStorage = (value: Maybe): value is PickledStorage => isObjectOf(value, "storage");
-
-export function isTensor(value: Maybe): value is PickledTensor {
-  return isObjectOf(value, "tensor");
-}
-
-export function isDictionary(value: Maybe): value is Dictionary {
-  return isObjectOf(value, "dictionary");
-}
-
-function itemsOf(value: Maybe, kind: "tuple" | "list"): Pickled[] | null {
-  return isObjectOf(value, kind) ? (value as Sequence).items : null;
-}
-
-function isCount(value: Maybe): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
 }

@@ -6,7 +6,8 @@ import { type FileHandle, open, stat } from "node:fs/promises";
 import type { Checkpoint, Dtype, TensorInfo } from "../checkpoint/checkpoint.js";
 import { CheckpointReadError } from "../checkpoint/errors.js";
 import { AdapterNotFoundError, TorchFileError } from "./errors.js";
-import { isDictionary, isTensor, type PickledTensor, readPickle } from "./pickle.js";
+import { readPickle } from "./pickle.js";
+import { isDictionary, isTensor, type PickledTensor } from "./pickled-values.js";
 import { type RangeReader, readStoredZip, type StoredEntry } from "./stored-zip.js";
 
 /** The description of an adapter's tensors takes some hundred bytes each. */

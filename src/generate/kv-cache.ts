@@ -179,6 +179,11 @@ export class KvCache {
     return pages.prepare(start, end);
   }
 
+  /** Takes the page of position `end` a step early, where that needs nobody else's. */
+  prepareNext({ pages }: CacheHold, end: number): void {
+    if (this.#makeRoom(pages.neededNext(end))) pages.prepareNext(end);
+  }
+
   /** Others may go on from its complete pages: `ids` are those whose KV is complete and stays as it is. */
   publish(hold: CacheHold, ids: Int32Array): void {
     if (!hold.publishing) return;

@@ -94,10 +94,13 @@ export class PageTable {
     this.#push(page);
   }
 
-  /** Takes the page of position `end` before a step asks for it, where the group and the pool have room; others are not pressed for it. */
-  prepareNext(end: number): void {
-    const next = Math.ceil((end + 1) / PAGE_TOKENS);
-    if (next !== this.#end + 1 || this.held >= this.#group.pagesPerSequence || this.#pool.free === 0) return;
+  /** Whether position `end` lies in a page that is not held yet, and the sequence may hold one more. */
+  lacksNext(end: number): boolean {
+    return Math.ceil((end + 1) / PAGE_TOKENS) === this.#end + 1 && this.held < this.#group.pagesPerSequence;
+  }
+
+  /** Takes the page that it {@link lacksNext}: there must be a free one. */
+  takeNext(): void {
     this.#push(this.#pool.take());
   }
 

@@ -17,6 +17,7 @@ import { CacheTooSmallError, QueueFullError, SchedulerClosedError } from "./erro
 import type { Job } from "./job.js";
 import { KvCache } from "./kv-cache.js";
 import { type AnsweredPart, Place } from "./place.js";
+import { RunningPlaces } from "./running-places.js";
 import type { PressureOptions } from "./scheduler-options.js";
 import type { SchedulerCounters, SchedulerLoad } from "./scheduler-status.js";
 import type { Sequence } from "./sequence.js";
@@ -51,8 +52,7 @@ export class Scheduler {
   readonly #cache: KvCache;
   readonly #admission: Admission;
   readonly #waiting = new WaitingPlaces();
-  /** In the order of their requests. */
-  readonly #running: Place[] = [];
+  readonly #running: RunningPlaces;
   /** The loop, while there is something to do. */
   #loop: Promise<void> | null = null;
   /** Their strands are in use now: they leave after the step. */
@@ -65,13 +65,14 @@ export class Scheduler {
     this.runtime = runtime;
     this.#options = options;
     this.#cache = new KvCache(runtime.plan.cacheGroups, runtime.spec.rope);
+    this.#running = new RunningPlaces(this.#cache);
     this.#admission = new Admission(this.#cache, runtime.plan.run.maxSequences, options.onPressure);
   }
 
   get load(): SchedulerLoad {
     return {
       waiting: this.#waiting.size,
-      running: this.#running.length,
+      running: this.#running.size,
       idle: this.#cache.idleSequences,
       freePages: this.#cache.freePages,
       reservedPages: this.#cache.reservedPages,
@@ -106,7 +107,7 @@ export class Scheduler {
     this.#admission.check(job);
     const place = new Place(job, ++this.#lastOrder, this.#cache);
     if (this.#options.onPressure !== "refuse") this.#queue(place);
-    else if (!this.#begin(place)) throw this.#admission.refusal(job, this.#running);
+    else if (!this.#begin(place)) throw this.#admission.refusal(job, this.#running.all);
     this.#wake();
     return { done: place.done, cancel: () => this.#cancel(place), resume: () => this.#wake() };
   }
@@ -126,14 +127,14 @@ export class Scheduler {
     this.#closed = true;
     for (const place of this.#waiting.clear()) place.fail(new SchedulerClosedError());
     await this.#loop;
-    for (const place of [...this.#running]) this.#fail(place, new SchedulerClosedError());
+    this.#running.failAll(new SchedulerClosedError());
     this.#cache.clear();
   }
 
   async #cancel(place: Place): Promise<void> {
     place.cancelled = true;
     if (this.#waiting.remove(place)) place.leave();
-    else if (place.running && !this.#busy.has(place)) this.#leave(place);
+    else if (place.running && !this.#busy.has(place)) this.#running.leave(place);
     this.#wake(); // its room may be another's
     await place.done.catch(() => {});
   }
@@ -167,7 +168,7 @@ export class Scheduler {
       }
     } catch (error) {
       // Not a failed step, those are handled: a defect here must not leave anybody waiting.
-      for (const place of [...this.#running]) this.#fail(place, error);
+      this.#running.failAll(error);
       for (const place of this.#waiting.clear()) place.fail(error);
     } finally {
       this.#loop = null;
@@ -180,30 +181,27 @@ export class Scheduler {
 
   /** Begins a job, or says false while there is no room for it. */
   #begin(place: Place): boolean {
-    const reserved = this.#admission.reserve(place, this.#running);
+    const reserved = this.#admission.reserve(place, this.#running.all);
     if (!reserved) return false;
-    place.reserved = reserved;
-    const after = this.#running.findIndex(({ order }) => order > place.order);
-    this.#running.splice(after < 0 ? this.#running.length : after, 0, place);
-    this.#counters.reusedTokens += place.begin();
+    this.#counters.reusedTokens += this.#running.begin(place, reserved);
     return true;
   }
 
   async #propose(): Promise<void> {
-    if (!this.#options.propose || this.#running.length === 0) return;
-    this.#busy = new Set(this.#running);
+    if (!this.#options.propose || this.#running.size === 0) return;
+    this.#busy = new Set(this.#running.all);
     try {
       await this.#options.propose();
     } finally {
       this.#busy = new Set();
     }
-    this.#sweep();
+    this.#running.sweep();
   }
 
   #compose(): Part[] {
     const placeOf = new Map<Sequence, Place>();
     const firstOf = new Map<number, Sequence>();
-    for (const place of this.#running) {
+    for (const place of this.#running.all) {
       for (const sequence of place.sequences) {
         placeOf.set(sequence, place);
         if (sequence.remaining > 0 && !place.job.paused) this.#counters.reusedTokens += sequence.follow();
@@ -219,14 +217,14 @@ export class Scheduler {
 
   async #step(batch: readonly Part[]): Promise<void> {
     const { parts, copies } = this.#prepare(batch);
-    this.#busy = new Set(this.#running);
+    this.#busy = new Set(this.#running.all);
     try {
       if (copies.length > 0) await this.runtime.copyPages(copies);
       if (parts.length > 0) await this.#runParts(parts);
     } finally {
       this.#busy = new Set();
     }
-    this.#sweep();
+    this.#running.sweep();
   }
 
   /** Takes the pages of a step, the oldest request's first; where they run out, the youngest gives its own back. */
@@ -247,18 +245,18 @@ export class Scheduler {
   }
 
   #preemptYoungest(): void {
-    const youngest = this.#running.at(-1)!;
-    if (this.#running.length === 1) {
+    const youngest = this.#running.youngest!;
+    if (this.#running.size === 1) {
       // Its strands shared more when its demand was reckoned than they do now.
       const [needed, total] = [this.#cache.demand(youngest.job), this.#cache.totalPages];
-      this.#fail(
+      this.#running.fail(
         youngest,
         new CacheTooSmallError(youngest.job.positions, needed[0]!, total[0]!, PAGE_TOKENS, youngest.job.width),
       );
       return;
     }
     this.#counters.preemptions += 1;
-    this.#remove(youngest);
+    this.#running.remove(youngest);
     youngest.giveWay();
     this.#waiting.addPreempted(youngest);
   }
@@ -273,7 +271,7 @@ export class Scheduler {
     try {
       outputs = await this.runtime.step(parts.map(({ sequence, end }) => sequence.entry(end)));
     } catch (error) {
-      if (parts.length === 1) this.#fail(parts[0]!.place, error);
+      if (parts.length === 1) this.#running.fail(parts[0]!.place, error);
       else for (const part of parts) if (part.place.running) await this.#runParts([part]);
       return;
     }
@@ -293,29 +291,9 @@ export class Scheduler {
     try {
       place.advance(parts);
     } catch (error) {
-      this.#fail(place, error);
+      this.#running.fail(place, error);
     }
     this.#counters.generatedTokens += place.job.generated - place.counted;
     place.counted = place.job.generated;
-  }
-
-  #sweep(): void {
-    for (const place of [...this.#running]) if (place.cancelled || place.complete) this.#leave(place);
-  }
-
-  #leave(place: Place): void {
-    this.#remove(place);
-    place.leave();
-  }
-
-  #fail(place: Place, error: unknown): void {
-    this.#remove(place);
-    place.fail(error);
-  }
-
-  #remove(place: Place): void {
-    this.#running.splice(this.#running.indexOf(place), 1);
-    if (place.reserved) this.#cache.unreserve(place.reserved);
-    place.reserved = null;
   }
 }

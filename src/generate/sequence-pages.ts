@@ -74,9 +74,14 @@ export class SequencePages {
     return copies;
   }
 
-  /** Takes the pages of position `end` early, where there is room for it in passing. */
+  /** Pages of position `end` that are not held yet and may be, per group. */
+  neededNext(end: number): number[] {
+    return this.#tables.map((table) => (table.lacksNext(end) ? 1 : 0));
+  }
+
+  /** Takes the pages that are {@link neededNext}; the pools must have them. */
   prepareNext(end: number): void {
-    for (const table of this.#tables) table.prepareNext(end);
+    for (const table of this.#tables) if (table.lacksNext(end)) table.takeNext();
   }
 
   /** Goes on with the pages of a logical page that others hold, per group. */

@@ -211,7 +211,7 @@ export class Sequence implements Strand {
 
   /** What may come after a step up to `end` shall find its page: then the step after it can be begun before it is known. */
   prepareNext(end: number): void {
-    if (this.decoding && end % PAGE_TOKENS === 0 && end < this.job.positions) this.#held().pages.prepareNext(end);
+    if (this.decoding && end % PAGE_TOKENS === 0 && end < this.job.positions) this.#cache.prepareNext(this.#held(), end);
   }
 
   /** Pages that it lacks for all its ids and one more, per group. */

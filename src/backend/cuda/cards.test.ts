@@ -114,6 +114,13 @@ describe("calibrations", () => {
     expect(Object.values(JSON.parse(readFileSync(file, "utf8")) as object)).toContain(304 * MiB);
   });
 
+  it("do not take what another process took meanwhile for the driver's", () => {
+    const known = new Calibrations(file);
+    known.record(card, 500 * MiB);
+    known.record(card, 9000 * MiB);
+    expect(known.find(card)).toBe(504 * MiB);
+  });
+
   it("do without a folder that can be written", () => {
     writeFileSync(join(folder, "deep"), "a file, not a folder");
     const known = new Calibrations(file);
