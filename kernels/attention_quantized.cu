@@ -191,7 +191,7 @@ struct CodeCells {
 
 // kDim is dim rounded up to one of these. Grids, blocks and shared memory as for attention.cu: attention-launch.ts.
 #define EXLLAMA_ATTENTION_CODES(BITS, DIM, BLOCKS)                                                                \
-  extern "C" __global__ void __launch_bounds__(128, BLOCKS) attention_prefill_q##BITS##_d##DIM(                  \
+  extern "C" __global__ void __launch_bounds__(128, BLOCKS < 2 ? 1 : 2) attention_prefill_q##BITS##_d##DIM(                  \
       const __grid_constant__ exllama::AttentionParams p) {                                                       \
     exllama::prefill_codes<BITS, DIM>(p);                                                                         \
   }                                                                                                               \
