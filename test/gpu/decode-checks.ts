@@ -41,6 +41,11 @@ interface Call {
   readonly norm?: { readonly weight: bigint; readonly eps: number };
 }
 
+interface TimedChoices extends StreamChoices {
+  /** RMSNorm as a launch of its own. */
+  readonly normApart?: boolean;
+}
+
 class DecodeChecks {
   readonly #bench: KernelBench;
   readonly #gpu: DeviceContext;
@@ -128,6 +133,7 @@ class DecodeChecks {
     const truth = read();
     // |w| |x| for codes spread evenly around a zero spread evenly, x in [-1, 1].
     const norm = 0.01 * 2 ** bits * 0.41 * Math.sqrt(inputs) * Math.sqrt(inputs / 3);
+    const tolerance = 5e-6 * norm + offsetRounding(bits, group, m, inputs, 0.01 * 1.44);
     const call: Call = {
       shape: { bits, group, rows: m, inputs, outputs },
       weights: weights.map(({ at }) => at),
@@ -144,7 +150,7 @@ class DecodeChecks {
       poison();
       this.#stream(call, choice);
       const first = read();
-      this.#compare(`${what} ${JSON.stringify(choice)}`, first, truth, 5e-6 * norm);
+      this.#compare(`${what} ${JSON.stringify(choice)}`, first, truth, tolerance);
       poison();
       this.#stream(call, choice, true);
       if (read().some((values, s) => values.some((v, i) => !Object.is(v, first[s]?.[i]))))
@@ -257,12 +263,23 @@ class DecodeChecks {
     type Kind = (typeof all)[number];
     const total = all.reduce((sum, { bytes }) => sum + bytes, 0);
     const [a, b] = [this.#bench.halves(32 * 32768, 1), gpu.allocate(32 * 32768 * 4)];
+    const residual = this.#bench.upload(Float32Array.from({ length: 32 * 4096 }, () => Math.random() - 0.5));
+    const norm = { weight: this.#bench.halves(4096, 1), eps: 1e-5 };
 
-    const stream = (kind: Kind, layer: number, m: number, overlap: boolean, choices: StreamChoices) => {
+    // As in a step: q, k, v and gate, up normalise the residual stream, o and down add to it.
+    const stream = (kind: Kind, layer: number, m: number, overlap: boolean, choices: TimedChoices) => {
       const silu = kind.name === "gate-up";
       const shape: StreamShape = { bits: 4, group: 128, rows: m, inputs: kind.inputs, outputs: kind.outputs, silu };
       const y = kind.outputs.map((n, i) => b + BigInt(i * m * n * 2));
-      this.#stream({ shape, weights: kind.weights(layer), y, x: a }, choices, overlap);
+      const call = { shape, weights: kind.weights(layer) };
+      if (!silu && kind.name !== "qkv") this.#stream({ ...call, y: [residual], x: a, residual, f32: true }, choices, overlap);
+      else if (!choices.normApart) this.#stream({ ...call, y, x: residual, norm }, choices, overlap);
+      else {
+        const normed = { residual, rows: 0n, weight: norm.weight, y: a, hiddenState: 0n, hidden: 4096, eps: norm.eps };
+        const parameters = writeParameters(NORM, normed);
+        this.#bench.launch({ family: "pointwise", name: "rms_norm", grid: [m], block: 256, parameters, overlap });
+        this.#stream({ ...call, y, x: a }, choices, overlap);
+      }
     };
     const row = (label: string, m: number, run: (kind: Kind, layer: number, overlap: boolean) => void) => {
       const cells: string[] = [];
@@ -284,16 +301,15 @@ class DecodeChecks {
     console.log(
       `us per launch of ${kinds.map(([name]) => name).join(", ")}; then all four per layer (read at 3.09 TB/s: ${(total / 3.09e6).toFixed(1)} us)`,
     );
-    const variants: [string, number, StreamChoices][] = [
+    const variants: [string, number, TimedChoices][] = [
       ["stream", 1, {}],
-      ["stream, 6 stages", 1, { stages: 6 }],
       ["stream, 1 block", 1, { blocksPerMultiprocessor: 1 }],
+      ["stream, norm apart", 1, { normApart: true }],
       ["stream", 2, {}],
-      ["stream", 4, {}],
-      ["stream, 1 block", 4, { blocksPerMultiprocessor: 1 }],
-      ["stream", 8, {}],
-      ["stream, slab 4096", 8, { slab: 4096 }],
-      ["stream", 16, {}],
+      ["stream, norm apart", 2, { normApart: true }],
+      ["stream, norm apart", 4, { normApart: true }],
+      ["stream, norm apart", 8, { normApart: true }],
+      ["stream, norm apart", 16, { normApart: true }],
     ];
     for (const [label, m, choices] of variants) row(label, m, (kind, layer, overlap) => stream(kind, layer, m, overlap, choices));
 
@@ -302,7 +318,7 @@ class DecodeChecks {
     gpu.free(quiet);
     for (const { at } of all) gpu.free(at);
     this.#timeHead();
-    for (const pointer of [a, b]) gpu.free(pointer);
+    for (const pointer of [a, b, residual, norm.weight]) gpu.free(pointer);
   }
 
   /** Two layers, each linear reading what the one before wrote: the same bits with and without overlap, 200 times. */
@@ -433,6 +449,28 @@ class DecodeChecks {
       this.#bench.compare(`${what} [${segment}]`, values, truth[segment]!, tolerance);
     });
   }
+}
+
+/**
+ * What the streamed linears may lose because codes go to the tensor cores as 1024 + code, the offset being taken off when
+ * the products are summed (quantized.cuh, raw_fragment()).
+ *
+ * A chain of products sums `length` k in steps of 16, each of which rounds towards zero. The sum that a step makes is
+ * less than 3 · √length · (1024 + 2^bits) for x of deviation 1: three deviations of a random walk. Its last place is at
+ * most 2^−23 of it, which the step loses in the result; what it loses where it aligns its addends, a bit or two further
+ * down and of mixed signs, comes to no more again and is covered by the three deviations, of which most sums have one.
+ * So a chain loses steps · 2^−23 · 3 · √length · (1024 + 2^bits), times the scale; chains end with sums of either sign, and
+ * what they lose adds up like a random walk: √chains.
+ *
+ * Products simulated step by step (truncation one or two bits below the largest addend, the sum truncated to 24 bits; all
+ * bits and groups, 64 to 4096 k) lose up to 0.59 of this for the smallest shapes and 0.2 for large ones; an H100 lost what
+ * was simulated: 9·10^−5 for 16 tokens of 128 k.
+ */
+function offsetRounding(bits: Bits, group: KernelGroup, m: number, inputs: number, scale: number): number {
+  const length = m <= 8 && group === 128 ? 64 : group; // two chains to a group of 128, see stream_span()
+  const steps = length / 16;
+  const chains = Math.ceil(inputs / length);
+  return scale * steps * 2 ** -23 * 3 * Math.sqrt(length) * (1024 + 2 ** bits) * Math.sqrt(chains);
 }
 
 function shuffled(count: number): Int32Array<ArrayBuffer> {
