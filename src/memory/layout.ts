@@ -56,8 +56,8 @@ function capturedBytes(spec: ModelSpec, { first, count }: LayerRange, run: RunSh
   const { captured } = packing;
   if (!captured) return 0;
   const layers = spec.layers.slice(first, first + count);
-  const bytes = layers.reduce((sum, layer) => sum + captured.layer(spec, layer, run), captured.stage(spec, run));
-  return roundUp(bytes, packing.granularity);
+  // Not rounded: stages of one card share the driver's pieces, and the last one begun is in the baseline's allowance.
+  return layers.reduce((sum, layer) => sum + captured.layer(spec, layer, run), captured.stage(spec, run));
 }
 
 /** Whole layers first-fit, in order; see the drawing above. */

@@ -52,13 +52,13 @@ export class StageCosts {
 
   /** What the driver takes for captured steps of layers i … j − 1: the same on every way through the table. */
   #captured(run: RunShape): (begin: number, end: number) => number {
-    const { captured, granularity } = this.packing;
+    const { captured } = this.packing;
     if (!captured) return () => 0;
     const perClass = this.#examples.map((layer) => captured.layer(this.#spec, layer, run));
     const sums = new Float64Array(this.layerCount + 1);
     for (let layer = 0; layer < this.layerCount; layer++) sums[layer + 1] = sums[layer]! + perClass[this.#classOf[layer]!]!;
     const around = captured.stage(this.#spec, run);
-    return (begin, end) => roundUp(sums[end]! - sums[begin]! + around, granularity);
+    return (begin, end) => sums[end]! - sums[begin]! + around;
   }
 
   /** Weights and KV pool of the layers before each layer, bytes, `[layers + 1]`. */

@@ -14,7 +14,10 @@ export interface CardKind {
   readonly driver: string;
 }
 
-/** Kernels that another model runs may need a little more than those that were loaded when it was measured. */
+/**
+ * Kernels that another model runs may need a little more than those that were loaded when it was
+ * measured, and the driver takes memory for captured steps in pieces of 2 MiB, of which the last is not full.
+ */
 const ALLOWANCE = 4 * MiB;
 /** More than any driver takes for a context: another process took memory meanwhile. */
 const MOST_BELIEVED = 1024 * MiB;
