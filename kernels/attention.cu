@@ -32,8 +32,8 @@ __device__ __forceinline__ void prefill_rows(const AttentionParams& p) {
   const int head = blockIdx.x, kv_head = head / (p.heads / p.kv_heads);
   allow_next();
   wait_previous();
-  // The longest tiles of all heads first: they decide when the kernel ends.
-  const int2 span = p.tiles[gridDim.y - 1 - blockIdx.y];
+  const int2 span = half_tile(p);
+  if (span.y <= 0) return;
   const int first_position = p.positions[span.x], last_position = p.positions[span.x + span.y - 1];
   const int row0 = span.x + 16 * warp, rows = min(16, span.y - 16 * warp);
   const int32_t* pages = p.pages + size_t(p.sequence[span.x]) * p.max_pages;
@@ -120,7 +120,7 @@ struct HalfCells {
 }  // namespace exllama
 
 // kDim is dim rounded up to one of these. Dynamic shared memory in bytes: attention-launch.ts.
-// prefill: grid (heads, tiles), block 128; tiles of at most 64 rows.
+// prefill: grid (heads, 2 tiles), block 128.
 // decode: grid (splits, kv_heads * ceil(group / 16), m), block 128, or 64 beyond 128 dims. Before p.partial lies
 // a u32 for each of the grid's (y, z), zero before the first launch.
 #define EXLLAMA_ATTENTION_ROWS(DIM, BLOCKS)                                                                       \

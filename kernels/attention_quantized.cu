@@ -94,8 +94,8 @@ __device__ __forceinline__ void prefill_codes(const AttentionParams& p) {
   const int head = blockIdx.x, kv_head = head / (p.heads / p.kv_heads);
   allow_next();
   wait_previous();
-  // The longest tiles of all heads first: they decide when the kernel ends.
-  const int2 span = p.tiles[gridDim.y - 1 - blockIdx.y];
+  const int2 span = half_tile(p);
+  if (span.y <= 0) return;
   const int first_position = p.positions[span.x], last_position = p.positions[span.x + span.y - 1];
   const int row0 = span.x + 16 * warp, rows = min(16, span.y - 16 * warp);
   const int32_t* pages = p.pages + size_t(p.sequence[span.x]) * p.max_pages;
@@ -191,7 +191,7 @@ struct CodeCells {
 
 // kDim is dim rounded up to one of these. Grids, blocks and shared memory as for attention.cu: attention-launch.ts.
 #define EXLLAMA_ATTENTION_CODES(BITS, DIM, BLOCKS)                                                                \
-  extern "C" __global__ void __launch_bounds__(128, BLOCKS) attention_prefill_q##BITS##_d##DIM(                  \
+  extern "C" __global__ void __launch_bounds__(128, BLOCKS < 2 ? 1 : 2) attention_prefill_q##BITS##_d##DIM(                  \
       const __grid_constant__ exllama::AttentionParams p) {                                                       \
     exllama::prefill_codes<BITS, DIM>(p);                                                                         \
   }                                                                                                               \

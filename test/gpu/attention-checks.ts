@@ -65,17 +65,20 @@ function checkShape(
   bench.launch({ family: "attention", name: "attention_ref", grid: [heads, rows], block: 128, parameters: reference });
   const truth = cache === "q4" ? rotateHeads(read(), dim) : read();
   const parameters = parametersOf(keys, values);
-  const call = prefillLaunch(shape, spans.length / 2, cache);
-  const run = () => bench.launch({ ...call, parameters });
-  gpu.fill(y, 0xff, rows * heads * dim * 2);
-  run();
-  const first = read();
-  bench.compare(`${call.name} ${what}`, first, truth, TOLERANCE);
-  run();
-  bench.same(`${call.name} ${what}: a repeat`, read(), first);
-  const graph = bench.captured(3, run);
-  gpu.fill(y, 0xff, rows * heads * dim * 2);
-  gpu.launchGraph(graph);
-  bench.same(`${call.name} ${what}: overlapping launches`, read(), first);
+  const older = { major: 8, minor: 0 };
+  const calls = [gpu.card, older].map((card) => prefillLaunch(shape, spans.length / 2, cache, card));
+  for (const call of calls[0]!.name === calls[1]!.name ? [calls[0]!] : calls) {
+    const run = () => bench.launch({ ...call, parameters });
+    gpu.fill(y, 0xff, rows * heads * dim * 2);
+    run();
+    const first = read();
+    bench.compare(`${call.name} ${what}`, first, truth, TOLERANCE);
+    run();
+    bench.same(`${call.name} ${what}: a repeat`, read(), first);
+    const graph = bench.captured(3, run);
+    gpu.fill(y, 0xff, rows * heads * dim * 2);
+    gpu.launchGraph(graph);
+    bench.same(`${call.name} ${what}: overlapping launches`, read(), first);
+  }
   bench.free(keys, values, ...(cache === "f16" ? [] : plain), q, positions, sequence, pages, tiles, y);
 }

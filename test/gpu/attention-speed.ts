@@ -93,7 +93,7 @@ function promptRate(bench: KernelBench, cache: KernelCache, shape: AttentionShap
   const sequence = bench.upload(new Int32Array(rows));
   const spans = Array.from({ length: rows / PREFILL_ROWS }, (_, i) => [i * PREFILL_ROWS, PREFILL_ROWS]).flat();
   const tiles = bench.upload(Int32Array.from(spans));
-  const call = prefillLaunch(shape, rows / PREFILL_ROWS, cache);
+  const call = prefillLaunch(shape, rows / PREFILL_ROWS, cache, gpu.card);
   const parameters = writeParameters(ATTENTION, {
     ...{ q, kCache, vCache, y, positions, sequence, pages, tiles },
     ...{ heads, kvHeads, dim, maxPages: width, window: 0, scale: Math.LOG2E / Math.sqrt(dim) },

@@ -39,16 +39,21 @@ describe("attention launches", () => {
     expect(() => kernelDim(headDim, "f16")).toThrow(RangeError);
   });
 
-  it("a prompt of a 7B model: a block for each head and tile", () => {
-    const launch = { grid: [32, 30, 1], block: 128 };
-    expect(prefillLaunch(LLAMA_7B, 30, "f16")).toEqual({
+  it("a prompt of a 7B model: blocks for each head and tile", () => {
+    const launch = { grid: [32, 60, 1], block: 128 };
+    expect(prefillLaunch(LLAMA_7B, 30, "f16", TURING)).toEqual({
       ...launch,
       family: "attention",
       name: "attention_prefill_d128",
       shared: 65536,
     });
+    expect(prefillLaunch(LLAMA_7B, 30, "f16", HOPPER)).toMatchObject({
+      family: "attention_wgmma",
+      grid: [32, 30, 1],
+      block: 384,
+    });
     // CodePrefill::kShared of kernels/attention_quantized.cu.
-    expect(prefillLaunch(LLAMA_7B, 30, "q8")).toEqual({
+    expect(prefillLaunch(LLAMA_7B, 30, "q8", HOPPER)).toEqual({
       ...launch,
       family: "attention_quantized",
       name: "attention_prefill_q8_d128",
@@ -81,7 +86,7 @@ describe("attention launches", () => {
   it("fit every supported card", () => {
     fc.assert(
       fc.property(shapes, fc.integer({ min: 1, max: 64 }), fc.constantFrom("f16", "q8", "q4"), (shape, rows, cache) => {
-        expect(prefillLaunch(shape, rows, cache).shared).toBeLessThanOrEqual(LEAST_SHARED);
+        expect(prefillLaunch(shape, rows, cache, TURING).shared).toBeLessThanOrEqual(LEAST_SHARED);
         expect(decodeLaunch(shape, rows, cache, TURING).shared).toBeLessThanOrEqual(LEAST_SHARED);
         // Two blocks on a multiprocessor of an H100.
         expect(decodeLaunch(shape, rows, cache, HOPPER).shared + 1024).toBeLessThanOrEqual(233472 / 2);

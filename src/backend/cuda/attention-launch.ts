@@ -2,6 +2,7 @@
 // one token's keys are cut. Pure arithmetic, from shapes alone, so that every card gives the same bits.
 
 import type { CacheType } from "../../memory/packing.js";
+import { hasWgmma } from "./gemm-launch.js";
 import type { KernelFamily } from "./kernel-modules.js";
 
 /** Types of cache that there are kernels for. */
@@ -12,7 +13,11 @@ const KERNEL_DIMS = { f16: [64, 80, 96, 128, 192, 256], q8: [64, 96, 128, 192, 2
 type KernelDim = (typeof KERNEL_DIMS)["f16"][number];
 
 /** Most query rows of a tile of a prompt, all of one sequence at consecutive positions. */
-export const PREFILL_ROWS = 64;
+export const PREFILL_ROWS = 128;
+/** Rows of a block of the kernels without warpgroup products. */
+const BLOCK_ROWS = 64;
+/** kTileShared of kernels/attention_wgmma.cu. */
+const WGMMA_SHARED = 164928;
 /** Query heads of one KV head that a block takes together. */
 const HEADS_TOGETHER = 16;
 /** Tiles that are on their way or in use by a block that reads a prompt. */
@@ -82,12 +87,26 @@ function prefillKeys(dim: KernelDim): number {
 }
 
 /** @param tiles of at most PREFILL_ROWS rows */
-export function prefillLaunch({ heads, headDim }: AttentionShape, tiles: number, cache: KernelCache): AttentionLaunch {
+export function prefillLaunch(
+  { heads, headDim }: AttentionShape,
+  tiles: number,
+  cache: KernelCache,
+  card: AttentionCard,
+): AttentionLaunch {
+  if (hasWgmma(card) && cache === "f16" && headDim === 128) {
+    const kernel = { family: "attention_wgmma", name: "attention_prefill_wgmma_d128" } as const;
+    return { ...kernel, grid: [heads, tiles, 1], block: 384, shared: WGMMA_SHARED };
+  }
   const dim = kernelDim(headDim, cache);
   const keys = prefillKeys(dim);
   // Of a quantised cache one tile is in use as fp16 while the codes of the next arrive.
   const tile = cache === "f16" ? STAGES * tileBytes(dim, keys) : tileBytes(dim, keys) + codeBytes(dim, keys, cache);
-  return { ...kernelOf("prefill", dim, cache), grid: [heads, tiles, 1], block: 128, shared: 2 * tile };
+  return {
+    ...kernelOf("prefill", dim, cache),
+    grid: [heads, (PREFILL_ROWS / BLOCK_ROWS) * tiles, 1],
+    block: 128,
+    shared: 2 * tile,
+  };
 }
 
 function kernelOf(what: "prefill" | "decode", dim: KernelDim, cache: KernelCache): Pick<AttentionLaunch, "family" | "name"> {

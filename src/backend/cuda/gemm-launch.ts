@@ -43,7 +43,7 @@ const RAMP = 15;
 const RAMP_INPUTS = 4096;
 
 /** Hopper's own instructions are in the image for 9.0 alone. */
-export function hasWgmma({ major, minor }: GemmCard): boolean {
+export function hasWgmma({ major, minor }: Pick<GemmCard, "major" | "minor">): boolean {
   return major === 9 && minor === 0;
 }
 

@@ -11,6 +11,7 @@ import { CudaError, CudaUnavailableError, LEAST_DRIVER } from "./driver/errors.j
 export const KERNEL_FAMILIES = [
   "attention",
   "attention_quantized",
+  "attention_wgmma",
   "expand_irregular",
   "kv_cache",
   "linear_half",

@@ -80,7 +80,7 @@ function attendPrompts(queue: KernelQueue, layer: PlacedLayer, cache: KernelCach
     ...{ q, kCache: layer.keys, vCache: layer.values, y: q, positions, sequence, pages, tiles },
     ...{ heads, kvHeads, dim, maxPages, window: window ?? 0, scale: Math.LOG2E / Math.sqrt(dim) },
   });
-  queue.run({ ...prefillLaunch(attention, call.tileCount, cache), parameters, role: "attention" });
+  queue.run({ ...prefillLaunch(attention, call.tileCount, cache, queue.context.card), parameters, role: "attention" });
 }
 
 function attendStep(queue: KernelQueue, layer: PlacedLayer, cache: KernelCache, call: AttentionCall): void {

@@ -6,6 +6,7 @@ import type { BatchEntry, Output, PageCopy, Runtime } from "../backend.js";
 import { checkBatch } from "../batch-check.js";
 import { InvalidBatchError } from "../errors.js";
 import { checkCopies, PageRanges } from "../page-copies.js";
+import { PREFILL_ROWS } from "./attention-launch.js";
 import { CapturedGraphs } from "./captured-graphs.js";
 import type { DeviceContext } from "./device-context.js";
 import { CudaError } from "./driver/errors.js";
@@ -65,7 +66,7 @@ export class CudaRuntime implements Runtime {
         await this.#runner.tryOut({
           rows,
           decodeRows: 0,
-          tiles: Math.ceil(rows / 64),
+          tiles: Math.ceil(rows / PREFILL_ROWS),
           entries: 1,
           outputs: Math.min(rows, logitRows(this.spec, run)),
           adapted,

@@ -31,20 +31,20 @@ const input = new StepInput(spec, run, buffer);
 
 describe("step input", () => {
   it("puts entries of one token first, and the others' rows in tiles of one sequence each", () => {
-    const long = Array.from({ length: 70 }, (_, i) => i + 1);
-    const step = input.write([entry(long, 10, 3, [output(69, 9)]), entry([500], 300, 6, [output(0)])]);
-    expect(step.shape).toEqual({ rows: 71, decodeRows: 1, tiles: 2, entries: 2, outputs: 2 });
+    const long = Array.from({ length: 140 }, (_, i) => i + 1);
+    const step = input.write([entry(long, 10, 3, [output(139, 9)]), entry([500], 300, 6, [output(0)])]);
+    expect(step.shape).toEqual({ rows: 141, decodeRows: 1, tiles: 2, entries: 2, outputs: 2 });
     const layout = inputLayout(spec, run, step.shape);
     const ints = (at: number, count: number) => [...new Int32Array(buffer, at, count)];
     expect(ints(layout.ids, 3)).toEqual([500, 1, 2]);
     expect(ints(layout.positions, 3)).toEqual([300, 10, 11]);
     expect(ints(layout.sequence, 3)).toEqual([0, 1, 1]);
-    expect(ints(layout.tiles, 4)).toEqual([1, 64, 65, 6]);
+    expect(ints(layout.tiles, 4)).toEqual([1, 128, 129, 12]);
     expect(ints(layout.pages[0]!, 2)).toEqual([6, 7]);
     expect(ints(layout.pages[0]! + maxPages(run) * 4, 2)).toEqual([3, 4]);
     expect(step.outputs.map((wanted) => [wanted!.entry, wanted!.row])).toEqual([
       [1, 0],
-      [0, 70],
+      [0, 140],
     ]);
     expect(ints(layout.targets, 2)).toEqual([-1, 9]);
   });
