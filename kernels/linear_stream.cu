@@ -15,11 +15,13 @@
 //            Before sm_90 the warps load superblocks into registers themselves.
 //            x lies in shared memory, a slab of k at a time if it does not fit: then partial
 //            results wait in shared memory. Sums of x over each group, for the zero points, are
-//            made once while staging, and so is RMSNorm where x is the residual stream: every block
-//            normalises all of x for itself, which costs less than a launch.
-//            Weights are operand A of mma.m16n8k16 (16 outputs), x operand B (8 tokens). Codes are
-//            centred exactly in fp16, each group's fp32 sum is scaled once, warps' sums are added
-//            in the order of the warps: which block computes a tile changes no bit.
+//            made once while staging, and so may be RMSNorm where x is the residual stream: every
+//            block then normalises all of x for itself, which costs less than a launch for one or
+//            two tokens, and more from three on.
+//            Weights are operand A of mma.m16n8k16 (16 outputs), x operand B (8 tokens). Codes of four
+//            bits go in as 1024 + code; the offset leaves with the zero point, in fp32. Each group's
+//            fp32 sum is scaled once, warps' sums are added in the order of the warps: which block
+//            computes a tile changes no bit.
 // Layout     quantized.cuh
 // Limits     k % 64 == 0 after padding, 16-byte aligned rows of x; shared memory by streamLaunch()
 //            in src/backend/cuda/linear-launch.ts
