@@ -119,7 +119,7 @@ function Caps({ planning, plan, now, loaded, set }: CapsProps) {
             isSet={now.caps !== loaded.caps}
             hint={
               index === planning.devices.length - 1
-                ? "Everything included: the driver’s own part, weights, cache and scratch."
+                ? `Everything included: ${device.id === "cpu" ? "the engine itself" : "the driver’s own part"}, weights, cache and scratch.`
                 : undefined
             }
             onChange={(value) => set({ caps: caps.map((old, at) => (at === index ? value * MiB : old)) })}
