@@ -31,6 +31,7 @@ export default defineConfig({
     "gpu/prefill-checks": "test/gpu/prefill-checks.ts",
     "gpu/host-steps": "test/gpu/host-steps.ts",
     "gpu/decode-checks": "test/gpu/decode-checks.ts",
+    "gpu/batch-checks": "test/gpu/batch-checks.ts",
   },
   format: "esm",
   platform: "node",

@@ -30,24 +30,6 @@
 
 namespace exllama {
 
-/// As mma_16x8x16, which the compiler may not move: this it may.
-__device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-#if __CUDA_ARCH__ >= 800
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-#else
-  const uint32_t b[2] = {b0, b1};
-  mma_16x8x16(c, a, b);
-#endif
-}
-
-/// Keeps the compiler from computing a value again in every round of a loop.
-__device__ __forceinline__ unsigned settled(unsigned v) {
-  asm volatile("" : "+r"(v));
-  return v;
-}
-
 /// Scales of one group and lane: rows g and g + 8. A group adds scale * dot - shift * (sum of x), where dot is
 /// the product with what raw_fragment() makes of the codes. Both are exact in fp32.
 struct RowScales {

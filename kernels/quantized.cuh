@@ -25,6 +25,25 @@ constexpr int kTileRows = 16;
 constexpr int kSuperblock = 1024;
 constexpr int kChunk = 64;
 
+/// As mma_16x8x16, which the compiler may not move: this it may.
+__device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+#if __CUDA_ARCH__ >= 800
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+  const uint32_t b[2] = {b0, b1};
+  mma_16x8x16(c, a, b);
+#endif
+}
+
+/// A value that the compiler knows nothing of: what follows from it is neither computed again in every round of a loop where
+/// it was settled before the loop, nor kept in registers through all rounds where it was settled inside.
+__device__ __forceinline__ unsigned settled(unsigned v) {
+  asm volatile("" : "+r"(v));
+  return v;
+}
+
 /// Sizes for `kBits` per code and scale groups of `kGroup` k.
 template <int kBits, int kGroup>
 struct Layout {

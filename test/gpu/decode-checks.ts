@@ -3,7 +3,6 @@
 // without kernels that begin before those before them have ended.
 // Runs on a machine with a GPU: `node dist/gpu/decode-checks.js [check] [time]`.
 
-import { randomFillSync } from "node:crypto";
 import { DeviceContext } from "../../src/backend/cuda/device-context.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { loadCuda } from "../../src/backend/cuda/driver/load.js";
@@ -13,20 +12,11 @@ import {
   type KernelGroup,
   paddedInputs,
   SUPERBLOCK,
-  superblockBytes,
   TILE_ROWS,
   tileBytes,
 } from "../../src/backend/cuda/quantized-layout.js";
-import { toHalfBits } from "../support/element-types.js";
 import { KernelBench } from "./kernel-bench.js";
-
-type Bits = 2 | 3 | 4 | 8;
-
-/** Weights of one linear of random codes and zeros, scales around `scale`. */
-interface Weights {
-  readonly at: bigint;
-  readonly bytes: number;
-}
+import { type Bits, quantizedWeights, shuffled, type Weights } from "./random-weights.js";
 
 interface Call {
   readonly shape: StreamShape;
@@ -97,7 +87,7 @@ class DecodeChecks {
   ): void {
     const gpu = this.#gpu;
     const what = `q${bits} g${group} ${m} x ${inputs} -> ${outputs}${permuted ? " permuted" : ""}`;
-    const weights = outputs.map((n) => this.#weights(bits, group, inputs, n, 0.01));
+    const weights = outputs.map((n) => quantizedWeights(this.#bench, bits, group, inputs, n, 0.01));
     const x = this.#bench.halves(m * inputs, 1);
     const permutation = permuted ? this.#bench.upload(shuffled(inputs)) : 0n;
     const biases = outputs.map((n) => this.#bench.halves(n, 1));
@@ -164,7 +154,7 @@ class DecodeChecks {
   #compareSilu(m: number): void {
     const gpu = this.#gpu;
     const [inputs, n] = [4096, 4320];
-    const weights = [0, 1].map(() => this.#weights(4, 128, inputs, n, 1 / 300));
+    const weights = [0, 1].map(() => quantizedWeights(this.#bench, 4, 128, inputs, n, 1 / 300));
     const x = this.#bench.halves(m * inputs, 1);
     const y = [0, 1].map(() => gpu.allocate(m * n * 4));
     const shape = { bits: 4, group: 128, rows: m, inputs, outputs: [n, n] } as const;
@@ -188,7 +178,7 @@ class DecodeChecks {
   #compareNorm(m: number, permuted: boolean): void {
     const gpu = this.#gpu;
     const [inputs, n, eps] = [5120 - 64, 80, 1e-5];
-    const weights = this.#weights(4, 128, inputs, n, 1 / 300);
+    const weights = quantizedWeights(this.#bench, 4, 128, inputs, n, 1 / 300);
     const residual = this.#bench.upload(Float32Array.from({ length: m * inputs }, () => 40 * (Math.random() - 0.5) ** 3));
     const weight = this.#bench.halves(inputs, 1);
     const permutation = permuted ? this.#bench.upload(shuffled(inputs)) : 0n;
@@ -246,7 +236,7 @@ class DecodeChecks {
       const bytes = sizes.reduce((a, b) => a + b);
       const at = gpu.allocate(bytes * layers);
       // One layer from the host, the others shifted copies: sane scales, all different memory.
-      const one = outputs.map((n) => this.#weights(4, 128, inputs, n, 1 / 300));
+      const one = outputs.map((n) => quantizedWeights(this.#bench, 4, 128, inputs, n, 1 / 300));
       for (let layer = 0; layer < layers; layer++) {
         let to = at + BigInt(layer * bytes);
         for (const part of one) {
@@ -427,23 +417,6 @@ class DecodeChecks {
     this.#bench.launch({ family: "linear_stream", name, grid: [grid], block, parameters, shared, overlap });
   }
 
-  #weights(bits: Bits, group: KernelGroup, inputs: number, outputs: number, scale: number): Weights {
-    const k = paddedInputs(inputs);
-    const tile = tileBytes(bits, group, inputs);
-    const data = new Uint8Array(Math.ceil(outputs / TILE_ROWS) * tile);
-    for (let at = 0; at < data.length; at += 1 << 30) randomFillSync(data, at, Math.min(1 << 30, data.length - at));
-    const view = new DataView(data.buffer);
-    for (let begin = 0; begin < data.length; begin += tile)
-      for (let sb = 0, at = begin; sb < k; sb += SUPERBLOCK) {
-        const size = Math.min(SUPERBLOCK, k - sb);
-        const scales = at + (size * TILE_ROWS * bits) / 8;
-        for (let i = 0; i < Math.ceil(size / group) * TILE_ROWS; i++)
-          view.setUint16(scales + 2 * i, toHalfBits(scale * (0.5 + ((i * 7) % 16) / 16)), true);
-        at += superblockBytes(bits, group, size);
-      }
-    return { at: this.#bench.upload(data), bytes: data.length };
-  }
-
   #compare(what: string, got: readonly Float32Array[], truth: readonly Float32Array[], tolerance: number): void {
     got.forEach((values, segment) => {
       this.#bench.compare(`${what} [${segment}]`, values, truth[segment]!, tolerance);
@@ -471,15 +444,6 @@ function offsetRounding(bits: Bits, group: KernelGroup, m: number, inputs: numbe
   const steps = length / 16;
   const chains = Math.ceil(inputs / length);
   return scale * steps * 2 ** -23 * 3 * Math.sqrt(length) * (1024 + 2 ** bits) * Math.sqrt(chains);
-}
-
-function shuffled(count: number): Int32Array<ArrayBuffer> {
-  const order = Int32Array.from({ length: count }, (_, i) => i);
-  for (let i = count - 1; i > 0; i--) {
-    const j = Math.floor(Math.random() * (i + 1));
-    [order[i], order[j]] = [order[j] as number, order[i] as number];
-  }
-  return order;
 }
 
 const driver = new CudaDriver(loadCuda());

@@ -12,7 +12,7 @@ import type { KernelQueue } from "./kernel-queue.js";
 import type { EmbeddingTable } from "./load-embeddings.js";
 import { runAdapters } from "./run-adapters.js";
 import { runAttention } from "./run-attention.js";
-import { type LinearScratch, runGated, runLinear, runLinears, takesNorm } from "./run-linear.js";
+import { type LinearScratch, runGated, runLinear, runLinears, runResidual, takesNorm } from "./run-linear.js";
 import { slicesPerRow, slotBytes } from "./sampling-shape.js";
 import type { PlacedLayer, PlacedLinear, Stage } from "./stage.js";
 import { attentionScratch, FACT_BYTES, type InputLayout, inputLayout, maxPages } from "./step-shape.js";
@@ -74,8 +74,8 @@ export class Forward {
     if (this.#stage.layers.length === 0) return;
     this.#ropeTable();
     for (const layer of this.#stage.layers) {
-      this.#attention(layer);
-      this.#mlp(layer);
+      const normed = this.#attention(layer);
+      this.#mlp(layer, normed);
     }
   }
 
@@ -208,7 +208,8 @@ export class Forward {
     return { x: this.#stage.at("scratch.normed") };
   }
 
-  #attention(layer: PlacedLayer): void {
+  /** @returns whether the norm that follows has been done, too */
+  #attention(layer: PlacedLayer): boolean {
     const { rows } = this.#shape;
     const { heads, kvHeads, headDim } = layer.spec.attention;
     const stage = this.#stage;
@@ -237,26 +238,39 @@ export class Forward {
       maxPages: maxPages(this.#model.run),
     });
     const residual = stage.at("scratch.residual");
-    runLinear(this.#queue, layer.o, { x: q, y: residual, rows, f32: true, residual, role: "o" }, this.#linears);
+    const next = { weight: layer.norms.postAttention, eps: layer.spec.postAttentionNorm.eps, y: stage.at("scratch.normed") };
+    // What adapters add to the residual stream comes before the norm.
+    const normed = runResidual(
+      this.#queue,
+      layer.o,
+      { x: q, rows, residual, role: "o" },
+      this.#shape.adapted ? null : next,
+      this.#linears,
+    );
     this.#adapt([layer.o], q, [residual], true);
+    return normed;
   }
 
-  #mlp(layer: PlacedLayer): void {
+  /** @param normed whether the norm ahead has been done */
+  #mlp(layer: PlacedLayer, normed: boolean): void {
     const { rows } = this.#shape;
     const stage = this.#stage;
     const count = rows * layer.gate.spec.out;
     const gate = stage.at("scratch.block");
     const up = gate + BigInt(count * 2);
     const residual = stage.at("scratch.residual");
+    const linears = [layer.gate, layer.up];
     const call = {
-      ...this.#normed([layer.gate, layer.up], layer.norms.postAttention, layer.spec.postAttentionNorm.eps),
+      ...(normed
+        ? { x: stage.at("scratch.normed") }
+        : this.#normed(linears, layer.norms.postAttention, layer.spec.postAttentionNorm.eps)),
       ...{ rows, f32: false, residual: 0n, role: "gate-up" },
     };
     // What adapters add comes before the activation, which the one launch would have in it.
     const apart = this.#shape.adapted && (layer.gate.adapters ?? layer.up.adapters);
-    if (apart || !runGated(this.#queue, layer.gate, layer.up, { ...call, y: gate })) {
-      runLinears(this.#queue, [layer.gate, layer.up], { ...call, y: [gate, up] }, this.#linears);
-      this.#adapt([layer.gate, layer.up], stage.at("scratch.normed"), [gate, up], false);
+    if (apart || !runGated(this.#queue, layer.gate, layer.up, { ...call, y: gate }, this.#linears)) {
+      runLinears(this.#queue, linears, { ...call, y: [gate, up] }, this.#linears);
+      this.#adapt(linears, stage.at("scratch.normed"), [gate, up], false);
       this.#queue.run({
         family: "pointwise",
         name: "silu_mul",
@@ -267,7 +281,7 @@ export class Forward {
         parameters: writeParameters(SILU_MUL, { gate, up, y: gate, count: BigInt(count) }),
       });
     }
-    runLinear(this.#queue, layer.down, { x: gate, y: residual, rows, f32: true, residual, role: "down" }, this.#linears);
+    runResidual(this.#queue, layer.down, { x: gate, rows, residual, role: "down" }, null, this.#linears);
     this.#adapt([layer.down], gate, [residual], true);
   }
 

@@ -14,6 +14,7 @@ export const KERNEL_FAMILIES = [
   "attention_wgmma",
   "expand_irregular",
   "kv_cache",
+  "linear_batch",
   "linear_half",
   "linear_half_gemv",
   "linear_quantized",

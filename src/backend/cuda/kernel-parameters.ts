@@ -109,6 +109,49 @@ export const STREAM = layout("StreamParams", {
   unused: "i32",
 });
 
+/** linear_batch.cu */
+export const BATCH = layout("BatchParams", {
+  weights0: "u64",
+  weights1: "u64",
+  weights2: "u64",
+  x: "u64",
+  pieces: "u64",
+  n0: "i32",
+  n1: "i32",
+  n2: "i32",
+  m: "i32",
+  paired: "i32",
+  slices: "i32",
+  units: "i32",
+  k: "i32",
+  kValid: "i32",
+  ldx: "i32",
+  stages: "i32",
+  unused: "i32",
+});
+
+export const BATCH_SUM = layout("BatchSumParams", {
+  pieces: "u64",
+  bias0: "u64",
+  bias1: "u64",
+  bias2: "u64",
+  y0: "u64",
+  y1: "u64",
+  y2: "u64",
+  residual: "u64",
+  norm: "u64",
+  n0: "i32",
+  n1: "i32",
+  n2: "i32",
+  m: "i32",
+  paired: "i32",
+  slices: "i32",
+  units: "i32",
+  blocks: "i32",
+  pieceTokens: "i32",
+  eps: "f32",
+});
+
 /** linear_half.cu, linear_half_gemv.cu */
 export const HALF_LINEAR = layout("HalfLinearParams", {
   weights: "u64",
@@ -385,6 +428,8 @@ export const ADJUSTMENT = layout("Adjustment", { factor: "f64", add: "f64", id: 
 export const ALL_PARAMETERS: readonly ParameterLayout[] = [
   LINEAR,
   STREAM,
+  BATCH,
+  BATCH_SUM,
   HALF_LINEAR,
   EXPAND,
   EXPAND_IRREGULAR,

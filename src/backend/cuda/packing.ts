@@ -11,9 +11,10 @@ import type { CacheType, Packing, RegionSize, RunShape, StageShape } from "../..
 import { MiB } from "../../memory/size.js";
 import type { LayerSpec, LinearSpec, ModelSpec, NormSpec } from "../../model/spec.js";
 import { adapterRegions, adapterRowValues } from "./adapter-layout.js";
+import { LEAST_BATCHED, mostPieceBytes } from "./batch-launch.js";
 import { capturedSize } from "./captured-steps.js";
 import { layerLinears, layerNorms } from "./layer-parts.js";
-import { expandedBytes, mayPermute, stagingBytes, weightBytes } from "./linear-storage.js";
+import { expandedBytes, mayPermute, stagingBytes, storageOf, weightBytes } from "./linear-storage.js";
 import { poolBytes, sliceBytes, slotBytes } from "./sampling-shape.js";
 import { attentionScratch, FACT_BYTES, halfDim, largestInput, logitRows, stepTokens } from "./step-shape.js";
 
@@ -77,6 +78,8 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
     Math.max(0, ...head.map(size), ...stage.layers.flatMap((layer) => layerLinears(layer).map(([, linear]) => size(linear))));
   const gathered = most((linear) => (mayPermute(linear) ? (linear === spec.head ? outputs : tokens) * linear.in * 2 : 0));
   const expanded = (linear: LinearSpec) => expandedBytes(linear, tokens);
+  // The same place holds the pieces of linears that go together in steps of some dozens of tokens.
+  const pieces = widest((layer) => layerPieceBytes(layer, tokens));
   const regions: RegionSize[] = [
     { name: "scratch.input", bytes: largestInput(spec, run).bytes },
     { name: "scratch.residual", bytes: tokens * spec.hiddenSize * 4 }, // f32 [tokens, hidden]
@@ -93,7 +96,7 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
   if (adapters > 0) regions.push({ name: "scratch.adapters", bytes: tokens * adapters * 4 }); // f32 [tokens, ranks]
   if (gathered > 0) regions.push({ name: "scratch.gathered", bytes: gathered }); // f16 [tokens, in] in act-order
   // Also where weights are staged while they are loaded, before the flags of what was wrong with them.
-  regions.push({ name: "scratch.expanded", bytes: Math.max(most(expanded), most(stagingBytes), spec.hiddenSize * 4) });
+  regions.push({ name: "scratch.expanded", bytes: Math.max(most(expanded), pieces, most(stagingBytes), spec.hiddenSize * 4) });
   regions.push({ name: "scratch.flags", bytes: FLAG_BYTES });
   if (stage.last)
     regions.push(
@@ -105,6 +108,15 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
       { name: "scratch.slots", bytes: slotBytes(spec, run) + poolBytes(spec, run) }, // how tokens are chosen
     );
   return regions;
+}
+
+/** Of the linears that are multiplied in pieces, those that share x together. */
+function layerPieceBytes({ attention: { q, k, v, o }, mlp }: LayerSpec, tokens: number): number {
+  if (tokens < LEAST_BATCHED || mlp.kind !== "gated") return 0;
+  const outputs = (linears: readonly LinearSpec[]) =>
+    linears.every((linear) => storageOf(linear).kind === "quantized") ? linears.map(({ out }) => out) : [];
+  const together = [outputs([q, k, v]), outputs([o]), outputs([mlp.gate, mlp.up]), outputs([mlp.down])];
+  return Math.max(...together.map((each) => mostPieceBytes(each, tokens)));
 }
 
 /** u32 per checked tensor: what was wrong with its contents. */

@@ -1,6 +1,6 @@
 // y = W x (+ bias) (+ residual) for any linear and any number of tokens, by the kernel that suits:
-// few tokens stream the weights through the tensor cores as they are stored; many tokens
-// expand them to fp16 a slab at a time and multiply tiles.
+// few tokens stream the weights through the tensor cores as they are stored, some dozens multiply them in pieces
+// (run-batch.ts), many expand them to fp16 a slab at a time and multiply tiles.
 
 import { gemmLaunch, gemmSlabRows } from "./gemm-launch.js";
 import { EXPAND, EXPAND_IRREGULAR, GATHER, HALF_LINEAR, STREAM, writeParameters } from "./kernel-parameters.js";
@@ -8,6 +8,7 @@ import type { KernelQueue } from "./kernel-queue.js";
 import { MOST_STREAMED, streamedRows, streamLaunch } from "./linear-launch.js";
 import type { QuantizedStorage } from "./linear-storage.js";
 import { CHUNK, paddedInputs, TILE_ROWS, tileBytes } from "./quantized-layout.js";
+import { type BatchResult, type RowNorm, runBatch } from "./run-batch.js";
 import type { PlacedLinear } from "./stage.js";
 import { gemmParameters } from "./tensor-map.js";
 
@@ -43,10 +44,30 @@ export interface LinearScratch {
 const GEMV_COLUMNS = [8, 32] as const;
 
 export function runLinear(queue: KernelQueue, linear: PlacedLinear, call: LinearCall, scratch: LinearScratch): void {
+  if (!call.f32 && runBatch(queue, [linear], { ...call, result: { kind: "outputs", y: [call.y] } }, scratch)) return;
   if (linear.storage.kind === "half") runHalf(queue, linear, call, { weights: linear.weights, first: 0, count: linear.spec.out });
   else if (linear.groupOf !== 0n) runIrregular(queue, linear, linear.storage, call, scratch);
   else if (call.rows <= MOST_STREAMED) runStreamed(queue, [linear], { ...call, y: [call.y] });
   else runExpanded(queue, linear, linear.storage, call, scratch);
+}
+
+/**
+ * Adds y = W x (+ bias) to the residual stream, f32.
+ *
+ * @param norm RMSNorm of what the residual stream is then
+ * @returns whether that has been done; false: it is left to a launch of its own
+ */
+export function runResidual(
+  queue: KernelQueue,
+  linear: PlacedLinear,
+  call: Pick<LinearCall, "x" | "rows" | "residual" | "role">,
+  norm: RowNorm | null,
+  scratch: LinearScratch,
+): boolean {
+  const { residual } = call;
+  if (runBatch(queue, [linear], { ...call, result: { kind: "residual", residual, norm } }, scratch)) return norm !== null;
+  runLinear(queue, linear, { ...call, y: residual, f32: true }, scratch);
+  return false;
 }
 
 /**
@@ -73,6 +94,8 @@ export function runLinears(
   call: LinearsCall,
   scratch: LinearScratch,
 ): void {
+  const result: BatchResult = { kind: "outputs", y: call.y };
+  if (!call.norm && runBatch(queue, linears, { ...call, result }, scratch)) return;
   if (call.rows <= MOST_STREAMED && streamTogether(linears)) runStreamed(queue, linears, call);
   else for (const [i, linear] of linears.entries()) runLinear(queue, linear, { ...call, y: call.y[i]! }, scratch);
 }
@@ -82,7 +105,14 @@ export function runLinears(
  *
  * @returns false where the kernels do not allow it and nothing was launched
  */
-export function runGated(queue: KernelQueue, gate: PlacedLinear, up: PlacedLinear, call: LinearCall): boolean {
+export function runGated(
+  queue: KernelQueue,
+  gate: PlacedLinear,
+  up: PlacedLinear,
+  call: LinearCall,
+  scratch: LinearScratch,
+): boolean {
+  if (!call.norm && runBatch(queue, [gate, up], { ...call, result: { kind: "gated", y: call.y } }, scratch)) return true;
   if (call.rows > MOST_STREAMED || !streamTogether([gate, up])) return false;
   runStreamed(queue, [gate, up], { ...call, y: [call.y, 0n] }, true);
   return true;

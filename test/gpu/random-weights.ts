@@ -1,0 +1,54 @@
+// Quantised linears with random contents, in the order in which the kernels read them, for programs that run single kernels.
+
+import { randomFillSync } from "node:crypto";
+import {
+  type KernelGroup,
+  paddedInputs,
+  SUPERBLOCK,
+  superblockBytes,
+  TILE_ROWS,
+  tileBytes,
+} from "../../src/backend/cuda/quantized-layout.js";
+import { toHalfBits } from "../support/element-types.js";
+import type { KernelBench } from "./kernel-bench.js";
+
+export type Bits = 2 | 3 | 4 | 8;
+
+export interface Weights {
+  readonly at: bigint;
+  readonly bytes: number;
+}
+
+/** New memory with one linear of random codes and zeros, scales around `scale`. */
+export function quantizedWeights(
+  bench: KernelBench,
+  bits: Bits,
+  group: KernelGroup,
+  inputs: number,
+  outputs: number,
+  scale: number,
+): Weights {
+  const k = paddedInputs(inputs);
+  const tile = tileBytes(bits, group, inputs);
+  const data = new Uint8Array(Math.ceil(outputs / TILE_ROWS) * tile);
+  for (let at = 0; at < data.length; at += 1 << 30) randomFillSync(data, at, Math.min(1 << 30, data.length - at));
+  const view = new DataView(data.buffer);
+  for (let begin = 0; begin < data.length; begin += tile)
+    for (let sb = 0, at = begin; sb < k; sb += SUPERBLOCK) {
+      const size = Math.min(SUPERBLOCK, k - sb);
+      const scales = at + (size * TILE_ROWS * bits) / 8;
+      for (let i = 0; i < Math.ceil(size / group) * TILE_ROWS; i++)
+        view.setUint16(scales + 2 * i, toHalfBits(scale * (0.5 + ((i * 7) % 16) / 16)), true);
+      at += superblockBytes(bits, group, size);
+    }
+  return { at: bench.upload(data), bytes: data.length };
+}
+
+export function shuffled(count: number): Int32Array<ArrayBuffer> {
+  const order = Int32Array.from({ length: count }, (_, i) => i);
+  for (let i = count - 1; i > 0; i--) {
+    const j = Math.floor(Math.random() * (i + 1));
+    [order[i], order[j]] = [order[j] as number, order[i] as number];
+  }
+  return order;
+}
