@@ -6,10 +6,13 @@
 // batch_sum, batch_silu, batch_norm adds these up and makes of them what comes next.
 //
 // Strategy   Every multiprocessor gets the same number of slices of k (stream-k), whatever the shape: a block works through
-//            its run of slices, through units of 128 outputs, with one ring of cp.async stages that never runs dry in
+//            its run of slices, through units of 128 outputs, with one ring of stages that never runs dry in
 //            between; weights of the first stages are on their way before the kernel ahead has ended. Sums
 //            of a unit that is shared by blocks meet in the launch that follows, which has to be one
 //            anyway for silu and the norms: no block ever waits for another.
+//            On Hopper four warps do nothing but copy (cp.async); barriers of each stage say "full" (128 arrivals, one for each
+//            copying thread, when its copies have landed) and "empty" (one for each computing warp), so that computing
+//            warps wait for data only, not for each other. Elsewhere all warps copy, and meet once for every slice.
 //            Weights are operand A of mma.m16n8k16, dequantised to fp16 in registers, rounded once, as expand_* does; x is
 //            operand B. Warps divide a unit by outputs, by tokens (beyond 64) and by k; a warp's row tiles share each load of x
 //            from shared memory. Warps that share outputs add their sums in a fixed order.
@@ -20,150 +23,9 @@
 //            pieces: [block + unit][tokens][128] f32.
 // Limits     m <= 128; k % 64 == 0 after padding, k_valid % 8 == 0 and 16-byte aligned rows of x; shared memory by batchLaunch()
 // Reference  linear_quantized_ref
-#include "linear_batch.cuh"
+#include "linear_batch_load.cuh"
 
 namespace exllama {
-
-constexpr int kUnitTiles = kUnitOutputs / kTileRows;
-
-/// The sizes that a kernel is compiled for; the same arithmetic as batch-launch.ts.
-template <int kBits, int kGroup, int kTokens>
-struct BatchTile {
-  using L = Layout<kBits, kGroup>;
-  // Many tokens: few warps with many sums each, which share more of what they load. Few tokens: more warps to hide latency.
-  static constexpr int kWarps = kTokens >= 64 ? 8 : 16, kThreads = kWarps * kWarp;
-  static constexpr int kWarpTiles = kTokens >= 64 ? 4 : 2;       // row tiles of a warp
-  static constexpr int kOutputWays = kUnitTiles / kWarpTiles;
-  static constexpr int kTokenWays = kTokens > 64 ? 2 : 1;
-  static constexpr int kColumnTiles = kTokens / 8 / kTokenWays;  // of a warp
-  static constexpr int kInputWays = kWarps / kOutputWays / kTokenWays;
-  static constexpr int kSlice = kChunk * kInputWays;             // k of a stage
-  static constexpr int kSlices = kSuperblock / kSlice;           // of a superblock
-  static constexpr int kGroups = kSlice / kGroup;                // of a stage
-  static_assert(kGroups > 0 && kColumnTiles > 0 && kTokens % (8 * kTokenWays) == 0);
-
-  static constexpr int kCodeBytes = L::kChunkBytes * kInputWays;  // of a row tile in a stage
-  static constexpr int kScales = kUnitTiles * kCodeBytes;
-  static constexpr int kZeros = kScales + kUnitTiles * kGroups * L::kScaleBytes;
-  static constexpr int kX = kZeros + kUnitTiles * kGroups * L::kZeroBytes;
-  static constexpr int kRowBytes = kSlice * 2;
-  static constexpr int kStageBytes = kX + kTokens * kRowBytes;
-  static constexpr int kSumBytes = kTokens * kUnitOutputs * 4;
-  static constexpr int kSumBuffers = kInputWays / 2;
-  static_assert(kX % 16 == 0 && kStageBytes % 16 == 0);
-
-  /// Byte offset of the 16-byte cell `cell` of a row of x.
-  __device__ __forceinline__ static int cell_offset(int row, int cell) { return row * kRowBytes + ((cell ^ ((row & 1) * 4)) * 16); }
-};
-
-/// 8 bytes from global to shared memory, asynchronous where the hardware can.
-__device__ __forceinline__ void copy_async_8(void* shared, const void* global) {
-#if __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(shared))), "l"(global));
-#else
-  *static_cast<uint2*>(shared) = *static_cast<const uint2*>(global);
-#endif
-}
-
-/// Waits for the stage that is read next, where `stages - 1` have been asked for.
-__device__ __forceinline__ void wait_for_stage(int stages) {
-  if (stages == 2) copy_async_wait<0>();
-  else if (stages == 3) copy_async_wait<1>();
-  else if (stages == 4) copy_async_wait<2>();
-  else if (stages == 5) copy_async_wait<3>();
-  else copy_async_wait<4>();
-}
-
-/// Fills stages, slice after slice; all threads take part.
-template <int kBits, int kGroup, int kTokens>
-struct BatchLoader {
-  using T = BatchTile<kBits, kGroup, kTokens>;
-  using L = Layout<kBits, kGroup>;
-  static constexpr int kCells = T::kCodeBytes / 16;  // of a row tile
-  static constexpr int kRounds = (kUnitTiles * kCells + T::kThreads - 1) / T::kThreads;
-  static constexpr int kZeroCells = L::kZeroBytes / 8;
-  static constexpr int kScaleThreads = kUnitTiles * T::kGroups * 2, kZeroThreads = kUnitTiles * T::kGroups * kZeroCells;
-  static_assert(kScaleThreads <= T::kThreads / 2 && kZeroThreads <= T::kThreads / 2);
-
-  const BatchParams& p;
-  // Row tiles of this thread's cells in the unit, and of its scales or zeros: bytes from the segment's first, whose number
-  // is in the lowest bits. Pointers would not fit the registers.
-  uint32_t tile[kRounds], table;
-  int unit, slice;
-
-  __device__ __forceinline__ BatchLoader(const BatchParams& params, int first) : p(params) {
-    unit = first / p.slices;
-    slice = first - unit * p.slices;
-    enter();
-  }
-
-  __device__ __forceinline__ uint32_t row_tile(int index) const {
-    const BatchHalf half(p, unit, index / kHalfTiles);
-    const int tiles = (half.outputs + kTileRows - 1) / kTileRows;
-    const int at = min(half.first / kTileRows + index % kHalfTiles, tiles - 1);
-    return uint32_t(at) * static_cast<uint32_t>(L::tile_bytes(p.k)) + half.segment;
-  }
-  __device__ __forceinline__ const uint8_t* pointer(uint32_t place) const {
-    const uint32_t segment = place & 3u;
-    return (segment == 0 ? p.weights0 : segment == 1 ? p.weights1 : p.weights2) + (place - segment);
-  }
-
-  /// Settled in every slice: what follows from it would fill the registers that sums need.
-  __device__ __forceinline__ static int thread_index() { return settled(threadIdx.x); }
-  /// Scales are the first half's of the threads, zeros the second's.
-  __device__ __forceinline__ static bool takes_zeros(int thread) { return thread >= T::kThreads / 2; }
-  __device__ __forceinline__ static int table_cell(int thread) { return thread % (T::kThreads / 2); }
-
-  __device__ __forceinline__ void enter() {
-    const int thread = thread_index();
-#pragma unroll
-    for (int i = 0; i < kRounds; ++i) tile[i] = row_tile(min((i * T::kThreads + thread) / kCells, kUnitTiles - 1));
-    table = row_tile(min(table_cell(thread) / (T::kGroups * (takes_zeros(thread) ? kZeroCells : 2)), kUnitTiles - 1));
-  }
-
-  __device__ __forceinline__ void next() {
-    if (++slice < p.slices) return;
-    slice = 0;
-    if (++unit < p.units) enter();
-  }
-
-  __device__ __forceinline__ void load_weights(uint8_t* stage) const {
-    const int thread = thread_index();
-    const int superblock = slice / T::kSlices, inside = slice % T::kSlices;
-    const uint32_t begin = uint32_t(superblock) * L::superblock_bytes(kSuperblock);
-    const int sb_k = min(kSuperblock, p.k - superblock * kSuperblock);
-    const int codes = sb_k * (kTileRows * kBits / 8), there = min(T::kCodeBytes, codes - inside * T::kCodeBytes);
-#pragma unroll
-    for (int i = 0; i < kRounds; ++i) {
-      const int cell = i * T::kThreads + thread, at = cell % kCells * 16;
-      if (cell < kUnitTiles * kCells && at < there) copy_async_16(stage + cell * 16, pointer(tile[i] + begin) + inside * T::kCodeBytes + at, true);
-    }
-    const int groups = (sb_k + kGroup - 1) / kGroup, group0 = inside * T::kGroups;
-    const uint8_t* scales = pointer(table + begin) + codes;
-    const int cell = table_cell(thread);
-    if (!takes_zeros(thread)) {
-      const int in_tile = cell % (T::kGroups * 2);
-      if (cell < kScaleThreads && group0 + in_tile / 2 < groups)
-        copy_async_16(stage + T::kScales + cell * 16, scales + group0 * L::kScaleBytes + in_tile * 16, true);
-    } else {
-      const int in_tile = cell % (T::kGroups * kZeroCells);
-      if (cell < kZeroThreads && group0 + in_tile / kZeroCells < groups)
-        copy_async_8(stage + T::kZeros + cell * 8, scales + groups * L::kScaleBytes + group0 * L::kZeroBytes + in_tile * 8);
-    }
-  }
-
-  __device__ __forceinline__ void load_x(uint8_t* stage) const {
-    constexpr int kRowCells = T::kRowBytes / 16, kAll = kTokens * kRowCells;
-    const int thread = thread_index(), k0 = slice * T::kSlice;
-#pragma unroll
-    for (int base = 0; base < kAll; base += T::kThreads) {
-      const int i = base + thread, r = i / kRowCells, cell = i % kRowCells, k = k0 + cell * 8;
-      const bool valid = r < p.m && k < p.k_valid;
-      if (kAll % T::kThreads == 0 || i < kAll)
-        copy_async_16(stage + T::kX + T::cell_offset(r, cell), p.x + (valid ? size_t(r) * p.ldx + k : 0), valid);
-    }
-  }
-};
 
 /// What turns a lane's codes of rows g and g + 8 into weights.
 template <int kBits>
@@ -207,7 +69,7 @@ struct RowWeights {
   }
 };
 
-/// The 64 k of a chunk: two row tiles times all columns of the warp. `x`: the stage's, `first`: the warp's first token.
+/// The 64 k of a chunk: the warp's row tiles times all its columns; each load of x serves both row tiles.
 template <typename T, int kBits, int kGroup>
 __device__ __forceinline__ void multiply_chunk(const uint8_t* stage, int chunk, int first_tile, int first_token, int lane,
                                                float (&sum)[T::kWarpTiles][T::kColumnTiles][4]) {
@@ -221,14 +83,15 @@ __device__ __forceinline__ void multiply_chunk(const uint8_t* stage, int chunk, 
     uint32_t a[T::kWarpTiles][2][4];
 #pragma unroll
     for (int r = 0; r < T::kWarpTiles; ++r) {
-      const int group = (first_tile + r) * T::kGroups + (chunk * kChunk + h * 32) / kGroup;
+      const int group = (first_tile + r) * T::kGroups + (T::kGroups == 1 ? 0 : chunk * kChunk / kGroup + h * 32 / kGroup);
       const RowWeights<kBits> weights(stage + T::kScales + group * L::kScaleBytes, stage + T::kZeros + group * L::kZeroBytes, g);
       weights.fragment(codes[r], 2 * h, a[r][0]);
       weights.fragment(codes[r], 2 * h + 1, a[r][1]);
     }
+    const uint8_t* x_at = stage + T::kX + T::cell_offset(first_token + g, chunk * 8 + h * 4 + t);
 #pragma unroll
     for (int c = 0; c < T::kColumnTiles; ++c) {
-      const uint4 x = *reinterpret_cast<const uint4*>(stage + T::kX + T::cell_offset(first_token + c * 8 + g, chunk * 8 + h * 4 + t));
+      const uint4 x = *reinterpret_cast<const uint4*>(x_at + c * 8 * T::kRowBytes);
 #pragma unroll
       for (int r = 0; r < T::kWarpTiles; ++r) multiply(sum[r][c], a[r][0], x.x, x.y);
 #pragma unroll
@@ -237,51 +100,164 @@ __device__ __forceinline__ void multiply_chunk(const uint8_t* stage, int chunk, 
   }
 }
 
-/// Which sums a lane of a warp has, in [tokens][128]: rows g and g + 8 of its row tiles, two tokens of every eight.
+/// Where a lane's sums go in [tokens][128] floats: rows g and g + 8 of the warp's row tiles, two tokens of every eight.
 template <typename T>
 struct SumPlace {
-  int token, column, exchanged;
-  __device__ __forceinline__ SumPlace(int first_tile, int first_token, int lane) {
-    const int t = lane % 4;
-    token = first_token + 2 * t;
-    column = first_tile * kTileRows + lane / 4;
-    exchanged = 8 * t;  // in shared memory, so that the tokens of four lanes meet all banks
-  }
-  /// f(place, token, sum): `place` counts floats.
-  template <bool kExchanged, typename F>
-  __device__ __forceinline__ void each(float (&sum)[T::kWarpTiles][T::kColumnTiles][4], F&& f) const {
+  int token, column, first_token;
+  __device__ __forceinline__ SumPlace(int first_tile, int first, int lane)
+      : token(first + 2 * (lane % 4)), column(first_tile * kTileRows + lane / 4), first_token(first) {}
+
+  /// In shared memory: f(place, sum). Columns are exchanged so that the tokens of four lanes meet all banks.
+  template <typename F>
+  __device__ __forceinline__ void each_shared(float (&sum)[T::kWarpTiles][T::kColumnTiles][4], F&& f) const {
+    const int exchanged = (token - first_token) * 4;
 #pragma unroll
     for (int r = 0; r < T::kWarpTiles; ++r)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const int to = column + r * kTileRows + 8 * h;
-        const int place = settled(token * kUnitOutputs + (kExchanged ? to ^ exchanged : to));
+        const int place = settled(token * kUnitOutputs + ((column + r * kTileRows + 8 * h) ^ exchanged));
 #pragma unroll
         for (int c = 0; c < T::kColumnTiles; ++c)
 #pragma unroll
-          for (int e = 0; e < 2; ++e) f(place + (c * 8 + e) * kUnitOutputs, token + c * 8 + e, sum[r][c][2 * h + e]);
+          for (int e = 0; e < 2; ++e) f(place + (c * 8 + e) * kUnitOutputs, sum[r][c][2 * h + e]);
       }
   }
+  /// In a piece: whole tiles of eight tokens, as many as `m` tokens begin; there is room for the last one's.
+  __device__ __forceinline__ void write(float* piece, const float (&sum)[T::kWarpTiles][T::kColumnTiles][4], int m) const {
+    float* to = piece + token * kUnitOutputs + column;
+#pragma unroll
+    for (int c = 0; c < T::kColumnTiles; ++c) {
+      if (first_token + c * 8 >= m) return;
+#pragma unroll
+      for (int r = 0; r < T::kWarpTiles; ++r)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) to[(c * 8 + i % 2) * kUnitOutputs + r * kTileRows + 8 * (i / 2)] = sum[r][c][i];
+    }
+  }
 };
+
+/// What a computing warp is for, and its sums.
+template <int kBits, int kGroup, int kTokens>
+struct BatchWarp {
+  using T = BatchTile<kBits, kGroup, kTokens>;
+  const BatchParams& p;
+  float* shared_sums;  // [kSumBuffers][kTokens][128]
+  int lane, first_tile, input_way, first_token, group;
+  float sum[T::kWarpTiles][T::kColumnTiles][4];
+
+  __device__ __forceinline__ BatchWarp(const BatchParams& params, void* sums) : p(params), shared_sums(static_cast<float*>(sums)), sum{} {
+    const int warp = threadIdx.x / kWarp, output_way = warp % T::kOutputWays, token_way = warp / (T::kOutputWays * T::kInputWays);
+    lane = threadIdx.x % kWarp;
+    first_tile = output_way * T::kWarpTiles;
+    input_way = warp / T::kOutputWays % T::kInputWays;
+    first_token = token_way * (kTokens / T::kTokenWays);
+    group = output_way + token_way * T::kOutputWays;
+  }
+
+  /// The last slice may have fewer chunks than there are warps for them.
+  __device__ __forceinline__ void multiply_slice(const uint8_t* stage, int slice) {
+    if (slice * T::kSlice + input_way * kChunk < p.k) multiply_chunk<T, kBits, kGroup>(stage, input_way, first_tile, first_token, lane, sum);
+  }
+
+  /// The warps that share outputs and tokens, and differ in k.
+  __device__ __forceinline__ void meet_group() const {
+    asm volatile("bar.sync %0, %1;" ::"r"(1 + group), "n"(T::kInputWays * kWarp) : "memory");
+  }
+
+  /// Adds up what warps have that share outputs, 1 to 0 and 3 to 2, then 2 to 0; writes it, and begins anew. Each lane
+  /// reads what the same lane of another warp wrote.
+  __device__ __forceinline__ void finish_piece(int unit) {
+    const SumPlace<T> mine(first_tile, first_token, settled(lane));
+    if constexpr (T::kInputWays > 1) {
+      const auto leave = [&](float* to) { mine.each_shared(sum, [&](int place, float v) { to[place] = v; }); };
+      const auto take = [&](const float* from) { mine.each_shared(sum, [&](int place, float& v) { v += from[place]; }); };
+      float* pair = shared_sums + input_way / 2 * (T::kSumBytes / 4);
+      meet_group();  // whoever read the last piece's sums is through
+      if (input_way % 2 == 1) leave(pair);
+      meet_group();
+      if (input_way % 2 == 0) take(pair);
+      if constexpr (T::kInputWays == 4) {
+        if (input_way == 2) leave(pair);
+        meet_group();
+        if (input_way == 0) take(shared_sums + T::kSumBytes / 4);
+      }
+    }
+    if (input_way == 0) mine.write(p.pieces + size_t(blockIdx.x + unit) * kTokens * kUnitOutputs, sum, p.m);
+#pragma unroll
+    for (int r = 0; r < T::kWarpTiles; ++r)
+#pragma unroll
+      for (int c = 0; c < T::kColumnTiles; ++c)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) sum[r][c][i] = 0.f;
+  }
+};
+
+/// Through a block's slices [first, last): read(place) is called when it is the slice's turn, and gives its stage.
+template <typename Warp, typename Read>
+__device__ __forceinline__ void compute_slices(Warp& warp, const BatchParams& p, int first, int last, Read&& read) {
+  int unit = first / p.slices, slice = first - unit * p.slices;
+  for (int at = first; at < last; ++at) {
+    read([&](const uint8_t* stage) { warp.multiply_slice(stage, slice); });
+    const bool ends = ++slice == p.slices;
+    if (ends || at + 1 == last) warp.finish_piece(unit);
+    if (ends) {
+      slice = 0;
+      ++unit;
+    }
+  }
+}
 
 template <int kBits, int kGroup, int kTokens>
 __device__ __forceinline__ void linear_batch_body(const BatchParams& p, uint8_t* shared) {
   using T = BatchTile<kBits, kGroup, kTokens>;
-  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-  const int first_tile = warp % T::kOutputWays * T::kWarpTiles, input_way = warp / T::kOutputWays % T::kInputWays;
-  const int first_token = warp / (T::kOutputWays * T::kInputWays) * (kTokens / T::kTokenWays);
-  float* sums = reinterpret_cast<float*>(shared);                      // [kSumBuffers][kTokens][128]
-  uint8_t* ring = shared + T::kSumBuffers * T::kSumBytes;
-  const int first = first_slice(p, blockIdx.x, gridDim.x), last = first_slice(p, blockIdx.x + 1, gridDim.x);
-
-  allow_next();
   using Loader = BatchLoader<kBits, kGroup, kTokens>;
-  {
-    // Weights are nobody's output: they need not wait for the kernel ahead. x does.
-    Loader early(p, first);
-    for (int s = 0; s < p.stages - 1 && first + s < last; ++s, early.next()) early.load_weights(ring + s * T::kStageBytes);
+  const int first = first_slice(p, blockIdx.x, gridDim.x), last = first_slice(p, blockIdx.x + 1, gridDim.x);
+  allow_next();
+
+#ifdef EXLLAMA_COPIES_APART
+  uint64_t *full = reinterpret_cast<uint64_t*>(shared), *empty = full + kMostBatchStages;
+  uint8_t *sums = shared + kBatchBarrierBytes, *ring = sums + T::kSumBuffers * T::kSumBytes;
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < p.stages; ++s) {
+      barrier_init(full + s, kCopyThreads);
+      barrier_init(empty + s, T::kWarps);
+    }
+    barrier_init_done();
   }
-  Loader loader(p, first);
+  __syncthreads();
+  RingPlace place;
+  if (threadIdx.x >= T::kThreads) {
+    const int thread = threadIdx.x - T::kThreads;
+    Loader loader(p, first, thread);
+    // Weights are nobody's output: they need not wait for the kernel ahead. x does.
+    Loader early = loader;
+    for (int s = 0; s < p.stages && first + s < last; ++s, early.next()) early.load_weights(ring + s * T::kStageBytes);
+    wait_previous();
+    for (int at = first; at < last; ++at, loader.next(), place.next(p.stages)) {
+      uint8_t* stage = ring + place.stage * T::kStageBytes;
+      if (at - first >= p.stages) {
+        barrier_wait(empty + place.stage, place.parity ^ 1);
+        loader.load_weights(stage);
+      }
+      loader.load_x(stage);
+      arrive_when_copied(full + place.stage);
+    }
+    copy_async_wait<0>();
+  } else {
+    wait_previous();  // the pieces of the kernel ahead may still be read
+    BatchWarp<kBits, kGroup, kTokens> warp(p, sums);
+    compute_slices(warp, p, first, last, [&](auto&& multiply_stage) {
+      barrier_wait(full + place.stage, place.parity);
+      multiply_stage(ring + place.stage * T::kStageBytes);
+      __syncwarp();
+      if (warp.lane == 0) barrier_arrive(empty + place.stage);
+      place.next(p.stages);
+    });
+  }
+#else
+  uint8_t *sums = shared, *ring = sums + T::kSumBuffers * T::kSumBytes;
+  Loader loader(p, first, threadIdx.x), early = loader;
+  for (int s = 0; s < p.stages - 1 && first + s < last; ++s, early.next()) early.load_weights(ring + s * T::kStageBytes);
   wait_previous();
   for (int s = 0; s < p.stages - 1; ++s) {
     if (first + s < last) {
@@ -290,14 +266,12 @@ __device__ __forceinline__ void linear_batch_body(const BatchParams& p, uint8_t*
     }
     copy_async_commit();
   }
-
-  float sum[T::kWarpTiles][T::kColumnTiles][4] = {};
-  int unit = first / p.slices, slice = first - unit * p.slices;
-  int reading = 0, filling = p.stages - 1;
-  for (int at = first; at < last; ++at) {
+  BatchWarp<kBits, kGroup, kTokens> warp(p, sums);
+  int reading = 0, filling = p.stages - 1, asked = first + p.stages - 1;
+  compute_slices(warp, p, first, last, [&](auto&& multiply_stage) {
     wait_for_stage(p.stages);
     __syncthreads();  // this stage is there, and nobody reads the one before any more
-    if (at + p.stages - 1 < last) {
+    if (asked++ < last) {
       uint8_t* stage = ring + filling * T::kStageBytes;
       loader.load_weights(stage);
       loader.load_x(stage);
@@ -305,43 +279,10 @@ __device__ __forceinline__ void linear_batch_body(const BatchParams& p, uint8_t*
     }
     copy_async_commit();
     if (++filling == p.stages) filling = 0;
-    // The last slice may have fewer chunks than there are warps for them.
-    if (slice * T::kSlice + input_way * kChunk < p.k)
-      multiply_chunk<T, kBits, kGroup>(ring + reading * T::kStageBytes, input_way, first_tile, first_token, lane, sum);
+    multiply_stage(ring + reading * T::kStageBytes);
     if (++reading == p.stages) reading = 0;
-    const bool ends = ++slice == p.slices;
-    if (!ends && at + 1 < last) continue;
-
-    // Warps that share outputs: 1 to 0 and 3 to 2, then 2 to 0. Each lane reads what the same lane of another warp wrote.
-    const SumPlace<T> mine(first_tile, first_token, settled(lane));
-    const auto leave = [&](float* to) { mine.template each<true>(sum, [&](int place, int, float v) { to[place] = v; }); };
-    const auto take = [&](const float* from) { mine.template each<true>(sum, [&](int place, int, float& v) { v += from[place]; }); };
-    float* pair = sums + input_way / 2 * (T::kSumBytes / 4);
-    if (input_way % 2 == 1) leave(pair);
-    __syncthreads();
-    if (input_way % 2 == 0) take(pair);
-    if constexpr (T::kInputWays == 4) {
-      if (input_way == 2) leave(pair);
-      __syncthreads();
-      if (input_way == 0) take(sums + T::kSumBytes / 4);
-    }
-    if (input_way == 0) {
-      float* piece = p.pieces + size_t(blockIdx.x + unit) * kTokens * kUnitOutputs;
-      mine.template each<false>(sum, [&](int place, int token, float v) {
-        if (token < p.m) piece[place] = v;
-      });
-    }
-#pragma unroll
-    for (int r = 0; r < T::kWarpTiles; ++r)
-#pragma unroll
-      for (int c = 0; c < T::kColumnTiles; ++c)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) sum[r][c][i] = 0.f;
-    if (ends) {
-      slice = 0;
-      ++unit;
-    }
-  }
+  });
+#endif
 }
 
 /// Four outputs of a token: the sum of their pieces in the order of k.
@@ -363,8 +304,13 @@ __device__ __forceinline__ float bias_at(const __half* bias, int n) { return bia
 }  // namespace exllama
 
 // grid, block and dynamic shared memory by batchLaunch().
+#ifdef EXLLAMA_COPIES_APART
+#define EXLLAMA_BATCH_THREADS (512 + 128)
+#else
+#define EXLLAMA_BATCH_THREADS 512
+#endif
 #define EXLLAMA_BATCH(BITS, GROUP, TOKENS)                                                      \
-  extern "C" __global__ void __launch_bounds__(TOKENS >= 64 ? 256 : 512, 1)                      \
+  extern "C" __global__ void __launch_bounds__(EXLLAMA_BATCH_THREADS, 1)                        \
       linear_batch_q##BITS##_g##GROUP##_m##TOKENS(const __grid_constant__ exllama::BatchParams p) { \
     extern __shared__ __align__(128) uint8_t dynamic_shared[];                                  \
     exllama::linear_batch_body<BITS, GROUP, TOKENS>(p, dynamic_shared);                         \

@@ -69,16 +69,16 @@ struct BatchHalf {
   }
 };
 
-/// First slice of a block.
+/// First slice of a block. Slices times blocks stay below 2^32: batchLaunch() sees to it.
 template <typename Params>
 __device__ __forceinline__ int first_slice(const Params& p, int block, int blocks) {
-  return static_cast<int>(int64_t(p.units) * p.slices * block / blocks);
+  return static_cast<int>(uint32_t(p.units * p.slices) * uint32_t(block) / uint32_t(blocks));
 }
 
 /// The block that computes a slice: the last one whose first slice is not beyond it.
 template <typename Params>
 __device__ __forceinline__ int block_of_slice(const Params& p, int slice, int blocks) {
-  return static_cast<int>((int64_t(slice + 1) * blocks - 1) / (int64_t(p.units) * p.slices));
+  return static_cast<int>((uint32_t(slice + 1) * uint32_t(blocks) - 1) / uint32_t(p.units * p.slices));
 }
 
 }  // namespace exllama

@@ -1,15 +1,14 @@
 // Hopper's asynchronous machinery (sm_90a): products of warpgroups straight from shared memory,
-// barriers in shared memory, tensor copies, registers moved between warpgroups. Everything here exists in
+// barriers in shared memory, tensor copies. Everything here exists in
 // the sm_90a image only; kernels that need it are empty for the other cards, where the host
 // never chooses them (src/backend/cuda/gemm-launch.ts).
 //
 // Source: PTX ISA 9.0, "Asynchronous Warpgroup Level Matrix Instructions", "mbarrier".
 #pragma once
 
-#include "common.cuh"
+#include "registers.cuh"
 
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-#define EXLLAMA_WGMMA 1
+#ifdef EXLLAMA_WGMMA
 
 namespace exllama {
 
@@ -54,17 +53,6 @@ __device__ __forceinline__ void copy_box(uint32_t to, const void* map, int x, in
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(to), "l"(map),
       "r"(x), "r"(y), "r"(barrier)
       : "memory");
-}
-
-// Registers -------------------------------------------------------------------------------------
-
-template <int kRegisters>
-__device__ __forceinline__ void take_registers() {
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
-}
-template <int kRegisters>
-__device__ __forceinline__ void give_registers() {
-  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
 // Products --------------------------------------------------------------------------------------

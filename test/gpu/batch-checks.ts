@@ -2,7 +2,7 @@
 // repeats bit by bit, and times of a layer's linears in captured graphs.
 // Runs on a machine with a GPU: `node dist/gpu/batch-checks.js [check] [time]`.
 
-import { type BatchLaunch, type BatchShape, batchLaunch } from "../../src/backend/cuda/batch-launch.js";
+import { type BatchShape, batchLaunch } from "../../src/backend/cuda/batch-launch.js";
 import { DeviceContext } from "../../src/backend/cuda/device-context.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { loadCuda } from "../../src/backend/cuda/driver/load.js";
@@ -22,6 +22,8 @@ interface Call {
   readonly norm?: bigint;
   readonly pieces: bigint;
   readonly overlap?: boolean;
+  /** The pieces alone, for times. */
+  readonly noSums?: boolean;
 }
 
 const SCALE = 0.01;
@@ -163,7 +165,7 @@ class BatchChecks {
     return truth;
   }
 
-  #run(call: Call): BatchLaunch {
+  #run(call: Call): void {
     const { shape, weights, biases = [], x, y, residual = 0n, norm = 0n, pieces, overlap } = call;
     const launch = batchLaunch(shape, this.#gpu.card);
     if (launch === null) throw new Error(`${JSON.stringify(shape)} has no launch on this card`);
@@ -177,6 +179,7 @@ class BatchChecks {
         ...{ k: paddedInputs(shape.inputs), kValid: shape.inputs, ldx: shape.inputs, stages, unused: 0 },
       }),
     });
+    if (call.noSums) return;
     const parameters = writeParameters(BATCH_SUM, {
       ...{ bias0: biases[0] ?? 0n, bias1: biases[1] ?? 0n, bias2: biases[2] ?? 0n },
       ...{ y0: y[0] ?? 0n, y1: y[1] ?? 0n, y2: y[2] ?? 0n, residual, norm, ...same, blocks: grid, pieceTokens, eps: EPS },
@@ -186,7 +189,6 @@ class BatchChecks {
     if (residual !== 0n) this.#bench.launch({ ...sums, name: "batch_norm", grid: [rows], block: 512, shared: n0 * 4 });
     else if (shape.paired) this.#bench.launch({ ...sums, name: "batch_silu", grid: [units, Math.ceil(rows / 16)], block: 256 });
     else this.#bench.launch({ ...sums, name: "batch_sum", grid: [units, Math.ceil(rows / 8)], block: 256 });
-    return launch;
   }
 
   /** A 7B model's linears, 32 layers of weights, µs per layer; each with its sums. */
@@ -223,29 +225,31 @@ class BatchChecks {
     const residual = bench.upload(new Float32Array(128 * 4096));
     const norm = bench.halves(4096, 1);
     const pieces = gpu.allocate(PIECES);
-    const run = ({ name, inputs, outputs, weights }: (typeof all)[number], layer: number, rows: number) => {
+    const run = ({ name, inputs, outputs, weights }: (typeof all)[number], layer: number, rows: number, noSums: boolean) => {
       const paired = name === "gate-up";
       const adds = name === "o" || name === "down";
       this.#run({
         ...{ shape: { bits: 4, group: 128, rows, inputs, outputs, paired }, weights: weights(layer), x, pieces, overlap: true },
         y: adds ? [normed] : outputs.map((n, i) => y + BigInt(i * rows * n * 2)),
         ...(adds ? { residual, norm: name === "o" ? norm : 0n } : {}),
+        noSums,
       });
     };
     console.log(`us per layer: ${kinds.map(([name]) => name).join(", ")}; all four`);
-    for (const rows of [4, 8, 16, 32, 64, 128]) {
-      const cells = [...all, null].map((kind) => {
-        for (const each of kind ? [kind] : all) run(each, 0, rows); // loads the kernels, which a capture cannot
-        const graph = gpu.capture(() => {
-          for (let layer = 0; layer < layers; layer++) for (const each of kind ? [kind] : all) run(each, layer, rows);
+    for (const noSums of [true, false])
+      for (const rows of [4, 8, 16, 32, 64, 128]) {
+        const cells = [...all, null].map((kind) => {
+          for (const each of kind ? [kind] : all) run(each, 0, rows, noSums); // loads the kernels, which a capture cannot
+          const graph = gpu.capture(() => {
+            for (let layer = 0; layer < layers; layer++) for (const each of kind ? [kind] : all) run(each, layer, rows, noSums);
+          });
+          return (bench.timed(kind ? 4 : 2, () => gpu.launchGraph(graph)) * 1e3) / layers;
         });
-        return (bench.timed(kind ? 4 : 2, () => gpu.launchGraph(graph)) * 1e3) / layers;
-      });
-      const last = cells.at(-1)!;
-      console.log(
-        `${String(rows).padStart(3)} tokens: ${cells.map((us) => us.toFixed(1)).join(" ")}  (${(total / last / 1e3).toFixed(0)} GB/s)`,
-      );
-    }
+        const last = cells.at(-1)!;
+        console.log(
+          `${String(rows).padStart(3)} tokens${noSums ? ", pieces alone" : ""}: ${cells.map((us) => us.toFixed(1)).join(" ")}  (${(total / last / 1e3).toFixed(0)} GB/s)`,
+        );
+      }
     bench.free(...all.map(({ at }) => at), x, y, normed, residual, norm, pieces);
   }
 }

@@ -8,13 +8,7 @@ import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { loadCuda } from "../../src/backend/cuda/driver/load.js";
 import { HALF_LINEAR, LINEAR, NORM, STREAM, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
 import { type StreamChoices, type StreamingCard, type StreamShape, streamLaunch } from "../../src/backend/cuda/linear-launch.js";
-import {
-  type KernelGroup,
-  paddedInputs,
-  SUPERBLOCK,
-  TILE_ROWS,
-  tileBytes,
-} from "../../src/backend/cuda/quantized-layout.js";
+import { type KernelGroup, paddedInputs, SUPERBLOCK, TILE_ROWS, tileBytes } from "../../src/backend/cuda/quantized-layout.js";
 import { KernelBench } from "./kernel-bench.js";
 import { type Bits, quantizedWeights, shuffled, type Weights } from "./random-weights.js";
 

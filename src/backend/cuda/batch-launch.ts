@@ -13,16 +13,24 @@ const UNIT_TILES = UNIT_OUTPUTS / TILE_ROWS;
 const PIECE_TOKENS = [8, 16, 32, 64, 128] as const;
 /** Most tokens of one launch. */
 export const MOST_BATCHED_ROWS = 128;
-/** From so many tokens on a block has 8 warps of many sums instead of 16 of few. */
-const WIDE_TOKENS = 64;
+const WARPS = 16;
+const OUTPUT_WAYS = 4;
+/** Most tokens of a warp; the warps of a block divide its tokens, then its k. */
+const WARP_TOKENS = 32;
+/** Compute capability, major number, from which on a block has warps that only copy. */
+const COPIES_APART = 9;
+const COPY_WARPS = 4;
+const BARRIER_BYTES = 128;
 /** Blocks at most, on any card: what the sums of pieces are planned for. */
 const MOST_BLOCKS = 192;
-const MOST_STAGES = 6;
+const MOST_STAGES = { apart: 8, together: 6 } as const;
 const LEAST_STAGES = 2;
 
 /** Of a card: CU_DEVICE_ATTRIBUTE_… */
 export interface BatchCard {
   readonly multiprocessors: number;
+  /** Compute capability, major number. */
+  readonly major: number;
   /** Most dynamic shared memory of a block (…_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN), bytes. */
   readonly sharedPerBlock: number;
 }
@@ -66,22 +74,24 @@ export function batchLaunch(shape: BatchShape, card: BatchCard): BatchLaunch | n
   const { bits, group, rows, inputs, outputs, paired = false } = shape;
   const pieceTokens = PIECE_TOKENS.find((tokens) => tokens >= rows);
   if (pieceTokens === undefined) return null;
+  const apart = card.major >= COPIES_APART;
   const slice = sliceOf(pieceTokens);
-  const groups = slice / group;
+  const groups = Math.max(1, slice / group);
   const stage =
     UNIT_TILES * ((slice * TILE_ROWS * bits) / 8 + groups * (TILE_ROWS * 2 + (TILE_ROWS * zeroBits(bits)) / 8)) +
     pieceTokens * slice * 2;
-  const sums = (inputWays(pieceTokens) / 2) * pieceTokens * UNIT_OUTPUTS * 4;
-  const stages = Math.min(MOST_STAGES, Math.floor((card.sharedPerBlock - sums) / stage));
+  const besides = (apart ? BARRIER_BYTES : 0) + Math.floor(inputWays(pieceTokens) / 2) * pieceTokens * UNIT_OUTPUTS * 4;
+  const stages = Math.min(MOST_STAGES[apart ? "apart" : "together"], Math.floor((card.sharedPerBlock - besides) / stage));
   if (stages < LEAST_STAGES) return null;
   const units = unitsOf(outputs, paired);
   const slices = Math.ceil(paddedInputs(inputs) / slice);
   const grid = Math.min(card.multiprocessors, MOST_BLOCKS, units * slices);
+  if (units * slices * MOST_BLOCKS > 2 ** 31) return null; // the kernels count in 32 bits
   return {
     name: `linear_batch_q${bits}_g${group}_m${pieceTokens}`,
     grid,
-    block: pieceTokens >= WIDE_TOKENS ? 256 : 512,
-    shared: sums + stages * stage,
+    block: (WARPS + (apart ? COPY_WARPS : 0)) * 32,
+    shared: besides + stages * stage,
     ...{ stages, pieceTokens, slices, units },
     pieceBytes: pieceBytes(grid, units, pieceTokens),
   };
@@ -107,9 +117,9 @@ function unitsOf(outputs: readonly number[], paired: boolean): number {
   return Math.ceil(outputs.reduce((sum, n) => sum + Math.ceil(n / HALF_OUTPUTS), 0) / 2);
 }
 
-/** Warps of a unit that take different k. */
+/** Warps of a block that take different k of the same outputs and tokens. */
 function inputWays(pieceTokens: number): number {
-  return pieceTokens > 64 ? 2 : 4;
+  return WARPS / OUTPUT_WAYS / Math.max(1, pieceTokens / WARP_TOKENS);
 }
 
 /** k of a slice. */
