@@ -1,13 +1,16 @@
-// Linears of some dozens of tokens (kernels/linear_batch.cu): pieces and their sums against the plain reference kernels,
-// repeats bit by bit, and times of a layer's linears in captured graphs.
+// Linears of some dozens of tokens (kernels/linear_batch.cu, on Hopper linear_batch_wgmma.cu) against the plain reference
+// kernels, repeats bit by bit, and times of a layer's linears in captured graphs.
 // Runs on a machine with a GPU: `node dist/gpu/batch-checks.js [check] [time]`.
 
 import { type BatchShape, batchLaunch } from "../../src/backend/cuda/batch-launch.js";
+import { wgmmaBatchLaunch } from "../../src/backend/cuda/batch-launch-wgmma.js";
 import { DeviceContext } from "../../src/backend/cuda/device-context.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { loadCuda } from "../../src/backend/cuda/driver/load.js";
+import { hasWgmma } from "../../src/backend/cuda/gemm-launch.js";
 import { BATCH, BATCH_SUM, LINEAR, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
 import { type KernelGroup, paddedInputs, TILE_ROWS, tileBytes } from "../../src/backend/cuda/quantized-layout.js";
+import { batchParameters } from "../../src/backend/cuda/tensor-map.js";
 import { KernelBench } from "./kernel-bench.js";
 import { quantizedWeights } from "./random-weights.js";
 
@@ -22,8 +25,8 @@ interface Call {
   readonly norm?: bigint;
   readonly pieces: bigint;
   readonly overlap?: boolean;
-  /** The pieces alone, for times. */
-  readonly noSums?: boolean;
+  /** By the kernels of any card, also on Hopper. */
+  readonly portable: boolean;
 }
 
 const SCALE = 0.01;
@@ -31,14 +34,21 @@ const EPS = 1e-5;
 /** What dequantised weights lose by being f16: half a unit in the last place of each, adding up like a random walk. */
 const WEIGHT_ROUNDING = 2 ** -12;
 const PIECES = 64 * 2 ** 20;
+const ARRIVALS = 65536;
 
 class BatchChecks {
   readonly #bench: KernelBench;
   readonly #gpu: DeviceContext;
+  readonly #arrivals: bigint;
+  /** Which kernels there are on this card. */
+  readonly #kinds: readonly boolean[];
 
   constructor(gpu: DeviceContext) {
     this.#bench = new KernelBench(gpu);
     this.#gpu = gpu;
+    this.#arrivals = gpu.allocate(ARRIVALS);
+    gpu.fill(this.#arrivals, 0, ARRIVALS);
+    this.#kinds = hasWgmma(gpu.card) ? [false, true] : [true];
   }
 
   get failures(): number {
@@ -50,9 +60,12 @@ class BatchChecks {
       for (const [inputs, outputs] of [
         [4096, [1536, 512, 512]],
         [1024 + 192, [96]],
+        [1024 + 256, [96]],
         [2048 + 64, [80, 16, 144]],
+        [2048 + 512, [80, 16, 144]],
         [11008, [1200]],
         [Math.max(group, 64), [16, 16]],
+        [256, [16, 200]],
       ] as const)
         for (const rows of [3, 8, 9, 16, 27, 32, 50, 64, 100, 128]) {
           this.#compareOutputs(group, rows, inputs, outputs);
@@ -74,27 +87,29 @@ class BatchChecks {
     const y = outputs.map((n) => this.#gpu.allocate(rows * n * 2));
     const truth = outputs.map((n, i) => this.#reference(group, rows, inputs, n, weights[i]!, x, biases[i]!, 0n));
     const shape: BatchShape = { bits: 4, group, rows, inputs, outputs };
-    const read = () => {
+    const read = (portable: boolean) => {
       outputs.forEach((n, i) => {
         this.#gpu.fill(y[i]!, 0xff, rows * n * 2);
       });
       this.#gpu.fill(pieces, 0xff, PIECES);
-      this.#run({ shape, weights, biases, x, y, pieces });
+      if (!this.#run({ shape, weights, biases, x, y, pieces, portable })) return null;
       return outputs.map((n, i) => bench.downloadHalves(y[i]!, rows * n));
     };
-    const first = read();
-    first.forEach((values, i) => {
-      bench.compare(`${what} [${i}]`, values, truth[i]!, tolerance(inputs));
-    });
-    read().forEach((values, i) => {
-      bench.same(what, values, first[i]!);
-    });
+    for (const portable of this.#kinds) {
+      const first = read(portable);
+      first?.forEach((values, i) => {
+        bench.compare(`${what} [${i}]${portable ? "" : " wgmma"}`, values, truth[i]!, tolerance(inputs));
+      });
+      read(portable)?.forEach((values, i) => {
+        bench.same(what, values, first![i]!);
+      });
+    }
     bench.free(...weights, ...biases, x, pieces, ...y);
   }
 
   #compareGated(rows: number): void {
     const bench = this.#bench;
-    const [inputs, n] = [4096, 1100];
+    const [inputs, n] = [4096, 1104];
     const weights = [0, 1].map(() => quantizedWeights(bench, 4, 128, inputs, n, 1 / 300).at);
     const biases = [0, 1].map(() => bench.halves(n, 1));
     const x = bench.halves(rows * inputs, 1);
@@ -104,23 +119,19 @@ class BatchChecks {
       Float32Array,
     ];
     const truth = gate.map((g, i) => (g / (1 + Math.exp(-g))) * up[i]!);
-    this.#gpu.fill(y, 0xff, rows * n * 2);
-    this.#run({
-      shape: { bits: 4, group: 128, rows, inputs, outputs: [n, n], paired: true },
-      weights,
-      biases,
-      x,
-      y: [y],
-      pieces,
-    });
     const most = truth.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
-    bench.compare(`gated ${rows}`, bench.downloadHalves(y, rows * n), truth, most * 2e-3);
+    const shape: BatchShape = { bits: 4, group: 128, rows, inputs, outputs: [n, n], paired: true };
+    for (const portable of this.#kinds) {
+      this.#gpu.fill(y, 0xff, rows * n * 2);
+      if (this.#run({ shape, weights, biases, x, y: [y], pieces, portable }))
+        bench.compare(`gated ${rows}${portable ? "" : " wgmma"}`, bench.downloadHalves(y, rows * n), truth, most * 2e-3);
+    }
     bench.free(...weights, ...biases, x, pieces, y);
   }
 
   #compareResidual(rows: number): void {
     const bench = this.#bench;
-    const [inputs, n] = [1408, 1060];
+    const [inputs, n] = [1280, 1064];
     const weights = quantizedWeights(bench, 4, 128, inputs, n, SCALE).at;
     const [bias, norm, x] = [bench.halves(n, 1), bench.halves(n, 1), bench.halves(rows * inputs, 1)];
     const before = Float32Array.from({ length: rows * n }, () => 40 * (Math.random() - 0.5));
@@ -137,9 +148,12 @@ class BatchChecks {
       });
     }
     const shape: BatchShape = { bits: 4, group: 128, rows, inputs, outputs: [n] };
-    this.#run({ shape, weights: [weights], biases: [bias], x, y: [y], residual, norm, pieces });
-    bench.compare(`residual ${rows}`, bench.download(residual, rows * n), truth, tolerance(inputs));
-    bench.compare(`norm ${rows}`, bench.downloadHalves(y, rows * n), normed, 1e-2);
+    for (const portable of this.#kinds) {
+      this.#gpu.copyIn(residual, before);
+      this.#run({ shape, weights: [weights], biases: [bias], x, y: [y], residual, norm, pieces, portable });
+      bench.compare(`residual ${rows}${portable ? "" : " wgmma"}`, bench.download(residual, rows * n), truth, tolerance(inputs));
+      if (portable) bench.compare(`norm ${rows}`, bench.downloadHalves(y, rows * n), normed, 1e-2);
+    }
     bench.free(weights, bias, norm, x, residual, pieces, y);
   }
 
@@ -165,8 +179,27 @@ class BatchChecks {
     return truth;
   }
 
-  #run(call: Call): void {
-    const { shape, weights, biases = [], x, y, residual = 0n, norm = 0n, pieces, overlap } = call;
+  /** @returns false where there is no such kernel for it */
+  #run(call: Call): boolean {
+    return call.portable ? this.#runPortable(call) : this.#runWgmma(call);
+  }
+
+  #runWgmma({ shape, weights, biases = [], x, y, residual = 0n, pieces, overlap }: Call): boolean {
+    const launch = wgmmaBatchLaunch(shape, this.#gpu.card);
+    if (launch === null) return false;
+    const [n0 = 0, n1 = 0, n2 = 0] = shape.outputs;
+    const { name, grid, block, shared, tokens, units } = launch;
+    const parameters = batchParameters(this.#gpu.driver, tokens, x, {
+      ...{ weights0: weights[0]!, weights1: weights[1] ?? 0n, weights2: weights[2] ?? 0n },
+      ...{ bias0: biases[0] ?? 0n, bias1: biases[1] ?? 0n, bias2: biases[2] ?? 0n },
+      ...{ y0: y[0] ?? 0n, y1: y[1] ?? 0n, y2: y[2] ?? 0n, residual, pieces, arrivals: this.#arrivals },
+      ...{ n0, n1, n2, m: shape.rows, k: shape.inputs, silu: shape.paired ? 1 : 0, units, unused: 0 },
+    });
+    this.#bench.launch({ family: "linear_batch_wgmma", name, grid: [grid], block, shared, parameters, overlap });
+    return true;
+  }
+
+  #runPortable({ shape, weights, biases = [], x, y, residual = 0n, norm = 0n, pieces, overlap }: Call): boolean {
     const launch = batchLaunch(shape, this.#gpu.card);
     if (launch === null) throw new Error(`${JSON.stringify(shape)} has no launch on this card`);
     const [n0 = 0, n1 = 0, n2 = 0] = shape.outputs;
@@ -179,7 +212,6 @@ class BatchChecks {
         ...{ k: paddedInputs(shape.inputs), kValid: shape.inputs, ldx: shape.inputs, stages, unused: 0 },
       }),
     });
-    if (call.noSums) return;
     const parameters = writeParameters(BATCH_SUM, {
       ...{ bias0: biases[0] ?? 0n, bias1: biases[1] ?? 0n, bias2: biases[2] ?? 0n },
       ...{ y0: y[0] ?? 0n, y1: y[1] ?? 0n, y2: y[2] ?? 0n, residual, norm, ...same, blocks: grid, pieceTokens, eps: EPS },
@@ -189,6 +221,7 @@ class BatchChecks {
     if (residual !== 0n) this.#bench.launch({ ...sums, name: "batch_norm", grid: [rows], block: 512, shared: n0 * 4 });
     else if (shape.paired) this.#bench.launch({ ...sums, name: "batch_silu", grid: [units, Math.ceil(rows / 16)], block: 256 });
     else this.#bench.launch({ ...sums, name: "batch_sum", grid: [units, Math.ceil(rows / 8)], block: 256 });
+    return true;
   }
 
   /** A 7B model's linears, 32 layers of weights, µs per layer; each with its sums. */
@@ -225,29 +258,29 @@ class BatchChecks {
     const residual = bench.upload(new Float32Array(128 * 4096));
     const norm = bench.halves(4096, 1);
     const pieces = gpu.allocate(PIECES);
-    const run = ({ name, inputs, outputs, weights }: (typeof all)[number], layer: number, rows: number, noSums: boolean) => {
+    const run = ({ name, inputs, outputs, weights }: (typeof all)[number], layer: number, rows: number, portable: boolean) => {
       const paired = name === "gate-up";
       const adds = name === "o" || name === "down";
       this.#run({
         ...{ shape: { bits: 4, group: 128, rows, inputs, outputs, paired }, weights: weights(layer), x, pieces, overlap: true },
         y: adds ? [normed] : outputs.map((n, i) => y + BigInt(i * rows * n * 2)),
         ...(adds ? { residual, norm: name === "o" ? norm : 0n } : {}),
-        noSums,
+        portable,
       });
     };
     console.log(`us per layer: ${kinds.map(([name]) => name).join(", ")}; all four`);
-    for (const noSums of [true, false])
+    for (const portable of this.#kinds)
       for (const rows of [4, 8, 16, 32, 64, 128]) {
         const cells = [...all, null].map((kind) => {
-          for (const each of kind ? [kind] : all) run(each, 0, rows, noSums); // loads the kernels, which a capture cannot
+          for (const each of kind ? [kind] : all) run(each, 0, rows, portable); // loads the kernels, which a capture cannot
           const graph = gpu.capture(() => {
-            for (let layer = 0; layer < layers; layer++) for (const each of kind ? [kind] : all) run(each, layer, rows, noSums);
+            for (let layer = 0; layer < layers; layer++) for (const each of kind ? [kind] : all) run(each, layer, rows, portable);
           });
           return (bench.timed(kind ? 4 : 2, () => gpu.launchGraph(graph)) * 1e3) / layers;
         });
         const last = cells.at(-1)!;
         console.log(
-          `${String(rows).padStart(3)} tokens${noSums ? ", pieces alone" : ""}: ${cells.map((us) => us.toFixed(1)).join(" ")}  (${(total / last / 1e3).toFixed(0)} GB/s)`,
+          `${String(rows).padStart(3)} tokens${portable ? "" : ", wgmma"}: ${cells.map((us) => us.toFixed(1)).join(" ")}  (${(total / last / 1e3).toFixed(0)} GB/s)`,
         );
       }
     bench.free(...all.map(({ at }) => at), x, y, normed, residual, norm, pieces);

@@ -65,6 +65,7 @@ export class Forward {
       expanded: stage.at("scratch.expanded"),
       expandedBytes: stage.size("scratch.expanded"),
       gathered: stage.has("scratch.gathered") ? stage.at("scratch.gathered") : 0n,
+      arrivals: stage.has("scratch.arrivals") ? stage.at("scratch.arrivals") : 0n,
     };
   }
 

@@ -15,6 +15,7 @@ export const KERNEL_FAMILIES = [
   "expand_irregular",
   "kv_cache",
   "linear_batch",
+  "linear_batch_wgmma",
   "linear_half",
   "linear_half_gemv",
   "linear_quantized",

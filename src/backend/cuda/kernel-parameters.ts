@@ -152,6 +152,30 @@ export const BATCH_SUM = layout("BatchSumParams", {
   eps: "f32",
 });
 
+/** linear_batch_wgmma.cu, behind the tensor map of x. */
+export const BATCH_LINEAR = layout("BatchLinear", {
+  weights0: "u64",
+  weights1: "u64",
+  weights2: "u64",
+  bias0: "u64",
+  bias1: "u64",
+  bias2: "u64",
+  y0: "u64",
+  y1: "u64",
+  y2: "u64",
+  residual: "u64",
+  pieces: "u64",
+  arrivals: "u64",
+  n0: "i32",
+  n1: "i32",
+  n2: "i32",
+  m: "i32",
+  k: "i32",
+  silu: "i32",
+  units: "i32",
+  unused: "i32",
+});
+
 /** linear_half.cu, linear_half_gemv.cu */
 export const HALF_LINEAR = layout("HalfLinearParams", {
   weights: "u64",
@@ -430,6 +454,7 @@ export const ALL_PARAMETERS: readonly ParameterLayout[] = [
   STREAM,
   BATCH,
   BATCH_SUM,
+  BATCH_LINEAR,
   HALF_LINEAR,
   EXPAND,
   EXPAND_IRREGULAR,

@@ -12,6 +12,7 @@ import { MiB } from "../../memory/size.js";
 import type { LayerSpec, LinearSpec, ModelSpec, NormSpec } from "../../model/spec.js";
 import { adapterRegions, adapterRowValues } from "./adapter-layout.js";
 import { LEAST_BATCHED, mostPieceBytes } from "./batch-launch.js";
+import { arrivalBytes, mostWgmmaPieceBytes } from "./batch-launch-wgmma.js";
 import { capturedSize } from "./captured-steps.js";
 import { layerLinears, layerNorms } from "./layer-parts.js";
 import { expandedBytes, mayPermute, stagingBytes, storageOf, weightBytes } from "./linear-storage.js";
@@ -79,7 +80,10 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
   const gathered = most((linear) => (mayPermute(linear) ? (linear === spec.head ? outputs : tokens) * linear.in * 2 : 0));
   const expanded = (linear: LinearSpec) => expandedBytes(linear, tokens);
   // The same place holds the pieces of linears that go together in steps of some dozens of tokens.
-  const pieces = widest((layer) => layerPieceBytes(layer, tokens));
+  const batched = (size: (outputs: readonly number[]) => number) =>
+    widest((layer) => Math.max(0, ...batchedOutputs(layer, tokens).map(size)));
+  const pieces = batched((outputs) => Math.max(mostPieceBytes(outputs, tokens), mostWgmmaPieceBytes(outputs, tokens)));
+  const arrivals = batched(arrivalBytes);
   const regions: RegionSize[] = [
     { name: "scratch.input", bytes: largestInput(spec, run).bytes },
     { name: "scratch.residual", bytes: tokens * spec.hiddenSize * 4 }, // f32 [tokens, hidden]
@@ -97,6 +101,7 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
   if (gathered > 0) regions.push({ name: "scratch.gathered", bytes: gathered }); // f16 [tokens, in] in act-order
   // Also where weights are staged while they are loaded, before the flags of what was wrong with them.
   regions.push({ name: "scratch.expanded", bytes: Math.max(most(expanded), pieces, most(stagingBytes), spec.hiddenSize * 4) });
+  if (arrivals > 0) regions.push({ name: "scratch.arrivals", bytes: arrivals }); // u32, zero between launches
   regions.push({ name: "scratch.flags", bytes: FLAG_BYTES });
   if (stage.last)
     regions.push(
@@ -110,13 +115,12 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
   return regions;
 }
 
-/** Of the linears that are multiplied in pieces, those that share x together. */
-function layerPieceBytes({ attention: { q, k, v, o }, mlp }: LayerSpec, tokens: number): number {
-  if (tokens < LEAST_BATCHED || mlp.kind !== "gated") return 0;
-  const outputs = (linears: readonly LinearSpec[]) =>
-    linears.every((linear) => storageOf(linear).kind === "quantized") ? linears.map(({ out }) => out) : [];
-  const together = [outputs([q, k, v]), outputs([o]), outputs([mlp.gate, mlp.up]), outputs([mlp.down])];
-  return Math.max(...together.map((each) => mostPieceBytes(each, tokens)));
+/** Outputs of the linears of a layer that share x and may be multiplied in pieces, in steps of so many tokens. */
+function batchedOutputs({ attention: { q, k, v, o }, mlp }: LayerSpec, tokens: number): (readonly number[])[] {
+  if (tokens < LEAST_BATCHED || mlp.kind !== "gated") return [];
+  return [[q, k, v], [o], [mlp.gate, mlp.up], [mlp.down]]
+    .filter((linears) => linears.every((linear) => storageOf(linear).kind === "quantized"))
+    .map((linears) => linears.map(({ out }) => out));
 }
 
 /** u32 per checked tensor: what was wrong with its contents. */

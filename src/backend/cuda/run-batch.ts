@@ -1,5 +1,6 @@
-// Quantised linears of some dozens of tokens (kernels/linear_batch.cu): a launch that leaves sums of pieces of k, and one that
-// adds them up and makes of them what the step goes on with. The pieces lie in the scratch that slabs are expanded in.
+// Quantised linears of some dozens of tokens. On Hopper one launch does it all (kernels/linear_batch_wgmma.cu); elsewhere a
+// launch leaves sums of pieces of k, and another adds them up and makes of them what the step goes on with
+// (kernels/linear_batch.cu). The pieces lie in the scratch that slabs are expanded in.
 
 import {
   type BatchLaunch,
@@ -10,10 +11,12 @@ import {
   MOST_BATCHED,
   MOST_BATCHED_ROWS,
 } from "./batch-launch.js";
+import { type WgmmaBatchLaunch, wgmmaBatchLaunch } from "./batch-launch-wgmma.js";
 import { BATCH, BATCH_SUM, GATHER, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import { paddedInputs } from "./quantized-layout.js";
 import type { PlacedLinear } from "./stage.js";
+import { batchParameters } from "./tensor-map.js";
 
 /** What becomes of a product. */
 export type BatchResult =
@@ -45,6 +48,8 @@ export interface BatchScratch {
   readonly expandedBytes: number;
   /** f16 [rows, in], or 0n where the plan has none */
   readonly gathered: bigint;
+  /** Counters behind which pieces meet, zero between launches. */
+  readonly arrivals: bigint;
 }
 
 const SUM_THREADS = 256;
@@ -53,21 +58,31 @@ const NORM_THREADS = 512;
 /**
  * Linears that read the same x.
  *
- * @returns false where these kernels do not do it and nothing was launched
+ * @returns what has been done; `null`: these kernels cannot do it, and nothing was launched
  */
-export function runBatch(queue: KernelQueue, linears: readonly PlacedLinear[], call: BatchCall, scratch: BatchScratch): boolean {
-  if (call.rows < LEAST_BATCHED || call.rows > MOST_BATCHED) return false;
+export function runBatch(
+  queue: KernelQueue,
+  linears: readonly PlacedLinear[],
+  call: BatchCall,
+  scratch: BatchScratch,
+): { readonly normed: boolean } | null {
+  if (call.rows < LEAST_BATCHED || call.rows > MOST_BATCHED) return null;
   const most = Math.min(call.rows, MOST_BATCHED_ROWS);
-  const launch = launchOf(queue, linears, call, most);
-  if (launch === null || launch.pieceBytes > scratch.expandedBytes) return false;
+  const shape = shapeOf(linears, call, most);
+  if (shape === null) return null;
+  const { card } = queue.context;
+  const apart = wgmmaBatchLaunch(shape, card);
+  const launch = apart ?? batchLaunch(shape, card);
+  if (launch === null || launch.pieceBytes > scratch.expandedBytes) return null;
   const [first] = linears as [PlacedLinear, ...PlacedLinear[]];
   const x = first.permutation === 0n ? call.x : gather(queue, first, call, scratch.gathered);
   for (let row = 0; row < call.rows; row += most) {
     const rows = Math.min(most, call.rows - row);
-    multiply(queue, linears, { ...call, x: x + BigInt(row * first.spec.in * 2), rows }, launch, scratch.expanded);
-    sumPieces(queue, linears, { ...call, rows, result: rowsOf(call.result, linears, row) }, launch, scratch.expanded);
+    const some = { ...call, x: x + BigInt(row * first.spec.in * 2), rows, result: rowsOf(call.result, linears, row) };
+    if (apart) runWgmma(queue, linears, some, apart, scratch);
+    else runPieces(queue, linears, some, launch as BatchLaunch, scratch.expanded);
   }
-  return true;
+  return { normed: !apart && call.result.kind === "residual" && call.result.norm !== null };
 }
 
 /** Places of the results from a row on. */
@@ -79,8 +94,73 @@ function rowsOf(result: BatchResult, linears: readonly PlacedLinear[], row: numb
   return { kind: "residual", residual: of(residual, 0, 4), norm: norm && { ...norm, y: of(norm.y, 0, 2) } };
 }
 
+/** @param rows of one launch */
+function shapeOf(linears: readonly PlacedLinear[], { result }: BatchCall, rows: number): BatchShape | null {
+  const [first] = linears;
+  if (first?.storage.kind !== "quantized") return null;
+  const { format, group } = first.storage;
+  if (!hasBatchKernel(format.bits)) return null;
+  const together = linears.every(
+    ({ storage, groupOf, permutation, spec }) =>
+      storage.kind === "quantized" &&
+      storage.format.bits === format.bits &&
+      storage.group === group &&
+      spec.in === first.spec.in &&
+      groupOf === 0n &&
+      // Act-order's orders differ from linear to linear.
+      (permutation === 0n || linears.length === 1),
+  );
+  if (!together) return null;
+  const outputs = linears.map(({ spec }) => spec.out);
+  return { bits: format.bits, group, rows, inputs: first.spec.in, outputs, paired: result.kind === "gated" };
+}
+
+/** On Hopper: one launch, in which the last to bring a piece makes the results. */
+function runWgmma(
+  queue: KernelQueue,
+  linears: readonly PlacedLinear[],
+  { x, rows, role, result }: BatchCall,
+  { name, grid, block, shared, tokens, units }: WgmmaBatchLaunch,
+  { expanded, arrivals }: BatchScratch,
+): void {
+  const [n0 = 0, n1 = 0, n2 = 0] = linears.map(({ spec }) => spec.out);
+  const y = result.kind === "outputs" ? result.y : result.kind === "gated" ? [result.y] : [];
+  const parameters = batchParameters(queue.context.driver, tokens, x, {
+    weights0: linears[0]!.weights,
+    weights1: linears[1]?.weights ?? 0n,
+    weights2: linears[2]?.weights ?? 0n,
+    bias0: linears[0]!.bias,
+    bias1: linears[1]?.bias ?? 0n,
+    bias2: linears[2]?.bias ?? 0n,
+    y0: y[0] ?? 0n,
+    y1: y[1] ?? 0n,
+    y2: y[2] ?? 0n,
+    residual: result.kind === "residual" ? result.residual : 0n,
+    pieces: expanded,
+    arrivals,
+    ...{ n0, n1, n2, m: rows, k: linears[0]!.spec.in },
+    silu: result.kind === "gated" ? 1 : 0,
+    units,
+    unused: 0,
+  });
+  const bytes = linears.reduce((sum, { weightBytes }) => sum + weightBytes, 0);
+  queue.run({ family: "linear_batch_wgmma", name, grid: [grid], block, shared, parameters, role, bytes });
+}
+
+/** Elsewhere: pieces, then what becomes of them. */
+function runPieces(
+  queue: KernelQueue,
+  linears: readonly PlacedLinear[],
+  call: BatchCall,
+  launch: BatchLaunch,
+  pieces: bigint,
+): void {
+  multiply(queue, linears, call, launch, pieces);
+  sumPieces(queue, linears, call, launch, pieces);
+}
+
 /** What both launches are told of the product. */
-function shapeOf(linears: readonly PlacedLinear[], { rows, result }: BatchCall, { slices, units }: BatchLaunch) {
+function productOf(linears: readonly PlacedLinear[], { rows, result }: BatchCall, { slices, units }: BatchLaunch) {
   const [n0 = 0, n1 = 0, n2 = 0] = linears.map(({ spec }) => spec.out);
   return { n0, n1, n2, m: rows, paired: result.kind === "gated" ? 1 : 0, slices, units };
 }
@@ -99,7 +179,7 @@ function multiply(
     weights2: linears[2]?.weights ?? 0n,
     x: call.x,
     pieces,
-    ...shapeOf(linears, call, launch),
+    ...productOf(linears, call, launch),
     k: paddedInputs(inputs),
     kValid: inputs,
     ldx: inputs,
@@ -109,33 +189,6 @@ function multiply(
   const { name, grid, block, shared } = launch;
   const bytes = linears.reduce((sum, { weightBytes }) => sum + weightBytes, 0);
   queue.run({ family: "linear_batch", name, grid: [grid], block, shared, parameters, role: call.role, bytes });
-}
-
-/** @param rows of one launch */
-function launchOf(
-  { context }: KernelQueue,
-  linears: readonly PlacedLinear[],
-  { result }: BatchCall,
-  rows: number,
-): BatchLaunch | null {
-  const [first] = linears;
-  if (first?.storage.kind !== "quantized") return null;
-  const { format, group } = first.storage;
-  if (!hasBatchKernel(format.bits)) return null;
-  const together = linears.every(
-    ({ storage, groupOf, permutation, spec }) =>
-      storage.kind === "quantized" &&
-      storage.format.bits === format.bits &&
-      storage.group === group &&
-      spec.in === first.spec.in &&
-      groupOf === 0n &&
-      // Act-order's orders differ from linear to linear.
-      (permutation === 0n || linears.length === 1),
-  );
-  if (!together) return null;
-  const outputs = linears.map(({ spec }) => spec.out);
-  const shape: BatchShape = { bits: format.bits, group, rows, inputs: first.spec.in, outputs, paired: result.kind === "gated" };
-  return batchLaunch(shape, context.card);
 }
 
 /** x in the order of a linear's weights. */
@@ -173,7 +226,7 @@ function sumPieces(
     y2: y[2] ?? 0n,
     residual: result.kind === "residual" ? result.residual : 0n,
     norm: norm?.weight ?? 0n,
-    ...shapeOf(linears, call, launch),
+    ...productOf(linears, call, launch),
     blocks: launch.grid,
     pieceTokens: launch.pieceTokens,
     eps: norm?.eps ?? 0,

@@ -39,6 +39,8 @@ export interface LinearScratch {
   readonly expandedBytes: number;
   /** f16 [rows, in], or 0n where the plan has none */
   readonly gathered: bigint;
+  /** Counters behind which pieces of products meet, zero between launches. */
+  readonly arrivals: bigint;
 }
 
 const GEMV_COLUMNS = [8, 32] as const;
@@ -65,7 +67,8 @@ export function runResidual(
   scratch: LinearScratch,
 ): boolean {
   const { residual } = call;
-  if (runBatch(queue, [linear], { ...call, result: { kind: "residual", residual, norm } }, scratch)) return norm !== null;
+  const batched = runBatch(queue, [linear], { ...call, result: { kind: "residual", residual, norm } }, scratch);
+  if (batched) return batched.normed;
   runLinear(queue, linear, { ...call, y: residual, f32: true }, scratch);
   return false;
 }

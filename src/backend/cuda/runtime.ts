@@ -156,8 +156,9 @@ export class CudaRuntime implements Runtime {
   #uploadFrequencies(): void {
     for (const stage of this.#stages()) {
       stage.context.use().copyIn(stage.at("scratch.frequencies"), halfTurns(this.spec, 1));
-      // Weights were staged in scratch: the counters behind which the decode attention's blocks meet must begin at zero.
-      stage.context.fill(stage.at("scratch.partials"), 0, stage.size("scratch.partials"));
+      // Weights were staged in scratch: the counters behind which blocks and pieces meet must begin at zero.
+      for (const name of ["scratch.partials", "scratch.arrivals"].filter((region) => stage.has(region)))
+        stage.context.fill(stage.at(name), 0, stage.size(name));
       stage.context.synchronize();
     }
   }

@@ -4,7 +4,7 @@
 import type { CudaDriver } from "./driver/driver.js";
 import { addressOf } from "./driver/load.js";
 import type { GemmLaunch } from "./gemm-launch.js";
-import { HALF_LINEAR, type ParameterValues, writeParameters } from "./kernel-parameters.js";
+import { BATCH_LINEAR, HALF_LINEAR, type ParameterValues, writeParameters } from "./kernel-parameters.js";
 
 const MAP_BYTES = 128;
 const MAP_ALIGNMENT = 64;
@@ -42,6 +42,20 @@ export function gemmParameters(
   parameters.set(tensorMap(driver, { at: x, rows: m, columns: k, stride: ldx }, TOKEN_ROWS), 0);
   parameters.set(tensorMap(driver, { at: weights, rows: n, columns: k, stride: k }, boxRows), MAP_BYTES);
   parameters.set(linear, 2 * MAP_BYTES);
+  return parameters;
+}
+
+/** What linear_batch_wgmma.cu takes: BatchLinear behind the tensor map of x, f16 [m, k], in boxes of so many tokens. */
+export function batchParameters(
+  driver: CudaDriver,
+  tokens: number,
+  x: bigint,
+  values: ParameterValues<typeof BATCH_LINEAR.fields>,
+): Uint8Array<ArrayBuffer> {
+  const linear = writeParameters(BATCH_LINEAR, values);
+  const parameters = new Uint8Array(MAP_BYTES + linear.length);
+  parameters.set(tensorMap(driver, { at: x, rows: values.m, columns: values.k, stride: values.k }, tokens), 0);
+  parameters.set(linear, MAP_BYTES);
   return parameters;
 }
 
