@@ -254,7 +254,7 @@ template <int kN, int kCount>
 __device__ __forceinline__ void sum_pieces(const float* from, int pieces, int tokens, float4 (&sum)[kCount]) {
 #pragma unroll
   for (int i = 0; i < kCount; ++i) sum[i] = make_float4(0.f, 0.f, 0.f, 0.f);
-#pragma unroll(kCount <= 2 ? 4 : 2)
+#pragma unroll(kN == 64 ? 4 : 16 / kCount)
   for (int piece = 0; piece < pieces; ++piece, from += kBatchWarps * kN * kTileRows) {
 #pragma unroll
     for (int i = 0; i < kCount; ++i)
@@ -276,6 +276,13 @@ __device__ __forceinline__ void store_four(__half* y, float4 v) {
 
 __device__ __forceinline__ float gated(float gate, float up) { return gate / (1.f + __expf(-gate)) * up; }
 
+/// Counts one more; what the warp has written before is there for whoever counts later, and what they wrote for this lane.
+__device__ __forceinline__ uint32_t arrive(uint32_t* arrivals) {
+  uint32_t before;
+  asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], 1;" : "=r"(before) : "l"(arrivals) : "memory");
+  return before;
+}
+
 /// A warp leaves its piece of a unit; the last of those that share its results makes them.
 template <int kN>
 __device__ __forceinline__ void finish_piece(const BatchLinear& p, const BatchShare& share, int unit, int warp, int lane, const float (&sum)[kN / 2]) {
@@ -294,12 +301,8 @@ __device__ __forceinline__ void finish_piece(const BatchLinear& p, const BatchSh
     uint32_t last = 0;
     if (lane == 0) {
       uint32_t* arrivals = p.arrivals + unit * kBatchWarps + (p.silu ? warp % 4 : warp);
-      __threadfence();
-      last = atomicAdd(arrivals, 1u) == pieces - 1;
-      if (last) {
-        *arrivals = 0;
-        __threadfence();
-      }
+      last = arrive(arrivals) == pieces - 1;
+      if (last) *arrivals = 0;
     }
     if (!__shfl_sync(0xffffffffu, last, 0)) return;
   }
@@ -309,7 +312,7 @@ __device__ __forceinline__ void finish_piece(const BatchLinear& p, const BatchSh
   if (n >= outputs) return;
   const __half* bias = of_linear(place.linear, p.bias0, p.bias1, p.bias2);
   __half* y = of_linear(place.linear, p.y0, p.y1, p.y2);
-  constexpr int kCount = kN == 128 ? 8 : 2;  // tokens of a lane at a time
+  constexpr int kCount = kN == 128 ? 8 : kN == 32 ? 4 : 2;  // tokens of a lane at a time
   const float* from = p.pieces + (size_t(begin + unit) * kBatchWarps + first_warp) * (kN * kTileRows) + g * kTileRows + t * 4;
 #pragma unroll 1
   for (int token0 = 0; token0 < p.m; token0 += 8 * kCount) {
@@ -386,10 +389,11 @@ __device__ __forceinline__ void linear_batch_wgmma(const TensorBatchParams& para
   PackedChunk<kGroup> packed;
   uint32_t a[2][2][2][4];  // of two chunks, halves, products
   taker.next();
-  taker.template read<0>(packed);
-#pragma unroll
-  for (int half = 0; half < 2; ++half) unpack_half(packed, half, quad, lane, a[0][half]);
   for (int at = first; at < last; ++unit, slice = 0) {
+    // Again behind every piece: finishing it needs the registers.
+    taker.template read<0>(packed);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) unpack_half(packed, half, quad, lane, a[0][half]);
     float sum[kN / 2];
 #pragma unroll
     for (int i = 0; i < kN / 2; ++i) sum[i] = 0.f;
