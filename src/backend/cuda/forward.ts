@@ -254,7 +254,7 @@ export class Forward {
     };
     // What adapters add comes before the activation, which the one launch would have in it.
     const apart = this.#shape.adapted && (layer.gate.adapters ?? layer.up.adapters);
-    if (apart || !runGated(this.#queue, layer.gate, layer.up, { ...call, y: gate })) {
+    if (apart || !runGated(this.#queue, layer.gate, layer.up, { ...call, y: gate }, this.#linears)) {
       runLinears(this.#queue, [layer.gate, layer.up], { ...call, y: [gate, up] }, this.#linears);
       this.#adapt([layer.gate, layer.up], stage.at("scratch.normed"), [gate, up], false);
       this.#queue.run({

@@ -16,6 +16,7 @@ export const KERNEL_FAMILIES = [
   "kv_cache",
   "linear_half",
   "linear_half_gemv",
+  "linear_prompt",
   "linear_quantized",
   "linear_stream",
   "lora",

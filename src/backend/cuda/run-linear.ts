@@ -2,12 +2,14 @@
 // few tokens stream the weights through the tensor cores as they are stored; many tokens
 // expand them to fp16 a slab at a time and multiply tiles.
 
+import { gatherInputs } from "./gather-inputs.js";
 import { gemmLaunch, gemmSlabRows } from "./gemm-launch.js";
-import { EXPAND, EXPAND_IRREGULAR, GATHER, HALF_LINEAR, STREAM, writeParameters } from "./kernel-parameters.js";
+import { EXPAND, EXPAND_IRREGULAR, HALF_LINEAR, STREAM, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import { MOST_STREAMED, streamedRows, streamLaunch } from "./linear-launch.js";
 import type { QuantizedStorage } from "./linear-storage.js";
 import { CHUNK, paddedInputs, TILE_ROWS, tileBytes } from "./quantized-layout.js";
+import { runPrompt } from "./run-prompt.js";
 import type { PlacedLinear } from "./stage.js";
 import { gemmParameters } from "./tensor-map.js";
 
@@ -46,7 +48,8 @@ export function runLinear(queue: KernelQueue, linear: PlacedLinear, call: Linear
   if (linear.storage.kind === "half") runHalf(queue, linear, call, { weights: linear.weights, first: 0, count: linear.spec.out });
   else if (linear.groupOf !== 0n) runIrregular(queue, linear, linear.storage, call, scratch);
   else if (call.rows <= MOST_STREAMED) runStreamed(queue, [linear], { ...call, y: [call.y] });
-  else runExpanded(queue, linear, linear.storage, call, scratch);
+  else if (!runPrompt(queue, [linear], { ...call, y: [call.y] }, scratch))
+    runExpanded(queue, linear, linear.storage, call, scratch);
 }
 
 /**
@@ -73,8 +76,10 @@ export function runLinears(
   call: LinearsCall,
   scratch: LinearScratch,
 ): void {
-  if (call.rows <= MOST_STREAMED && streamTogether(linears)) runStreamed(queue, linears, call);
-  else for (const [i, linear] of linears.entries()) runLinear(queue, linear, { ...call, y: call.y[i]! }, scratch);
+  const together = streamTogether(linears);
+  if (together && call.rows <= MOST_STREAMED) runStreamed(queue, linears, call);
+  else if (!together || !runPrompt(queue, linears, call, scratch))
+    for (const [i, linear] of linears.entries()) runLinear(queue, linear, { ...call, y: call.y[i]! }, scratch);
 }
 
 /**
@@ -82,9 +87,17 @@ export function runLinears(
  *
  * @returns false where the kernels do not allow it and nothing was launched
  */
-export function runGated(queue: KernelQueue, gate: PlacedLinear, up: PlacedLinear, call: LinearCall): boolean {
-  if (call.rows > MOST_STREAMED || !streamTogether([gate, up])) return false;
-  runStreamed(queue, [gate, up], { ...call, y: [call.y, 0n] }, true);
+export function runGated(
+  queue: KernelQueue,
+  gate: PlacedLinear,
+  up: PlacedLinear,
+  call: LinearCall,
+  scratch: LinearScratch,
+): boolean {
+  if (!streamTogether([gate, up])) return false;
+  const both = { ...call, y: [call.y, 0n] };
+  if (call.rows > MOST_STREAMED) return runPrompt(queue, [gate, up], both, scratch, true);
+  runStreamed(queue, [gate, up], both, true);
   return true;
 }
 
@@ -168,25 +181,7 @@ function runExpanded(
 ): void {
   const { in: inputs, out } = linear.spec;
   const k = paddedInputs(inputs);
-  let { x } = call;
-  if (linear.permutation !== 0n) {
-    queue.run({
-      family: "linear_half",
-      name: "gather_columns",
-      grid: [Math.ceil(inputs / 256), call.rows],
-      block: 256,
-      parameters: writeParameters(GATHER, {
-        x,
-        permutation: linear.permutation,
-        gathered: scratch.gathered,
-        k: inputs,
-        ldx: inputs,
-      }),
-      role: "act-order",
-      bytes: call.rows * inputs * 4,
-    });
-    x = scratch.gathered;
-  }
+  const x = gatherInputs(queue, linear, call.x, call.rows, scratch.gathered);
   const rows = slabRows(queue, linear, call, scratch);
   const tile = tileBytes(format.bits, group, inputs);
   for (let first = 0; first < out; first += rows) {
