@@ -29,6 +29,7 @@ export default defineConfig({
     "gpu/sample-cards": "test/gpu/sample-cards.ts",
     "gpu/issue-305": "test/gpu/issue-305/main.ts",
     "gpu/prefill-checks": "test/gpu/prefill-checks.ts",
+    "gpu/prompt-checks": "test/gpu/prompt-checks.ts",
     "gpu/host-steps": "test/gpu/host-steps.ts",
     "gpu/decode-checks": "test/gpu/decode-checks.ts",
     "gpu/batch-checks": "test/gpu/batch-checks.ts",

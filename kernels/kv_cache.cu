@@ -1,46 +1,72 @@
 // RoPE and the writing of keys and values for the tokens of prompts; decode steps do it inside their attention
 // (attention_step.cuh).
 //
-// Strategy   One warp per (token, head): norm over the head where the model has one, RoPE, for q4 the rotation of
-//            kv_cells.cuh, then q back in place and k, v into their page, in f16 or as codes and scales.
+// Strategy   A warp takes heads of one token, four under way at once: norm over the head where the model has one, RoPE, for
+//            q4 the rotation of kv_cells.cuh, then q back in place and k, v into their page, in f16 or as codes and
+//            scales. Of a long prompt a block has all heads of a token, whose angles its warps read once.
 // Limits     dim % 8 == 0, dim <= 256
 // Reference  dequantize_kv makes an f16 cache of what was written as codes, to be compared with rope_kv_f16's
 #include "kv_cells.cuh"
 
 namespace exllama {
 
+/// One head of a token: where it comes from and goes to.
+struct RopeKvHead {
+  bool is_q, is_v;
+  int index;
+
+  __device__ __forceinline__ RopeKvHead(const RopeKvParams& p, int head) {
+    is_q = head < p.heads, is_v = head >= p.heads + p.kv_heads;
+    index = is_q ? head : is_v ? head - p.heads - p.kv_heads : head - p.heads;
+  }
+  __device__ __forceinline__ const __half* from(const RopeKvParams& p, int row) const {
+    return is_q ? p.q + (size_t(row) * p.heads + index) * p.dim : (is_v ? p.v : p.k) + (size_t(row) * p.kv_heads + index) * p.dim;
+  }
+};
+
+template <int kBits, int kRows>
+__device__ __forceinline__ void rope_kv_rows(const RopeKvParams& p) {
+  constexpr int kTogether = kRows == 1 ? 4 : 2;  // heads whose cells are on their way at once
+  const int lane = threadIdx.x % kWarp, row = blockIdx.y, step = 8 * gridDim.x, all = p.heads + 2 * p.kv_heads;
+  const int position = p.positions[row];
+  if (position < 0) return;
+  const int page = p.pages[size_t(p.sequence[row]) * p.max_pages + position / kPageTokens], token = position % kPageTokens;
+  Turns<kRows> turns;
+  turns.load(p.table + size_t(row) * (p.dim / 2), p.dim, lane);
+  for (int first = blockIdx.x * 8 + threadIdx.x / kWarp; first < all; first += kTogether * step) {
+    HeadCells<kRows> cells[kTogether];
+#pragma unroll
+    for (int i = 0; i < kTogether; ++i)
+      if (first + i * step < all) cells[i].load(RopeKvHead(p, first + i * step).from(p, row), p.dim, lane);
+    __syncwarp();  // every lane has read its dims and their partners
+#pragma unroll
+    for (int i = 0; i < kTogether; ++i) {
+      if (first + i * step >= all) break;
+      const RopeKvHead head(p, first + i * step);
+      HeadRow<kRows> x;
+      x.take(cells[i]);
+      if (!head.is_v) x.turn(cells[i], head.is_q ? p.q_norm : p.k_norm, p.eps, turns, p.dim, lane);
+      if constexpr (kBits == 4) x.rotate(p.dim, lane);
+      if (head.is_q) {
+        x.store_half(p.q + (size_t(row) * p.heads + head.index) * p.dim, p.dim, lane);
+        continue;
+      }
+      using Rows = CodeRows<kBits>;
+      uint8_t* piece = static_cast<uint8_t*>(head.is_v ? p.v_cache : p.k_cache) + (size_t(page) * p.kv_heads + head.index) * Rows::piece(p.dim);
+      uint8_t* to = piece + token * 16 * Rows::cells(p.dim);
+      __half* scales = reinterpret_cast<__half*>(piece + kPageTokens * 16 * Rows::cells(p.dim)) + token * Rows::scales(p.dim);
+      if (head.is_v) x.template store<kBits, true>(to, scales, p.dim, lane);
+      else x.template store<kBits, false>(to, scales, p.dim, lane);
+    }
+  }
+}
+
 template <int kBits>
 __device__ __forceinline__ void rope_kv_body(const RopeKvParams& p) {
   allow_next();
   wait_previous();
-  const int head = blockIdx.x * 8 + threadIdx.x / kWarp, lane = threadIdx.x % kWarp, row = blockIdx.y;
-  const int position = p.positions[row];
-  if (head >= p.heads + 2 * p.kv_heads || position < 0) return;
-  const bool is_q = head < p.heads, is_v = head >= p.heads + p.kv_heads;
-  const int index = is_q ? head : is_v ? head - p.heads - p.kv_heads : head - p.heads;
-  const __half* from = is_q ? p.q + (size_t(row) * p.heads + index) * p.dim : (is_v ? p.v : p.k) + (size_t(row) * p.kv_heads + index) * p.dim;
-  HeadCells<2> cells;
-  cells.load(from, p.dim, lane);
-  HeadRow<2> x;
-  x.take(cells);
-  if (!is_v) {
-    Turns<2> turns;
-    turns.load(p.table + size_t(row) * (p.dim / 2), p.dim, lane);
-    x.turn(cells, is_q ? p.q_norm : p.k_norm, p.eps, turns, p.dim, lane);
-  }
-  if constexpr (kBits == 4) x.rotate(p.dim, lane);
-  if (is_q) {
-    __syncwarp();  // every lane has read its dims and their partners
-    x.store_half(p.q + (size_t(row) * p.heads + index) * p.dim, p.dim, lane);
-    return;
-  }
-  using Rows = CodeRows<kBits>;
-  const int page = p.pages[size_t(p.sequence[row]) * p.max_pages + position / kPageTokens], token = position % kPageTokens;
-  uint8_t* piece = static_cast<uint8_t*>(is_v ? p.v_cache : p.k_cache) + (size_t(page) * p.kv_heads + index) * Rows::piece(p.dim);
-  uint8_t* to = piece + token * 16 * Rows::cells(p.dim);
-  __half* scales = reinterpret_cast<__half*>(piece + kPageTokens * 16 * Rows::cells(p.dim)) + token * Rows::scales(p.dim);
-  if (is_v) x.template store<kBits, true>(to, scales, p.dim, lane);
-  else x.template store<kBits, false>(to, scales, p.dim, lane);
+  if (p.dim <= 128) rope_kv_rows<kBits, 1>(p);
+  else rope_kv_rows<kBits, 2>(p);
 }
 
 struct DequantizeKvParams {
@@ -52,10 +78,10 @@ static_assert(sizeof(DequantizeKvParams) == 32);
 
 }  // namespace exllama
 
-// grid ((heads + 2 kv_heads) / 8, m), block 256.
-extern "C" __global__ void __launch_bounds__(256, 4) rope_kv_f16(const __grid_constant__ exllama::RopeKvParams p) { exllama::rope_kv_body<16>(p); }
-extern "C" __global__ void __launch_bounds__(256, 4) rope_kv_q8(const __grid_constant__ exllama::RopeKvParams p) { exllama::rope_kv_body<8>(p); }
-extern "C" __global__ void __launch_bounds__(256, 4) rope_kv_q4(const __grid_constant__ exllama::RopeKvParams p) { exllama::rope_kv_body<4>(p); }
+// grid (1 .. (heads + 2 kv_heads) / 8, m), block 256.
+extern "C" __global__ void __launch_bounds__(256, 3) rope_kv_f16(const __grid_constant__ exllama::RopeKvParams p) { exllama::rope_kv_body<16>(p); }
+extern "C" __global__ void __launch_bounds__(256, 3) rope_kv_q8(const __grid_constant__ exllama::RopeKvParams p) { exllama::rope_kv_body<8>(p); }
+extern "C" __global__ void __launch_bounds__(256, 3) rope_kv_q4(const __grid_constant__ exllama::RopeKvParams p) { exllama::rope_kv_body<4>(p); }
 
 /// One thread per value; q4's stays rotated. For tests. grid (256, pieces), block 256.
 extern "C" __global__ void dequantize_kv(const __grid_constant__ exllama::DequantizeKvParams p) {

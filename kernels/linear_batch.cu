@@ -1,4 +1,5 @@
-// Quantised linears for some dozens of tokens: batches of decode steps, short prompts.
+// Quantised linears for some dozens of tokens, batches of decode steps and short prompts, on any card; Hopper has
+// linear_batch_wgmma.cu.
 //
 //   y_i[m, n_i] = sum_k x[m, k] * scale * (code - zero)_i[n_i, k]
 //
@@ -10,9 +11,6 @@
 //            between; weights of the first stages are on their way before the kernel ahead has ended. Sums
 //            of a unit that is shared by blocks meet in the launch that follows, which has to be one
 //            anyway for silu and the norms: no block ever waits for another.
-//            On Hopper four warps do nothing but copy (cp.async); barriers of each stage say "full" (128 arrivals, one for each
-//            copying thread, when its copies have landed) and "empty" (one for each computing warp), so that computing
-//            warps wait for data only, not for each other. Elsewhere all warps copy, and meet once for every slice.
 //            Weights are operand A of mma.m16n8k16, dequantised to fp16 in registers, rounded once, as expand_* does; x is
 //            operand B. Warps divide a unit by outputs, by tokens (beyond 64) and by k; a warp's row tiles share each load of x
 //            from shared memory. Warps that share outputs add their sums in a fixed order.
@@ -214,49 +212,9 @@ __device__ __forceinline__ void linear_batch_body(const BatchParams& p, uint8_t*
   const int first = first_slice(p, blockIdx.x, gridDim.x), last = first_slice(p, blockIdx.x + 1, gridDim.x);
   allow_next();
 
-#ifdef EXLLAMA_COPIES_APART
-  uint64_t *full = reinterpret_cast<uint64_t*>(shared), *empty = full + kMostBatchStages;
-  uint8_t *sums = shared + kBatchBarrierBytes, *ring = sums + T::kSumBuffers * T::kSumBytes;
-  if (threadIdx.x == 0) {
-    for (int s = 0; s < p.stages; ++s) {
-      barrier_init(full + s, kCopyThreads);
-      barrier_init(empty + s, T::kWarps);
-    }
-    barrier_init_done();
-  }
-  __syncthreads();
-  RingPlace place;
-  if (threadIdx.x >= T::kThreads) {
-    const int thread = threadIdx.x - T::kThreads;
-    Loader loader(p, first, thread);
-    // Weights are nobody's output: they need not wait for the kernel ahead. x does.
-    Loader early = loader;
-    for (int s = 0; s < p.stages && first + s < last; ++s, early.next()) early.load_weights(ring + s * T::kStageBytes);
-    wait_previous();
-    for (int at = first; at < last; ++at, loader.next(), place.next(p.stages)) {
-      uint8_t* stage = ring + place.stage * T::kStageBytes;
-      if (at - first >= p.stages) {
-        barrier_wait(empty + place.stage, place.parity ^ 1);
-        loader.load_weights(stage);
-      }
-      loader.load_x(stage);
-      arrive_when_copied(full + place.stage);
-    }
-    copy_async_wait<0>();
-  } else {
-    wait_previous();  // the pieces of the kernel ahead may still be read
-    BatchWarp<kBits, kGroup, kTokens> warp(p, sums);
-    compute_slices(warp, p, first, last, [&](auto&& multiply_stage) {
-      barrier_wait(full + place.stage, place.parity);
-      multiply_stage(ring + place.stage * T::kStageBytes);
-      __syncwarp();
-      if (warp.lane == 0) barrier_arrive(empty + place.stage);
-      place.next(p.stages);
-    });
-  }
-#else
   uint8_t *sums = shared, *ring = sums + T::kSumBuffers * T::kSumBytes;
-  Loader loader(p, first, threadIdx.x), early = loader;
+  // Weights are nobody's output: they need not wait for the kernel ahead. x does.
+  Loader loader(p, first), early = loader;
   for (int s = 0; s < p.stages - 1 && first + s < last; ++s, early.next()) early.load_weights(ring + s * T::kStageBytes);
   wait_previous();
   for (int s = 0; s < p.stages - 1; ++s) {
@@ -282,7 +240,6 @@ __device__ __forceinline__ void linear_batch_body(const BatchParams& p, uint8_t*
     multiply_stage(ring + reading * T::kStageBytes);
     if (++reading == p.stages) reading = 0;
   });
-#endif
 }
 
 /// Four outputs of a token: the sum of their pieces in the order of k.
@@ -303,20 +260,15 @@ __device__ __forceinline__ float bias_at(const __half* bias, int n) { return bia
 
 }  // namespace exllama
 
-// grid, block and dynamic shared memory by batchLaunch().
-#ifdef EXLLAMA_COPIES_APART
-#define EXLLAMA_BATCH_THREADS (512 + 128)
-#else
-#define EXLLAMA_BATCH_THREADS 512
-#endif
+// grid and dynamic shared memory by batchLaunch(), block 512.
 #define EXLLAMA_BATCH(BITS, GROUP, TOKENS)                                                      \
-  extern "C" __global__ void __launch_bounds__(EXLLAMA_BATCH_THREADS, 1)                        \
+  extern "C" __global__ void __launch_bounds__(512, 1)                        \
       linear_batch_q##BITS##_g##GROUP##_m##TOKENS(const __grid_constant__ exllama::BatchParams p) { \
     extern __shared__ __align__(128) uint8_t dynamic_shared[];                                  \
     exllama::linear_batch_body<BITS, GROUP, TOKENS>(p, dynamic_shared);                         \
   }
 #define EXLLAMA_BATCH_TOKENS(BITS, GROUP) \
-  EXLLAMA_BATCH(BITS, GROUP, 8) EXLLAMA_BATCH(BITS, GROUP, 16) EXLLAMA_BATCH(BITS, GROUP, 32) EXLLAMA_BATCH(BITS, GROUP, 64) EXLLAMA_BATCH(BITS, GROUP, 128)
+  EXLLAMA_BATCH(BITS, GROUP, 16) EXLLAMA_BATCH(BITS, GROUP, 32) EXLLAMA_BATCH(BITS, GROUP, 64) EXLLAMA_BATCH(BITS, GROUP, 128)
 #define EXLLAMA_BATCH_GROUPS(BITS) EXLLAMA_BATCH_TOKENS(BITS, 32) EXLLAMA_BATCH_TOKENS(BITS, 64) EXLLAMA_BATCH_TOKENS(BITS, 128)
 EXLLAMA_BATCH_GROUPS(4)
 

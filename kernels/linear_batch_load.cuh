@@ -1,21 +1,9 @@
 // Stages of linear_batch.cu's ring, and how they are filled.
 #pragma once
 
-#include "bulk_ring.cuh"
 #include "linear_batch.cuh"
 
 namespace exllama {
-
-/// Whether some warps only copy; elsewhere all warps copy.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-#define EXLLAMA_COPIES_APART 1
-constexpr bool kCopiesApart = true;
-#else
-constexpr bool kCopiesApart = false;
-#endif
-constexpr int kCopyThreads = 128;
-constexpr int kMostBatchStages = 8;
-constexpr int kBatchBarrierBytes = 2 * kMostBatchStages * 8;  // "full" and "empty" of each stage, before all else in shared memory
 
 constexpr int kUnitTiles = kUnitOutputs / kTileRows;
 
@@ -57,13 +45,6 @@ __device__ __forceinline__ void copy_async_8(void* shared, const void* global) {
 #endif
 }
 
-/// Arrives at `full` when this thread's copies so far have landed.
-__device__ __forceinline__ void arrive_when_copied(uint64_t* full) {
-#ifdef EXLLAMA_COPIES_APART
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(full)) : "memory");
-#endif
-}
-
 /// Waits for the stage that is read next, where `stages - 1` have been asked for.
 __device__ __forceinline__ void wait_for_stage(int stages) {
   if (stages == 2) copy_async_wait<0>();
@@ -73,13 +54,13 @@ __device__ __forceinline__ void wait_for_stage(int stages) {
   else copy_async_wait<4>();
 }
 
-/// Fills stages, slice after slice. Every thread has the same cell of every so many row tiles and rows of x, by pointers that
+/// Fills stages, slice after slice; all threads take part. Every thread has the same cell of every so many row tiles and rows of x, by pointers that
 /// only change with the unit: what is left for a slice is little more than the copies themselves.
 template <int kBits, int kGroup, int kTokens>
 struct BatchLoader {
   using T = BatchTile<kBits, kGroup, kTokens>;
   using L = Layout<kBits, kGroup>;
-  static constexpr int kThreads = kCopiesApart ? kCopyThreads : T::kThreads;
+  static constexpr int kThreads = T::kThreads;
   static constexpr int kCells = T::kCodeBytes / 16;  // of a row tile
   static constexpr int kAllCells = kUnitTiles * kCells, kRounds = (kAllCells + kThreads - 1) / kThreads;
   // Scales in cells of 16 bytes, behind them zeros in cells of 8.
@@ -97,8 +78,7 @@ struct BatchLoader {
   uint32_t row[kXRounds];         // elements from x
   int thread, unit, slice;
 
-  /// `thread`: 0 … kThreads - 1, all of which take part.
-  __device__ __forceinline__ BatchLoader(const BatchParams& params, int first, int index) : p(params), thread(index) {
+  __device__ __forceinline__ BatchLoader(const BatchParams& params, int first) : p(params), thread(threadIdx.x) {
     unit = first / p.slices;
     slice = first - unit * p.slices;
     // Tokens beyond the last are computed as if they were the last, and dropped later.

@@ -13,13 +13,10 @@
 #include "linear_half.cuh"
 #include "linear_half_wgmma.cuh"
 #include "quantized.cuh"
+#include "tensor_map.cuh"
 
 namespace exllama {
 
-/// What cuTensorMapEncodeTiled makes.
-struct alignas(64) TensorMap {
-  uint64_t opaque[16];
-};
 struct TensorLinearParams {
   TensorMap x_map, w_map;      // boxes of 64 k x 128 rows, of 64 k x N rows; 128-byte swizzle (tensor-map.ts)
   HalfLinearParams linear;

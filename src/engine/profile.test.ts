@@ -18,7 +18,7 @@ describe("a profile's plan", () => {
   });
 
   it("that was asked for otherwise is refused in words", () => {
-    const run = { context: 1024, cacheTokens: 2048, maxSequences: 4 };
+    const run = { context: 1024, cacheTokens: 2048, maxSequences: 4, prefillChunk: 512 };
     expect(() => checkProfile(steps([4], [511]), run)).not.toThrow();
     expect(() => checkProfile(steps([4], [512]), run)).toThrow(
       "a step of 4 sequences that hold 512 tokens needs a cache of 3072 tokens, not 2048",
@@ -28,5 +28,9 @@ describe("a profile's plan", () => {
       /1 sequence that holds 1024 tokens is beyond the context of 1024/,
     );
     expect(() => checkProfile(steps([0], [0]), run)).toThrow(/is none/);
+    const prompt = (depth: number) => [{ rows: 1, depth, prompt: true }];
+    expect(() => checkProfile(prompt(512), run)).not.toThrow();
+    expect(() => checkProfile(prompt(513), run)).toThrow(/a prompt of 513 tokens/);
+    expect(() => checkProfile(prompt(0), run)).toThrow(/a prompt of 0 tokens/);
   });
 });

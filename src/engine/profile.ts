@@ -1,5 +1,5 @@
 // Loads a model on the GPUs of this computer, in this process, to find out where the time of its
-// decode steps goes. Not part of the engine's protocol: a profile is nothing that a running
+// steps goes. Not part of the engine's protocol: a profile is nothing that a running
 // model should stop for.
 
 import { BaselineExceededError } from "../backend/cuda/errors.js";
@@ -24,8 +24,10 @@ export type { KernelTime, StepProfile } from "../backend/cuda/step-profile.js";
 export interface ProfileRequest {
   /** Sequences that decode at once. */
   readonly rows: number;
-  /** Tokens that each of them holds. */
+  /** Tokens that each of them holds; those of a prompt. */
   readonly depth: number;
+  /** A step that takes a prompt, alone. */
+  readonly prompt?: boolean;
 }
 
 /** What a model must be loaded with for these steps, where the options do not say it. */
@@ -44,10 +46,15 @@ export function profileOptions(options: LoadOptions, requests: readonly ProfileR
 /** @throws {UsageError} where a step does not fit what the options allow, in words, before anything is loaded */
 export function checkProfile(
   requests: readonly ProfileRequest[],
-  run: Pick<RunShape, "context" | "cacheTokens" | "maxSequences">,
+  run: Pick<RunShape, "context" | "cacheTokens" | "maxSequences" | "prefillChunk">,
 ): void {
   for (const request of requests) {
-    const { rows, depth } = request;
+    const { rows, depth, prompt = false } = request;
+    if (prompt && (depth < 1 || depth > Math.min(run.prefillChunk, run.context)))
+      throw new UsageError(`a step that takes a prompt of ${depth} tokens is none of this model's`, {
+        hint: `Up to ${Math.min(run.prefillChunk, run.context)} can be taken at once: use a larger --prefill-chunk or --ctx.`,
+      });
+    if (prompt) continue;
     const too = (what: string, hint: string): never => {
       throw new UsageError(
         `a step of ${rows} ${rows === 1 ? "sequence that holds" : "sequences that hold"} ${depth} tokens ${what}`,
@@ -110,7 +117,8 @@ async function profileOnGpus(
   const runtime = await backend.load({ plan, spec, checkpoint, ...(options.signal ? { signal: options.signal } : {}) });
   try {
     const profiles: StepProfile[] = [];
-    for (const { rows, depth } of requests) profiles.push(await runtime.profile(rows, depth));
+    for (const { rows, depth, prompt } of requests)
+      profiles.push(await (prompt ? runtime.profilePrompt(depth) : runtime.profile(rows, depth)));
     return profiles;
   } finally {
     await runtime.dispose();

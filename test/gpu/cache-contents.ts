@@ -84,18 +84,21 @@ export function checkCacheWriting(bench: KernelBench): void {
 
 function checkWriting(bench: KernelBench, cache: "q8" | "q4", dim: number): void {
   const { gpu } = bench;
-  const [heads, kvHeads, rows, maxPages, pageCount] = [3, 2, 70, 2, 3];
+  const [heads, kvHeads, rows, maxPages, pageCount] = [18, 5, 70, 2, 3]; // more heads than a block's warps take at once
   const pieces = pageCount * kvHeads;
   const [q, k, v] = [heads, kvHeads, kvHeads].map((count) => bench.halves(rows * count * dim)) as [bigint, bigint, bigint];
-  const q2 = gpu.allocate(rows * heads * dim * 2);
-  gpu.copyInside(q2, q, rows * heads * dim * 2);
+  const [q2, q3] = [q, q].map((from) => {
+    const copy = gpu.allocate(rows * heads * dim * 2);
+    gpu.copyInside(copy, from, rows * heads * dim * 2);
+    return copy;
+  }) as [bigint, bigint];
   const norms = [bench.halves(dim), bench.halves(dim)];
   const angles = Array.from({ length: rows * (dim / 2) }, (_, i) => [Math.cos(i), Math.sin(i)]).flat();
   const table = bench.upload(Float32Array.from(angles));
   const positions = bench.upload(Int32Array.from({ length: rows }, (_, i) => (i === 7 ? -1 : 200 + i)));
   const sequence = bench.upload(new Int32Array(rows));
   const pages = bench.upload(Int32Array.from([2, 1]));
-  const write = (type: KernelCache, queries: bigint) => {
+  const write = (type: KernelCache, queries: bigint, blocks: number) => {
     const caches = [0, 1].map(() => gpu.allocate(pieces * PAGE * headBytes(dim, type)));
     for (const each of caches) gpu.fill(each, 0, pieces * PAGE * headBytes(dim, type));
     const parameters = writeParameters(ROPE_KV, {
@@ -117,16 +120,26 @@ function checkWriting(bench: KernelBench, cache: "q8" | "q4", dim: number): void
       eps: 1e-5,
       unused: 0,
     });
-    const grid = [Math.ceil((heads + 2 * kvHeads) / 8), rows] as const;
-    bench.launch({ family: "kv_cache", name: `rope_kv_${type}`, grid, block: 256, parameters });
+    bench.launch({ family: "kv_cache", name: `rope_kv_${type}`, grid: [blocks, rows], block: 256, parameters });
     return caches;
   };
-  const plain = write("f16", q);
-  const codes = write(cache, q2);
+  const plain = write("f16", q, Math.ceil((heads + 2 * kvHeads) / 8));
+  const codes = write(cache, q2, 1);
   const what = `rope_kv_${cache} dim ${dim}`;
   const turned = (values: Float32Array) => (cache === "q4" ? rotateHeads(values, dim) : values);
   const wantedQ = turned(bench.downloadHalves(q, rows * heads * dim));
   const gotQ = bench.downloadHalves(q2, rows * heads * dim);
+  const whole = write("f16", q3, 1);
+  for (const [part, [one, other, count]] of Object.entries({
+    queries: [q, q3, rows * heads * dim],
+    keys: [plain[0]!, whole[0]!, pieces * PAGE * dim],
+    values: [plain[1]!, whole[1]!, pieces * PAGE * dim],
+  } as const))
+    bench.same(
+      `rope_kv_f16 dim ${dim}, a block per token: ${part}`,
+      bench.downloadHalves(other, count),
+      bench.downloadHalves(one, count),
+    );
   // Row 7 is idle: nobody may touch it.
   const idle = (i: number) => Math.floor(i / (heads * dim)) === 7;
   const before = bench.downloadHalves(q, rows * heads * dim);
@@ -156,5 +169,5 @@ function checkWriting(bench: KernelBench, cache: "q8" | "q4", dim: number): void
     if (!(mean < 0.6)) bench.fail(`${what} ${i === 0 ? "keys" : "values"}: errors of ${mean} of the allowed on average`);
     bench.free(expanded);
   });
-  bench.free(...plain, ...codes, q, k, v, q2, ...norms, table, positions, sequence, pages);
+  bench.free(...plain, ...codes, ...whole, q, k, v, q2, q3, ...norms, table, positions, sequence, pages);
 }

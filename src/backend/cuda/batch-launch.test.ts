@@ -10,10 +10,10 @@ import {
 } from "./batch-launch.js";
 
 const CARDS: readonly BatchCard[] = [
-  { multiprocessors: 108, major: 8, sharedPerBlock: 166912 },
-  { multiprocessors: 84, major: 8, sharedPerBlock: 101376 },
-  { multiprocessors: 132, major: 9, sharedPerBlock: 232448 },
-  { multiprocessors: 170, major: 12, sharedPerBlock: 101376 },
+  { multiprocessors: 108, sharedPerBlock: 166912 },
+  { multiprocessors: 84, sharedPerBlock: 101376 },
+  { multiprocessors: 132, sharedPerBlock: 232448 },
+  { multiprocessors: 170, sharedPerBlock: 101376 },
 ];
 
 const shapes = fc.record({
@@ -80,7 +80,7 @@ describe("batchLaunch", () => {
   });
 
   it("is refused where a block has too little shared memory", () => {
-    const card: BatchCard = { multiprocessors: 40, major: 7, sharedPerBlock: 32768 };
+    const card: BatchCard = { multiprocessors: 40, sharedPerBlock: 32768 };
     expect(batchLaunch({ bits: 4, group: 128, rows: 64, inputs: 4096, outputs: [4096] }, card)).toBeNull();
   });
 });

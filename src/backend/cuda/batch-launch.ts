@@ -10,27 +10,21 @@ export const UNIT_OUTPUTS = 128;
 const HALF_OUTPUTS = 64;
 const UNIT_TILES = UNIT_OUTPUTS / TILE_ROWS;
 /** Tokens that pieces may have room for: one kernel each. */
-const PIECE_TOKENS = [8, 16, 32, 64, 128] as const;
+const PIECE_TOKENS = [16, 32, 64, 128] as const;
 /** Most tokens of one launch. */
 export const MOST_BATCHED_ROWS = 128;
 const WARPS = 16;
 const OUTPUT_WAYS = 4;
 /** Most tokens of a warp; the warps of a block divide its tokens, then its k. */
 const WARP_TOKENS = 32;
-/** Compute capability, major number, from which on a block has warps that only copy. */
-const COPIES_APART = 9;
-const COPY_WARPS = 4;
-const BARRIER_BYTES = 128;
 /** Blocks at most, on any card: what the sums of pieces are planned for. */
 const MOST_BLOCKS = 192;
-const MOST_STAGES = { apart: 8, together: 6 } as const;
+const MOST_STAGES = 6;
 const LEAST_STAGES = 2;
 
 /** Of a card: CU_DEVICE_ATTRIBUTE_… */
 export interface BatchCard {
   readonly multiprocessors: number;
-  /** Compute capability, major number. */
-  readonly major: number;
   /** Most dynamic shared memory of a block (…_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN), bytes. */
   readonly sharedPerBlock: number;
 }
@@ -74,14 +68,13 @@ export function batchLaunch(shape: BatchShape, card: BatchCard): BatchLaunch | n
   const { bits, group, rows, inputs, outputs, paired = false } = shape;
   const pieceTokens = PIECE_TOKENS.find((tokens) => tokens >= rows);
   if (pieceTokens === undefined) return null;
-  const apart = card.major >= COPIES_APART;
   const slice = sliceOf(pieceTokens);
   const groups = Math.max(1, slice / group);
   const stage =
     UNIT_TILES * ((slice * TILE_ROWS * bits) / 8 + groups * (TILE_ROWS * 2 + (TILE_ROWS * zeroBits(bits)) / 8)) +
     pieceTokens * slice * 2;
-  const besides = (apart ? BARRIER_BYTES : 0) + Math.floor(inputWays(pieceTokens) / 2) * pieceTokens * UNIT_OUTPUTS * 4;
-  const stages = Math.min(MOST_STAGES[apart ? "apart" : "together"], Math.floor((card.sharedPerBlock - besides) / stage));
+  const sums = Math.floor(inputWays(pieceTokens) / 2) * pieceTokens * UNIT_OUTPUTS * 4;
+  const stages = Math.min(MOST_STAGES, Math.floor((card.sharedPerBlock - sums) / stage));
   if (stages < LEAST_STAGES) return null;
   const units = unitsOf(outputs, paired);
   const slices = Math.ceil(paddedInputs(inputs) / slice);
@@ -90,8 +83,8 @@ export function batchLaunch(shape: BatchShape, card: BatchCard): BatchLaunch | n
   return {
     name: `linear_batch_q${bits}_g${group}_m${pieceTokens}`,
     grid,
-    block: (WARPS + (apart ? COPY_WARPS : 0)) * 32,
-    shared: besides + stages * stage,
+    block: WARPS * 32,
+    shared: sums + stages * stage,
     ...{ stages, pieceTokens, slices, units },
     pieceBytes: pieceBytes(grid, units, pieceTokens),
   };
@@ -131,4 +124,4 @@ function zeroBits(bits: GptqFormat["bits"]): number {
   return bits === 8 ? 8 : 4;
 }
 
-if (SUPERBLOCK % sliceOf(8) !== 0) throw new Error("a slice must not straddle superblocks");
+if (SUPERBLOCK % sliceOf(PIECE_TOKENS[0]) !== 0) throw new Error("a slice must not straddle superblocks");

@@ -70,6 +70,26 @@ describe("the CUDA backend's host side", () => {
     }
   });
 
+  it.each([
+    ["absent", 300, ["linear_prompt_q4_g32"]],
+    // Orders that differ from linear to linear: each has a launch of its own, behind its gathering.
+    ["act-order", 300, ["gather_columns", "linear_prompt_q4_g32", "silu_mul"]],
+    ["absent", 100, ["expand_q4_g32", "linear_half_gemm_wgmma", "silu_mul"]],
+  ] as const)("takes quantised weights of order %s and a prompt of %i tokens through %j", async (order, tokens, wanted) => {
+    const cuda = new FakeCuda();
+    using model = makeSynthetic({ ...smallLlama, weights: { ...gptqWeights, order } });
+    const driver = await Driver.load(backendOn(cuda), model.folder, { ...options, prefillChunk: 512 });
+    cuda.launched.length = 0;
+    const ids = Array.from({ length: tokens }, (_, i) => i % 300);
+    await driver.step([{ sequence: driver.newSequence(), ids, outputs: [{ index: tokens - 1, logits: true }] }]);
+    const linears = cuda.launched.filter((name) => /linear|expand|silu|gather/.test(name) && !/gemv/.test(name));
+    expect([...new Set(linears.map((name) => name.replace(/_[tn]\d+$/, "")))].sort()).toEqual(wanted);
+    // q, k and v are one launch where they read the same x, so are gate and up.
+    if (order === "absent" && tokens >= 300) expect(linears).toHaveLength(4 * smallLlama.layers);
+    await driver.runtime.dispose();
+    expect(cuda.leaks).toEqual([]);
+  });
+
   it.each(["q8", "q4"] as const)("runs with a %s cache, by the kernels that write and read it", async (cacheType) => {
     const cuda = new FakeCuda();
     await loadAndRun(cuda, fixture("tiny/llama-gqa-tied"), cacheType);

@@ -18,6 +18,7 @@ export const KERNEL_FAMILIES = [
   "linear_batch_wgmma",
   "linear_half",
   "linear_half_gemv",
+  "linear_prompt",
   "linear_quantized",
   "linear_stream",
   "lora",

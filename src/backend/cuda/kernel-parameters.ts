@@ -191,6 +191,24 @@ export const HALF_LINEAR = layout("HalfLinearParams", {
   yIsF32: "i32",
 });
 
+/** linear_prompt.cu, behind its tensor maps */
+export const PROMPT_LINEAR = layout("PromptLinear", {
+  weights0: "u64",
+  weights1: "u64",
+  weights2: "u64",
+  bias0: "u64",
+  bias1: "u64",
+  bias2: "u64",
+  n0: "i32",
+  n1: "i32",
+  n2: "i32",
+  m: "i32",
+  k: "i32",
+  form: "i32",
+  silu: "i32",
+  unused: "i32",
+});
+
 export const EXPAND = layout("ExpandParams", {
   weights: "u64",
   expanded: "u64",
@@ -456,6 +474,7 @@ export const ALL_PARAMETERS: readonly ParameterLayout[] = [
   BATCH_SUM,
   BATCH_LINEAR,
   HALF_LINEAR,
+  PROMPT_LINEAR,
   EXPAND,
   EXPAND_IRREGULAR,
   GATHER,

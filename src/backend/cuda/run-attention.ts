@@ -29,6 +29,9 @@ export interface AttentionCall {
   readonly maxPages: number;
 }
 
+/** Rows from which on a block turns all heads of a token. */
+const ROWS_OF_WHOLE_TOKENS = 512;
+
 export function runAttention(queue: KernelQueue, layer: PlacedLayer, cache: KernelCache, call: AttentionCall): void {
   if (call.tileCount > 0) {
     writeCache(queue, layer, cache, call);
@@ -48,7 +51,7 @@ function writeCache(queue: KernelQueue, layer: PlacedLayer, cache: KernelCache, 
     name: `rope_kv_${cache}`,
     role: "rope, new keys and values",
     bytes: rows * (2 * heads + 4 * kvHeads) * headDim * 2,
-    grid: [Math.ceil((heads + 2 * kvHeads) / 8), rows],
+    grid: [rows >= ROWS_OF_WHOLE_TOKENS ? 1 : Math.ceil((heads + 2 * kvHeads) / 8), rows],
     block: 256,
     parameters: writeParameters(ROPE_KV, {
       q: behind(call.q, heads * headDim * 2),

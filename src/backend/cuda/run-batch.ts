@@ -12,7 +12,8 @@ import {
   MOST_BATCHED_ROWS,
 } from "./batch-launch.js";
 import { type WgmmaBatchLaunch, wgmmaBatchLaunch } from "./batch-launch-wgmma.js";
-import { BATCH, BATCH_SUM, GATHER, writeParameters } from "./kernel-parameters.js";
+import { gatherInputs } from "./gather-inputs.js";
+import { BATCH, BATCH_SUM, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import { paddedInputs } from "./quantized-layout.js";
 import type { PlacedLinear } from "./stage.js";
@@ -75,7 +76,7 @@ export function runBatch(
   const launch = apart ?? batchLaunch(shape, card);
   if (launch === null || launch.pieceBytes > scratch.expandedBytes) return null;
   const [first] = linears as [PlacedLinear, ...PlacedLinear[]];
-  const x = first.permutation === 0n ? call.x : gather(queue, first, call, scratch.gathered);
+  const x = gatherInputs(queue, first, call.x, call.rows, scratch.gathered);
   for (let row = 0; row < call.rows; row += most) {
     const rows = Math.min(most, call.rows - row);
     const some = { ...call, x: x + BigInt(row * first.spec.in * 2), rows, result: rowsOf(call.result, linears, row) };
@@ -189,21 +190,6 @@ function multiply(
   const { name, grid, block, shared } = launch;
   const bytes = linears.reduce((sum, { weightBytes }) => sum + weightBytes, 0);
   queue.run({ family: "linear_batch", name, grid: [grid], block, shared, parameters, role: call.role, bytes });
-}
-
-/** x in the order of a linear's weights. */
-function gather(queue: KernelQueue, { permutation, spec }: PlacedLinear, { x, rows }: BatchCall, gathered: bigint): bigint {
-  const inputs = spec.in;
-  queue.run({
-    family: "linear_half",
-    name: "gather_columns",
-    grid: [Math.ceil(inputs / 256), rows],
-    block: 256,
-    parameters: writeParameters(GATHER, { x, permutation, gathered, k: inputs, ldx: inputs }),
-    role: "act-order",
-    bytes: rows * inputs * 4,
-  });
-  return gathered;
 }
 
 function sumPieces(

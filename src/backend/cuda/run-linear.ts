@@ -2,13 +2,15 @@
 // few tokens stream the weights through the tensor cores as they are stored, some dozens multiply them in pieces
 // (run-batch.ts), many expand them to fp16 a slab at a time and multiply tiles.
 
+import { gatherInputs } from "./gather-inputs.js";
 import { gemmLaunch, gemmSlabRows, hasWgmma } from "./gemm-launch.js";
-import { EXPAND, EXPAND_IRREGULAR, GATHER, HALF_LINEAR, STREAM, writeParameters } from "./kernel-parameters.js";
+import { EXPAND, EXPAND_IRREGULAR, HALF_LINEAR, STREAM, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import { MOST_STREAMED, streamedRows, streamLaunch } from "./linear-launch.js";
 import type { QuantizedStorage } from "./linear-storage.js";
 import { CHUNK, paddedInputs, TILE_ROWS, tileBytes } from "./quantized-layout.js";
 import { type BatchResult, type RowNorm, runBatch } from "./run-batch.js";
+import { runPrompt } from "./run-prompt.js";
 import type { PlacedLinear } from "./stage.js";
 import { gemmParameters } from "./tensor-map.js";
 
@@ -52,7 +54,8 @@ export function runLinear(queue: KernelQueue, linear: PlacedLinear, call: Linear
   if (linear.storage.kind === "half") runHalf(queue, linear, call, { weights: linear.weights, first: 0, count: linear.spec.out });
   else if (linear.groupOf !== 0n) runIrregular(queue, linear, linear.storage, call, scratch);
   else if (call.rows <= MOST_STREAMED) runStreamed(queue, [linear], { ...call, y: [call.y] });
-  else runExpanded(queue, linear, linear.storage, call, scratch);
+  else if (!runPrompt(queue, [linear], { ...call, y: [call.y] }, scratch))
+    runExpanded(queue, linear, linear.storage, call, scratch);
 }
 
 /**
@@ -101,8 +104,10 @@ export function runLinears(
 ): void {
   const result: BatchResult = { kind: "outputs", y: call.y };
   if (!call.norm && runBatch(queue, linears, { ...call, result }, scratch)) return;
-  if (call.rows <= MOST_STREAMED && streamTogether(linears)) runStreamed(queue, linears, call);
-  else for (const [i, linear] of linears.entries()) runLinear(queue, linear, { ...call, y: call.y[i]! }, scratch);
+  const together = streamTogether(linears);
+  if (together && call.rows <= MOST_STREAMED) runStreamed(queue, linears, call);
+  else if (!together || !runPrompt(queue, linears, call, scratch))
+    for (const [i, linear] of linears.entries()) runLinear(queue, linear, { ...call, y: call.y[i]! }, scratch);
 }
 
 /**
@@ -118,8 +123,10 @@ export function runGated(
   scratch: LinearScratch,
 ): boolean {
   if (!call.norm && runBatch(queue, [gate, up], { ...call, result: { kind: "gated", y: call.y } }, scratch)) return true;
-  if (call.rows > MOST_STREAMED || !streamTogether([gate, up])) return false;
-  runStreamed(queue, [gate, up], { ...call, y: [call.y, 0n] }, true);
+  if (!streamTogether([gate, up])) return false;
+  const both = { ...call, y: [call.y, 0n] };
+  if (call.rows > MOST_STREAMED) return runPrompt(queue, [gate, up], both, scratch, true);
+  runStreamed(queue, [gate, up], both, true);
   return true;
 }
 
@@ -203,25 +210,7 @@ function runExpanded(
 ): void {
   const { in: inputs, out } = linear.spec;
   const k = paddedInputs(inputs);
-  let { x } = call;
-  if (linear.permutation !== 0n) {
-    queue.run({
-      family: "linear_half",
-      name: "gather_columns",
-      grid: [Math.ceil(inputs / 256), call.rows],
-      block: 256,
-      parameters: writeParameters(GATHER, {
-        x,
-        permutation: linear.permutation,
-        gathered: scratch.gathered,
-        k: inputs,
-        ldx: inputs,
-      }),
-      role: "act-order",
-      bytes: call.rows * inputs * 4,
-    });
-    x = scratch.gathered;
-  }
+  const x = gatherInputs(queue, linear, call.x, call.rows, scratch.gathered);
   const rows = slabRows(queue, linear, call, scratch);
   const tile = tileBytes(format.bits, group, inputs);
   for (let first = 0; first < out; first += rows) {

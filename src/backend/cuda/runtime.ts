@@ -11,7 +11,8 @@ import { CapturedGraphs } from "./captured-graphs.js";
 import type { DeviceContext } from "./device-context.js";
 import { CudaError } from "./driver/errors.js";
 import { CudaRuntimeEndedError } from "./errors.js";
-import { profileDecode } from "./profile-decode.js";
+import { type ProfiledModel, profileDecode } from "./profile-decode.js";
+import { profilePrompt } from "./profile-prompt.js";
 import type { Stage } from "./stage.js";
 import { halfTurns } from "./step-input.js";
 import { type LauncherParts, StepLauncher } from "./step-launcher.js";
@@ -120,11 +121,20 @@ export class CudaRuntime implements Runtime {
    * cache is lost.
    */
   async profile(rows: number, depth: number): Promise<StepProfile> {
+    return profileDecode(this.#profiled(), rows, depth);
+  }
+
+  /** The same of a step that takes a prompt of so many tokens. */
+  async profilePrompt(tokens: number): Promise<StepProfile> {
+    return profilePrompt(this.#profiled(), tokens);
+  }
+
+  #profiled(): ProfiledModel {
     const step = (batch: readonly BatchEntry[]) => this.step(batch);
     const settle = () => this.#runner.settle();
     const { plan } = this;
     const { overlap } = this.#parts;
-    return profileDecode({ plan, launcher: this.#launcher, graphs: this.#graphs, overlap, step, settle }, rows, depth);
+    return { plan, launcher: this.#launcher, graphs: this.#graphs, overlap, step, settle };
   }
 
   async dispose(): Promise<void> {

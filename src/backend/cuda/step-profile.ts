@@ -1,4 +1,4 @@
-// Where the time of a decode step goes: every kernel of the step replayed alone, many times, beside
+// Where the time of a step goes: every kernel of the step replayed alone, many times, beside
 // the bytes that it has to move and what a kernel that only reads reaches on the same card in the
 // same run. Events between the kernels of a step would keep them from overlapping and measure
 // themselves; so the whole step is timed as one graph, and what its kernels take alone is compared
@@ -23,8 +23,10 @@ export interface KernelTime {
 }
 
 export interface StepProfile {
-  /** Sequences, one token each. */
+  /** Sequences, one token each; tokens of a prompt. */
   readonly rows: number;
+  /** The step takes a prompt, instead of one token of each sequence. */
+  readonly prompt?: boolean;
   /** Tokens in the cache of each before the step. */
   readonly depth: number;
   /** What read_memory reaches, bytes per second. */

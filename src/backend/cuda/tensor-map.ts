@@ -4,29 +4,33 @@
 import type { CudaDriver } from "./driver/driver.js";
 import { addressOf } from "./driver/load.js";
 import type { GemmLaunch } from "./gemm-launch.js";
-import { BATCH_LINEAR, HALF_LINEAR, type ParameterValues, writeParameters } from "./kernel-parameters.js";
+import { BATCH_LINEAR, HALF_LINEAR, type ParameterValues, PROMPT_LINEAR, writeParameters } from "./kernel-parameters.js";
+import type { PromptLaunch } from "./prompt-launch.js";
 
 const MAP_BYTES = 128;
 const MAP_ALIGNMENT = 64;
-/** Inputs of a box: 128 bytes, as wide as the swizzle. */
-const BOX_INPUTS = 64;
+/** Bytes of a row of a box: as wide as the swizzle. */
+const BOX_BYTES = 128;
 /** Rows of x in a box: tokens of a tile. */
 const TOKEN_ROWS = 128;
 
 // cuda.h: CU_TENSOR_MAP_…
 const FLOAT16 = 6;
+const FLOAT32 = 7;
 const INTERLEAVE_NONE = 0;
 const SWIZZLE_128B = 3;
 const L2_PROMOTION_256B = 3;
 const OUT_OF_BOUNDS_ZEROS = 0;
 
-interface HalfMatrix {
-  /** Device address of fp16 [rows, columns], a multiple of 16. */
+interface Matrix {
+  /** Device address of [rows, columns], a multiple of 16. */
   readonly at: bigint;
   readonly rows: number;
   readonly columns: number;
-  /** From row to row, in elements; a multiple of 8. */
+  /** From row to row, in elements; a multiple of 16 bytes. */
   readonly stride: number;
+  /** fp32, else fp16. */
+  readonly f32?: boolean;
 }
 
 /** What a kernel of gemm-launch.ts takes: HalfLinearParams, behind two tensor maps where it wants them. */
@@ -59,17 +63,64 @@ export function batchParameters(
   return parameters;
 }
 
-/** Boxes of 64 columns × `boxRows`; what lies outside of the matrix is read as zeros. Valid until the next call. */
-function tensorMap(driver: CudaDriver, { at, rows, columns, stride }: HalfMatrix, boxRows: number): Uint8Array {
+/** Linears that read the same x, for a kernel of prompt-launch.ts. */
+export interface PromptValues {
+  /** f16 [rows, inputs] */
+  readonly x: bigint;
+  readonly rows: number;
+  readonly inputs: number;
+  /** Of y: 0 f16, 1 f32, 2 f32 added to what is there. */
+  readonly form: 0 | 1 | 2;
+  readonly silu: boolean;
+  readonly linears: readonly { readonly weights: bigint; readonly bias: bigint; readonly outputs: number; readonly y: bigint }[];
+}
+
+/** PromptLinear behind the tensor maps of x and of every y. */
+export function promptParameters(
+  driver: CudaDriver,
+  { tokens, piece }: Pick<PromptLaunch, "tokens" | "piece">,
+  { x, rows, inputs, form, silu, linears }: PromptValues,
+): Uint8Array<ArrayBuffer> {
+  const [first, second, third] = linears;
+  const linear = writeParameters(PROMPT_LINEAR, {
+    weights0: first?.weights ?? 0n,
+    weights1: second?.weights ?? 0n,
+    weights2: third?.weights ?? 0n,
+    bias0: first?.bias ?? 0n,
+    bias1: second?.bias ?? 0n,
+    bias2: third?.bias ?? 0n,
+    n0: first?.outputs ?? 0,
+    n1: second?.outputs ?? 0,
+    n2: third?.outputs ?? 0,
+    m: rows,
+    k: inputs,
+    form,
+    silu: silu ? 1 : 0,
+    unused: 0,
+  });
+  const parameters = new Uint8Array(4 * MAP_BYTES + linear.length);
+  parameters.set(tensorMap(driver, { at: x, rows, columns: inputs, stride: inputs }, tokens), 0);
+  const f32 = form !== 0;
+  for (const [i, { y, outputs }] of (silu ? linears.slice(0, 1) : linears).entries()) {
+    const map = tensorMap(driver, { at: y, rows, columns: outputs, stride: outputs, f32 }, f32 ? piece / 2 : piece);
+    parameters.set(map, (1 + i) * MAP_BYTES);
+  }
+  parameters.set(linear, 4 * MAP_BYTES);
+  return parameters;
+}
+
+/** Boxes of 128 bytes × `boxRows` rows; what lies outside of the matrix is read as zeros, and never written. Valid until the next call. */
+function tensorMap(driver: CudaDriver, { at, rows, columns, stride, f32 = false }: Matrix, boxRows: number): Uint8Array {
   const map = alignedMap();
+  const bytes = f32 ? 4 : 2;
   driver.call("cuTensorMapEncodeTiled", [
     map,
-    FLOAT16,
+    f32 ? FLOAT32 : FLOAT16,
     2,
     at,
     BigUint64Array.of(BigInt(columns), BigInt(rows)),
-    BigUint64Array.of(BigInt(stride * 2)),
-    Uint32Array.of(BOX_INPUTS, boxRows),
+    BigUint64Array.of(BigInt(stride * bytes)),
+    Uint32Array.of(BOX_BYTES / bytes, boxRows),
     Uint32Array.of(1, 1),
     INTERLEAVE_NONE,
     SWIZZLE_128B,

@@ -21,7 +21,7 @@ export function profileJson(profile: StepProfile) {
 
 /** Lines of a table, one kernel each, then the step. */
 export function profileLines(profile: StepProfile): string[] {
-  const { rows, depth, kernels, readRate, stepMicroseconds, throughHostMicroseconds } = profile;
+  const { rows, depth, prompt, kernels, readRate, stepMicroseconds, throughHostMicroseconds } = profile;
   const { bytes, alone } = totals(profile);
   const rate = (moved: number, microseconds: number): string[] =>
     moved < 1e5
@@ -58,7 +58,7 @@ export function profileLines(profile: StepProfile): string[] {
   const line = (cells: readonly string[]): string =>
     cells.map((cell, column) => (column < 2 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!))).join("  ");
   return [
-    `${rows} ${rows === 1 ? "sequence" : "sequences"} of ${depth} tokens; reading alone: ${(readRate / 1e9).toFixed(0)} GB/s`,
+    `${prompt ? `a prompt of ${rows} tokens` : `${rows} ${rows === 1 ? "sequence" : "sequences"} of ${depth} tokens`}; reading alone: ${(readRate / 1e9).toFixed(0)} GB/s`,
     ...table.map(line),
   ];
 }

@@ -51,7 +51,8 @@ Examples:
   exllama bench
   exllama bench --model ./llama-7b --prompt 512,1920 --depth 0,1920 --json
   exllama bench --synthetic llama-7b --prompt 0 --depth 240 --tokens 32 --batch 1,8,32
-  exllama bench --profile --model ./llama-7b --ctx 2048 --depth 0,1920`;
+  exllama bench --profile --model ./llama-7b --ctx 2048 --depth 0,1920
+  exllama bench --profile --model ./llama-7b --prompt 1920`;
 
 export function addBench(program: Command): void {
   const command = program
@@ -70,7 +71,7 @@ export function addBench(program: Command): void {
     .option("--group <n>", "group size of its weights (default: 128)", count)
     .option(
       "--profile",
-      "GPUs: where the time of a decode step of each --batch and --depth goes, kernel by kernel, instead of the speeds",
+      "GPUs: where the time of a decode step of each --batch and --depth, or of a step that takes a --prompt, goes, kernel by kernel, instead of the speeds",
     )
     .option("--json", "print one JSON line");
   addAnsweringOptions(command.addOption(useAdapterOption()));
@@ -91,11 +92,15 @@ async function bench(flags: Flags): Promise<void> {
 }
 
 async function profile(flags: Flags): Promise<void> {
-  for (const name of ["prompt", "tokens", "repeat", "warmups"] as const)
+  for (const name of ["tokens", "repeat", "warmups"] as const)
     if (flags[name] !== undefined)
       throw new UsageError(`--${name} says nothing about a profiled step`, { hint: "Leave it out." });
-  const { depth = [0], batch = [1] } = flags;
-  const requests = batch.flatMap((rows) => depth.map((tokens) => ({ rows, depth: tokens })));
+  const { prompt = [], batch = [1] } = flags;
+  const depth = flags.depth ?? (prompt.length > 0 ? [] : [0]);
+  const requests = [
+    ...prompt.map((tokens) => ({ rows: 1, depth: tokens, prompt: true })),
+    ...batch.flatMap((rows) => depth.map((tokens) => ({ rows, depth: tokens }))),
+  ];
   const profiles = await interruptible((signal) =>
     profileDecode(modelFolder(flags), { ...loadOptionsOf(flags), signal }, requests),
   );
