@@ -8,9 +8,8 @@
 //   Strategy   As linear_prompt.cu: y^T = w x^T, weights unpacked to operand A in registers while the chunk before is multiplied,
 //              x as operand B in shared memory. But few tokens make few tiles, so k is cut, too: a unit is 128 outputs times all
 //              tokens, and all slices (256 k) of all units are dealt out to the blocks in equal runs (stream-k). A piece is
-//              what a warp computes of its row tile in a unit. Pieces meet in device memory; when a block has come to the end of its
-//              run, its warps count what they have left, and whoever finds that it was the last adds all pieces of a row tile, in
-//              the order of k, and makes the results. No warp ever waits for another.
+//              what a warp computes of its row tile in a unit. Pieces meet in device memory: the warp that is the last to write its
+//              own adds all of them, in the order of k, and makes the results. No warp ever waits for another.
 //              A warp's weights come through a ring of its own, three copies (codes, scales, zeros) for a slice, beginning
 //              before the kernel ahead has ended; x through a ring of the block's, pair of chunks after pair, asked for by the
 //              first warp. Up to 64 tokens two blocks share a multiprocessor and hide each other's beginnings and ends.
@@ -255,7 +254,7 @@ template <int kN, int kCount>
 __device__ __forceinline__ void sum_pieces(const float* from, int pieces, int tokens, float4 (&sum)[kCount]) {
 #pragma unroll
   for (int i = 0; i < kCount; ++i) sum[i] = make_float4(0.f, 0.f, 0.f, 0.f);
-#pragma unroll(kN == 64 ? 2 : 16 / kCount)
+#pragma unroll(kN == 64 ? 4 : 16 / kCount)
   for (int piece = 0; piece < pieces; ++piece, from += kBatchWarps * kN * kTileRows) {
 #pragma unroll
     for (int i = 0; i < kCount; ++i)
@@ -277,38 +276,53 @@ __device__ __forceinline__ void store_four(__half* y, float4 v) {
 
 __device__ __forceinline__ float gated(float gate, float up) { return gate / (1.f + __expf(-gate)) * up; }
 
-/// A warp leaves its piece of a unit where the pieces meet.
+/// Counts one more; what the warp has written before is there for whoever counts later, and what they wrote for this lane.
+__device__ __forceinline__ uint32_t arrive(uint32_t* arrivals) {
+  uint32_t before;
+  asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], 1;" : "=r"(before) : "l"(arrivals) : "memory");
+  return before;
+}
+
+/// A warp leaves its piece of a unit; the last of those that share its results makes them.
 template <int kN>
-__device__ __forceinline__ void leave_piece(const BatchLinear& p, int unit, int warp, int lane, const float (&sum)[kN / 2]) {
-  float* piece = p.pieces + (size_t(blockIdx.x + unit) * kBatchWarps + warp) * (kN * kTileRows) + 2 * (lane % 4) * kTileRows + lane / 4;
+__device__ __forceinline__ void finish_piece(const BatchLinear& p, const BatchShare& share, int unit, int warp, int lane, const float (&sum)[kN / 2]) {
+  const int begin = share.block_of(unit * share.slices), end = share.block_of((unit + 1) * share.slices - 1);
+  const int g = lane / 4, t = lane % 4;
+  float* piece = p.pieces + (size_t(blockIdx.x + unit) * kBatchWarps + warp) * (kN * kTileRows) + 2 * t * kTileRows + g;
 #pragma unroll
   for (int j = 0; j < kN / 8; ++j)
     if (j * 8 < p.m) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) piece[(8 * j + e % 2) * kTileRows + 8 * (e / 2)] = sum[4 * j + e];
     }
-}
-
-/// The results of a row tile of a unit, of gate and up together where silu: by whoever was the last to bring a piece of it.
-template <int kN>
-__device__ __forceinline__ void make_results(const BatchLinear& p, int unit, int begin, int pieces, int warp, int lane) {
-  const int g = lane / 4, t = lane % 4;
-  const BatchPlace place(p, unit, warp);
+  __syncwarp();
+  const uint32_t pieces = (end - begin + 1) * (p.silu ? 2 : 1);
+  if (pieces > 1) {
+    uint32_t last = 0;
+    if (lane == 0) {
+      uint32_t* arrivals = p.arrivals + unit * kBatchWarps + (p.silu ? warp % 4 : warp);
+      last = arrive(arrivals) == pieces - 1;
+      if (last) *arrivals = 0;
+    }
+    if (!__shfl_sync(0xffffffffu, last, 0)) return;
+  }
+  const int first_warp = p.silu ? warp % 4 : warp;
+  const BatchPlace place(p, unit, first_warp);
   const int outputs = of_linear(place.linear, p.n0, p.n1, p.n2), n = place.row + t * 4;
   if (n >= outputs) return;
   const __half* bias = of_linear(place.linear, p.bias0, p.bias1, p.bias2);
   __half* y = of_linear(place.linear, p.y0, p.y1, p.y2);
-  constexpr int kCount = kN == 128 ? 8 : kN == 64 ? 4 : 2;  // tokens of a lane at a time
-  const float* from = p.pieces + (size_t(begin + unit) * kBatchWarps + warp) * (kN * kTileRows) + g * kTileRows + t * 4;
+  constexpr int kCount = kN == 128 ? 8 : kN == 32 ? 4 : 2;  // tokens of a lane at a time
+  const float* from = p.pieces + (size_t(begin + unit) * kBatchWarps + first_warp) * (kN * kTileRows) + g * kTileRows + t * 4;
 #pragma unroll 1
   for (int token0 = 0; token0 < p.m; token0 += 8 * kCount) {
     float4 v[kCount];
-    sum_pieces<kN>(from + token0 * kTileRows, pieces, p.m - token0, v);
+    sum_pieces<kN>(from + token0 * kTileRows, end - begin + 1, p.m - token0, v);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) v[i] = with_bias(v[i], bias, n, outputs);
     if (p.silu) {
       float4 up[kCount];
-      sum_pieces<kN>(from + (4 * kN + token0) * kTileRows, pieces, p.m - token0, up);
+      sum_pieces<kN>(from + (4 * kN + token0) * kTileRows, end - begin + 1, p.m - token0, up);
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
         const float4 u = with_bias(up[i], p.bias1, n, outputs);
@@ -327,37 +341,6 @@ __device__ __forceinline__ void make_results(const BatchLinear& p, int unit, int
       if (token >= p.m) break;
       if (p.residual != nullptr) *reinterpret_cast<float4*>(residual + size_t(8 * i) * outputs) = v[i];
       else store_four(y + size_t(token) * outputs + n, v[i]);
-    }
-  }
-}
-
-/// At the end of a block's run: a warp tells of the pieces it has left, and makes the results of those units whose last piece that was.
-/// One fence for all of them, a lane for each.
-template <int kN>
-__device__ __forceinline__ void bring_pieces(const BatchLinear& p, const BatchShare& share, int first, int last, int warp, int lane) {
-  const int first_unit = first / share.slices, last_unit = (last - 1) / share.slices;
-  const int row_tile = p.silu ? warp % 4 : warp;
-  __syncwarp();
-  if (lane == 0) asm volatile("fence.acq_rel.gpu;" ::: "memory");
-  __syncwarp();
-  for (int base = first_unit; base <= last_unit; base += kWarp) {
-    const int mine = base + lane;
-    bool done = false;
-    if (mine <= last_unit) {
-      const int begin = share.block_of(mine * share.slices), end = share.block_of((mine + 1) * share.slices - 1);
-      const uint32_t all = (end - begin + 1) * (p.silu ? 2 : 1);
-      uint32_t* arrivals = p.arrivals + mine * kBatchWarps + row_tile;
-      done = all == 1 || atomicAdd(arrivals, 1u) == all - 1;
-      if (done && all > 1) *arrivals = 0;
-    }
-    uint32_t units = __ballot_sync(0xffffffffu, done);
-    if (units != 0) asm volatile("fence.acq_rel.gpu;" ::: "memory");
-    while (units != 0) {
-      const int unit = base + __ffs(units) - 1;
-      units &= units - 1;
-      const int begin = share.block_of(unit * share.slices), end = share.block_of((unit + 1) * share.slices - 1);
-      make_results<kN>(p, unit, begin, end - begin + 1, row_tile, lane);
-      __syncwarp();
     }
   }
 }
@@ -406,10 +389,11 @@ __device__ __forceinline__ void linear_batch_wgmma(const TensorBatchParams& para
   PackedChunk<kGroup> packed;
   uint32_t a[2][2][2][4];  // of two chunks, halves, products
   taker.next();
-  taker.template read<0>(packed);
-#pragma unroll
-  for (int half = 0; half < 2; ++half) unpack_half(packed, half, quad, lane, a[0][half]);
   for (int at = first; at < last; ++unit, slice = 0) {
+    // Again behind every piece: finishing it needs the registers.
+    taker.template read<0>(packed);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) unpack_half(packed, half, quad, lane, a[0][half]);
     float sum[kN / 2];
 #pragma unroll
     for (int i = 0; i < kN / 2; ++i) sum[i] = 0.f;
@@ -437,9 +421,6 @@ __device__ __forceinline__ void linear_batch_wgmma(const TensorBatchParams& para
           for (int kk = 0; kk < 2; ++kk) wgmma_weights<kN>(sum, a[c % 2][half][kk], x + 4 * half + 2 * kk);
           wgmma_commit();
           wgmma_wait<2>();  // this half of the chunk before has been read: the other one and this one go on meanwhile
-          // Unpacked here, into the registers that have been read, not earlier and then moved.
-          if (half == 0) asm volatile("" : "+r"(packed.codes.x), "+r"(packed.codes.y)::"memory");
-          else asm volatile("" : "+r"(packed.codes.z), "+r"(packed.codes.w)::"memory");
           unpack_half(packed, half, quad, lane, a[c % 2 ^ 1][half]);
         }
         if constexpr (c % 2 == 0) {
@@ -459,9 +440,8 @@ __device__ __forceinline__ void linear_batch_wgmma(const TensorBatchParams& para
     wgmma_wait<0>();
     wgmma_results(sum);
     if (lane == 0) barrier_arrive(used);
-    leave_piece<kN>(p, unit, warp, lane, sum);
+    finish_piece<kN>(p, share, unit, warp, lane, sum);
   }
-  bring_pieces<kN>(p, share, first, last, warp, lane);
 }
 
 #endif  // EXLLAMA_WGMMA

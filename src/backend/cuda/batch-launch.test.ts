@@ -1,13 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import {
-  type BatchCard,
-  type BatchShape,
-  batchLaunch,
-  LEAST_BATCHED,
-  MOST_BATCHED_ROWS,
-  mostPieceBytes,
-} from "./batch-launch.js";
+import { type BatchCard, type BatchShape, batchLaunch, LEAST_BATCHED, MOST_BATCHED, mostPieceBytes } from "./batch-launch.js";
 
 const CARDS: readonly BatchCard[] = [
   { multiprocessors: 108, sharedPerBlock: 166912 },
@@ -19,7 +12,7 @@ const CARDS: readonly BatchCard[] = [
 const shapes = fc.record({
   bits: fc.constant(4 as const),
   group: fc.constantFrom(32 as const, 64 as const, 128 as const),
-  rows: fc.integer({ min: 1, max: MOST_BATCHED_ROWS }),
+  rows: fc.integer({ min: 1, max: MOST_BATCHED }),
   inputs: fc.integer({ min: 1, max: 4096 }).map((cells) => cells * 8),
   outputs: fc.oneof(
     fc.tuple(fc.integer({ min: 1, max: 60000 })),
@@ -76,7 +69,7 @@ describe("batchLaunch", () => {
     const shape: BatchShape = { bits: 4, group: 128, rows: 1, inputs: 4096, outputs: [4096] };
     const names = [LEAST_BATCHED, 16, 17, 32, 33, 64, 65, 128].map((rows) => batchLaunch({ ...shape, rows }, CARDS[2]!)!.name);
     expect(names.map((name) => Number(name.split("_m")[1]))).toEqual([16, 16, 32, 32, 64, 64, 128, 128]);
-    expect(batchLaunch({ ...shape, rows: MOST_BATCHED_ROWS + 1 }, CARDS[2]!)).toBeNull();
+    expect(batchLaunch({ ...shape, rows: MOST_BATCHED + 1 }, CARDS[2]!)).toBeNull();
   });
 
   it("is refused where a block has too little shared memory", () => {

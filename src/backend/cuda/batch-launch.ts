@@ -11,8 +11,9 @@ const HALF_OUTPUTS = 64;
 const UNIT_TILES = UNIT_OUTPUTS / TILE_ROWS;
 /** Tokens that pieces may have room for: one kernel each. */
 const PIECE_TOKENS = [16, 32, 64, 128] as const;
-/** Most tokens of one launch. */
-export const MOST_BATCHED_ROWS = 128;
+/** Tokens for which these kernels are the fastest way; figures in bench/NOTES.md. */
+export const LEAST_BATCHED = 9;
+export const MOST_BATCHED = 128;
 const WARPS = 16;
 const OUTPUT_WAYS = 4;
 /** Most tokens of a warp; the warps of a block divide its tokens, then its k. */
@@ -32,7 +33,7 @@ export interface BatchCard {
 export interface BatchShape {
   readonly bits: GptqFormat["bits"];
   readonly group: KernelGroup;
-  /** Tokens, at most MOST_BATCHED_ROWS. */
+  /** Tokens, at most MOST_BATCHED. */
   readonly rows: number;
   readonly inputs: number;
   /** Outputs of each segment, three at most. */
@@ -90,13 +91,9 @@ export function batchLaunch(shape: BatchShape, card: BatchCard): BatchLaunch | n
   };
 }
 
-/** Tokens for which these kernels are the fastest way; figures in bench/NOTES.md. */
-export const LEAST_BATCHED = 9;
-export const MOST_BATCHED = 256;
-
 /** What any launch of these outputs for up to `rows` tokens takes at most, on any card; bytes. */
 export function mostPieceBytes(outputs: readonly number[], rows: number): number {
-  const pieceTokens = PIECE_TOKENS.find((tokens) => tokens >= rows) ?? MOST_BATCHED_ROWS;
+  const pieceTokens = PIECE_TOKENS.find((tokens) => tokens >= rows) ?? MOST_BATCHED;
   return outputs.length === 0 ? 0 : pieceBytes(MOST_BLOCKS, unitsOf(outputs, false), pieceTokens);
 }
 

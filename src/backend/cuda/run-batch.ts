@@ -2,15 +2,7 @@
 // launch leaves sums of pieces of k, and another adds them up and makes of them what the step goes on with
 // (kernels/linear_batch.cu). The pieces lie in the scratch that slabs are expanded in.
 
-import {
-  type BatchLaunch,
-  type BatchShape,
-  batchLaunch,
-  hasBatchKernel,
-  LEAST_BATCHED,
-  MOST_BATCHED,
-  MOST_BATCHED_ROWS,
-} from "./batch-launch.js";
+import { type BatchLaunch, type BatchShape, batchLaunch, hasBatchKernel, LEAST_BATCHED } from "./batch-launch.js";
 import { type WgmmaBatchLaunch, wgmmaBatchLaunch } from "./batch-launch-wgmma.js";
 import { gatherInputs } from "./gather-inputs.js";
 import { BATCH, BATCH_SUM, writeParameters } from "./kernel-parameters.js";
@@ -67,36 +59,21 @@ export function runBatch(
   call: BatchCall,
   scratch: BatchScratch,
 ): { readonly normed: boolean } | null {
-  if (call.rows < LEAST_BATCHED || call.rows > MOST_BATCHED) return null;
-  const most = Math.min(call.rows, MOST_BATCHED_ROWS);
-  const shape = shapeOf(linears, call, most);
+  if (call.rows < LEAST_BATCHED) return null;
+  const shape = shapeOf(linears, call);
   if (shape === null) return null;
   const { card } = queue.context;
-  const apart = wgmmaBatchLaunch(shape, card);
-  const launch = apart ?? batchLaunch(shape, card);
-  if (launch === null || launch.pieceBytes > scratch.expandedBytes) return null;
-  const [first] = linears as [PlacedLinear, ...PlacedLinear[]];
-  const x = gatherInputs(queue, first, call.x, call.rows, scratch.gathered);
-  for (let row = 0; row < call.rows; row += most) {
-    const rows = Math.min(most, call.rows - row);
-    const some = { ...call, x: x + BigInt(row * first.spec.in * 2), rows, result: rowsOf(call.result, linears, row) };
-    if (apart) runWgmma(queue, linears, some, apart, scratch);
-    else runPieces(queue, linears, some, launch as BatchLaunch, scratch.expanded);
-  }
-  return { normed: !apart && call.result.kind === "residual" && call.result.norm !== null };
+  const wgmma = wgmmaBatchLaunch(shape, card);
+  const launch = wgmma ? null : batchLaunch(shape, card);
+  const pieceBytes = (wgmma ?? launch)?.pieceBytes;
+  if (pieceBytes === undefined || pieceBytes > scratch.expandedBytes) return null;
+  const gathered = { ...call, x: gatherInputs(queue, linears[0]!, call.x, call.rows, scratch.gathered) };
+  if (wgmma) runWgmma(queue, linears, gathered, wgmma, scratch);
+  if (launch) runPieces(queue, linears, gathered, launch, scratch.expanded);
+  return { normed: launch !== null && call.result.kind === "residual" && call.result.norm !== null };
 }
 
-/** Places of the results from a row on. */
-function rowsOf(result: BatchResult, linears: readonly PlacedLinear[], row: number): BatchResult {
-  const of = (y: bigint, linear: number, bytes: number) => y + BigInt(row * linears[linear]!.spec.out * bytes);
-  if (result.kind === "outputs") return { kind: "outputs", y: result.y.map((y, i) => of(y, i, 2)) };
-  if (result.kind === "gated") return { kind: "gated", y: of(result.y, 0, 2) };
-  const { residual, norm } = result;
-  return { kind: "residual", residual: of(residual, 0, 4), norm: norm && { ...norm, y: of(norm.y, 0, 2) } };
-}
-
-/** @param rows of one launch */
-function shapeOf(linears: readonly PlacedLinear[], { result }: BatchCall, rows: number): BatchShape | null {
+function shapeOf(linears: readonly PlacedLinear[], { rows, result }: BatchCall): BatchShape | null {
   const [first] = linears;
   if (first?.storage.kind !== "quantized") return null;
   const { format, group } = first.storage;

@@ -1,5 +1,6 @@
 // Linears of whole prompts whose weights are unpacked inside the product (kernels/linear_prompt.cu), for those that it can do.
 
+import { MOST_BATCHED } from "./batch-launch.js";
 import { gatherInputs } from "./gather-inputs.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import { fitsPrompt, type PromptShape, promptLaunch } from "./prompt-launch.js";
@@ -7,8 +8,8 @@ import type { LinearScratch, LinearsCall } from "./run-linear.js";
 import type { PlacedLinear } from "./stage.js";
 import { promptParameters } from "./tensor-map.js";
 
-/** Rows from which on this is faster than anything else. */
-const LEAST_ROWS = 257;
+/** Rows from which on this is faster than anything else: up to MOST_BATCHED, run-batch.ts is. */
+const LEAST_ROWS = MOST_BATCHED + 1;
 
 /**
  * One linear, or several that are stored alike and read the same x in their own order.
