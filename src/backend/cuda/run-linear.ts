@@ -1,6 +1,7 @@
 // y = W x (+ bias) (+ residual) for any linear and any number of tokens, by the kernel that suits:
-// few tokens stream the weights through the tensor cores as they are stored; many tokens
-// expand them to fp16 a slab at a time and multiply tiles.
+// few tokens stream the weights through the tensor cores as they are stored; whole prompts unpack them
+// inside the product where there is a kernel for that (run-prompt.ts), or expand them to fp16 a slab at a
+// time and multiply tiles.
 
 import { gatherInputs } from "./gather-inputs.js";
 import { gemmLaunch, gemmSlabRows } from "./gemm-launch.js";
