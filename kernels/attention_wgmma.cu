@@ -1,14 +1,17 @@
 // Attention of prompts on Hopper's warpgroup products: attention_prefill_d128 of attention.cu, faster.
 //
-// Strategy   A block takes up to 128 consecutive tokens of one sequence and one head. One warpgroup only copies keys and
-//            values, 128 of them at a time, into a ring of four units; two compute 64 rows each: scores from shared
+// Strategy   A tile is up to 128 consecutive tokens of one sequence and one head. Blocks are persistent and take tiles in rounds, so
+//            that a tile's first keys arrive while the one before is at its end. One warpgroup only copies: queries of
+//            the next tile, and keys and values, 128 of them at a time, into a ring of four units; two compute 64 rows each: scores from shared
 //            memory, softmax in registers, whose fragments are the next product's first operand. While one of them
 //            is at its softmax the other has the tensor cores; a warpgroup's next scores are queued behind
 //            its sums of values.
 //   copies   cp.async, 16 bytes each, into rows of 128 bytes whose cells are exchanged as the products want them. What
 //            lies behind a sequence's end becomes zeros, so that nothing left over in a page can turn into NaN.
+//   barriers Every copying thread arrives once at a unit's or tile's "full", lane 0 of every computing warp once at its "empty",
+//            whether the warp's rows see it or not: both sides walk the same tiles, so every phase ends.
 // Bits       Every row sums its keys in tiles of 128 in ascending order, whatever the tile of rows.
-// Limits     sm_90a, f16 cache, dim == 128; 164 KB of shared memory
+// Limits     sm_90a, f16 cache, dim == 128; 194 KB of shared memory
 // Reference  attention_ref
 #include "attention_wgmma.cuh"
 
@@ -74,23 +77,11 @@ __device__ __forceinline__ void gather_tile(TileRows& rows, const uint32_t (&wei
   wgmma_commit();
 }
 
-__device__ __forceinline__ void attend_tiles(const AttentionParams& p, const TileSpan& span, TileRing ring, uint8_t* queries, int thread) {
+/// One tile of a block.
+__device__ __forceinline__ void attend_tile(const AttentionParams& p, const TileSpan& span, TileRing& ring, const TileQueries& queries, int thread) {
   const int group = thread / 128, warp = thread / kWarp % 4, lane = thread % kWarp, g = lane / 4, t = lane % 4;
   const int own0 = 64 * group, first = span.position + own0, last = min(first + 63, span.end - 1);  // positions of the warpgroup's rows
-  {  // its queries, to shared memory as the products want them
-    const __half* q = p.q + (size_t(span.row0) * p.heads + span.head) * kTileDim;
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const int row = own0 + (thread % 128) / 16 + 8 * i, cell = thread % 16;
-      uint4 words = make_uint4(0, 0, 0, 0);
-      if (row < span.rows) words = *reinterpret_cast<const uint4*>(q + size_t(row) * p.heads * kTileDim + cell * 8);
-      *reinterpret_cast<uint4*>(queries + tile_cell(row, cell)) = words;
-    }
-    publish_shared();
-    if (group == 0) asm volatile("bar.sync 1, 128;" ::: "memory");
-    else asm volatile("bar.sync 2, 128;" ::: "memory");
-  }
-  const uint32_t own_queries = shared_address(queries) + own0 * 128;
+  const uint32_t own_queries = queries.at() + own0 * 128;
   // Tiles that some row of the warpgroup sees; all others are only passed on.
   auto seen = [&](int key0) { return key0 <= last && own0 < span.rows && (p.window == 0 || key0 + kTileKeys > first + 1 - p.window); };
   auto pass = [&] {
@@ -149,6 +140,7 @@ __device__ __forceinline__ void attend_tiles(const AttentionParams& p, const Til
       if (lane == 0) barrier_arrive(used);
     }
   }
+  if (lane == 0) barrier_arrive(queries.empty());
   for (; key0 < span.end; key0 += kTileKeys) {
     skip();
     skip();
@@ -172,34 +164,44 @@ __device__ __forceinline__ void attend_tiles(const AttentionParams& p, const Til
 
 }  // namespace exllama
 
-/// grid (heads, tiles), block 384; tiles of at most 128 rows.
-extern "C" __global__ void __launch_bounds__(384, 1) attention_prefill_wgmma_d128(const __grid_constant__ exllama::AttentionParams p) {
+/// grid: a block per head and tile of at most 128 rows, at most as many as the card has multiprocessors; block 384.
+extern "C" __global__ void __launch_bounds__(384, 1) attention_prefill_wgmma_d128(const __grid_constant__ exllama::TiledAttentionParams p) {
 #ifdef EXLLAMA_WGMMA
   using namespace exllama;
   extern __shared__ uint8_t dynamic_shared[];
-  const uint32_t base = shared_address(dynamic_shared), aligned = (base + 1023) & ~1023u;
-  uint8_t* queries = dynamic_shared + (aligned - base);
+  const uint32_t aligned = (shared_address(dynamic_shared) + 1023) & ~1023u;
+  TileQueries queries;
   TileRing ring;
-  ring.units = aligned + kTileUnit;
+  queries.units = aligned;
+  ring.units = aligned + kTileQueries * kTileUnit;
   ring.barriers = ring.units + kTileUnits * kTileUnit;
+  queries.barriers = ring.barriers + 16 * kTileUnits;
+  queries.spans = queries.barriers + 16 * kTileQueries;
   if (threadIdx.x == 0) {
     for (int i = 0; i < kTileUnits; ++i, ring.slot = i) {
       barrier_init(ring.full(), 128);
       barrier_init(ring.empty(), 8);
     }
+    for (int i = 0; i < kTileQueries; ++i, queries.slot = i) {
+      barrier_init(queries.full(), 128);
+      barrier_init(queries.empty(), 8);
+    }
     barrier_init_done();
   }
-  ring.slot = 0;
+  ring.slot = queries.slot = 0;
   __syncthreads();
   allow_next();
-  const TileSpan span(p);  // of the step's inputs: no kernel writes them
   wait_previous();
   if (threadIdx.x < 128) {
     give_registers<56>();
-    copy_tiles(p, span, ring, threadIdx.x);
+    copy_tiles(p, queries, ring, threadIdx.x);
   } else {
     take_registers<224>();
-    attend_tiles(p, span, ring, queries, threadIdx.x - 128);
+    for (int round = 0; tile_item(round) < p.attention.heads * p.tiles; ++round) {
+      barrier_wait(queries.full(), queries.parity);
+      attend_tile(p.attention, TileSpan(queries.span()), ring, queries, threadIdx.x - 128);
+      queries.advance();
+    }
   }
 #endif
 }

@@ -1,7 +1,7 @@
 // RoPE and the writing of keys and values for the tokens of prompts; decode steps do it inside their attention
 // (attention_step.cuh).
 //
-// Strategy   A warp takes heads of one token, four under way at once: norm over the head where the model has one, RoPE, for
+// Strategy   A warp takes heads of one token, six under way at once: norm over the head where the model has one, RoPE, for
 //            q4 the rotation of kv_cells.cuh, then q back in place and k, v into their page, in f16 or as codes and
 //            scales. Of a long prompt a block has all heads of a token, whose angles its warps read once.
 // Limits     dim % 8 == 0, dim <= 256
@@ -24,27 +24,43 @@ struct RopeKvHead {
   }
 };
 
+/// A head's cells, of which only a lane's own are loaded where the warp has all of them: the others come from their lanes.
+template <int kRows>
+struct ExchangedCells : HeadCells<kRows> {
+  __device__ __forceinline__ void load_own(const __half* x, int dim, int lane) {
+    if constexpr (kRows == 1) this->own[0] = four_halves(x, 4 * lane, dim);
+    else this->load(x, dim, lane);
+  }
+  __device__ __forceinline__ void exchange(int dim, int lane) {
+    if constexpr (kRows == 1) {
+      const int from = lane < dim / 8 ? lane + dim / 8 : lane - dim / 8;
+      this->partner[0] = make_uint2(__shfl_sync(0xffffffffu, this->own[0].x, from), __shfl_sync(0xffffffffu, this->own[0].y, from));
+    }
+  }
+};
+
 template <int kBits, int kRows>
 __device__ __forceinline__ void rope_kv_rows(const RopeKvParams& p) {
-  constexpr int kTogether = kRows == 1 ? 4 : 2;  // heads whose cells are on their way at once
+  constexpr int kTogether = kRows == 1 ? 6 : 2;  // heads whose cells are on their way at once
   const int lane = threadIdx.x % kWarp, row = blockIdx.y, step = 8 * gridDim.x, all = p.heads + 2 * p.kv_heads;
   const int position = p.positions[row];
-  if (position < 0) return;
-  const int page = p.pages[size_t(p.sequence[row]) * p.max_pages + position / kPageTokens], token = position % kPageTokens;
+  const int page = p.pages[size_t(p.sequence[row]) * p.max_pages + max(position, 0) / kPageTokens], token = position % kPageTokens;
   Turns<kRows> turns;
   turns.load(p.table + size_t(row) * (p.dim / 2), p.dim, lane);
   for (int first = blockIdx.x * 8 + threadIdx.x / kWarp; first < all; first += kTogether * step) {
-    HeadCells<kRows> cells[kTogether];
+    ExchangedCells<kRows> cells[kTogether];
 #pragma unroll
     for (int i = 0; i < kTogether; ++i)
-      if (first + i * step < all) cells[i].load(RopeKvHead(p, first + i * step).from(p, row), p.dim, lane);
+      if (first + i * step < all) cells[i].load_own(RopeKvHead(p, first + i * step).from(p, row), p.dim, lane);
     __syncwarp();  // every lane has read its dims and their partners
+    if (position < 0) return;  // not before: nothing that is loaded has to wait for the position
 #pragma unroll
     for (int i = 0; i < kTogether; ++i) {
       if (first + i * step >= all) break;
       const RopeKvHead head(p, first + i * step);
       HeadRow<kRows> x;
       x.take(cells[i]);
+      cells[i].exchange(p.dim, lane);
       if (!head.is_v) x.turn(cells[i], head.is_q ? p.q_norm : p.k_norm, p.eps, turns, p.dim, lane);
       if constexpr (kBits == 4) x.rotate(p.dim, lane);
       if (head.is_q) {

@@ -5,13 +5,13 @@
 //   Strategy   Block tile 128 outputs x kN tokens, k in steps of 64, y^T = w x^T: weights are operand A of the warpgroup
 //              products and never leave registers, x is operand B and lies in shared memory. Two warpgroups compute 64
 //              outputs each, fp32 in registers over the whole of k; one thread of a third fills a ring with x (copy
-//              engine). While a step of 64 k is multiplied, a warp unpacks the next one's weights into a second set of
-//              fragments, and has asked for those of the two steps after that (16 bytes per lane and step, straight from device
-//              memory: its own row tile's, nobody else's). Blocks are persistent; tokens run fastest, so that blocks which
-//              run together read the same weights.
+//              engine). While 32 k are multiplied and 32 more wait behind them, a warp unpacks those that come 64 k later into
+//              the fragments that have become free, and has asked for the codes of two steps after that (16 bytes per lane
+//              and step, straight from device memory: its own row tile's, nobody else's). Blocks are persistent; tokens run
+//              fastest, so that blocks which run together read the same weights.
 //   results    As f16, turned by stmatrix, or f32, in pieces through shared memory, written by the copy engine while the next tile
 //              begins. Onto the residual stream it adds them itself: exactly one number to each place in a launch, so
-//              that no order of additions is left open.
+//              that no order of additions is left open. That part of it has been brought to L2 meanwhile.
 //   silu       The first warpgroup has 64 rows of gate, the second the same rows of up; each hands the other what it has of
 //              half of the tokens.
 //   barriers   full[s]: one arrival (the copying thread, which expects kStageBytes) and those bytes, always whole: what lies

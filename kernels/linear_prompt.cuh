@@ -11,14 +11,14 @@
 
 #ifdef EXLLAMA_WGMMA
 
-#define EXLLAMA_SUMS_TEXT_80                                              \
-  EXLLAMA_SUMS_TEXT_64 ", "                                               \
+#define EXLLAMA_SUMS_TEXT_80 \
+  EXLLAMA_SUMS_TEXT_64 ", "  \
   "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"
-#define EXLLAMA_SUMS_TEXT_96                                              \
-  EXLLAMA_SUMS_TEXT_80 ", "                                               \
+#define EXLLAMA_SUMS_TEXT_96 \
+  EXLLAMA_SUMS_TEXT_80 ", "  \
   "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
-#define EXLLAMA_SUMS_TEXT_120                                             \
-  EXLLAMA_SUMS_TEXT_96 ", "                                               \
+#define EXLLAMA_SUMS_TEXT_120                                                                    \
+  EXLLAMA_SUMS_TEXT_96 ", "                                                                      \
   "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
   "%112, %113, %114, %115, %116, %117, %118, %119"
 
@@ -29,21 +29,20 @@ namespace exllama {
 template <int kN>
 __device__ __forceinline__ void wgmma_weights(float (&d)[kN / 2], const uint32_t (&a)[4], uint64_t b);
 
-#define EXLLAMA_WGMMA_WEIGHTS(N, A0, A1, A2, A3, B, SUMS_TEXT, ...)                                                      \
-  template <>                                                                                                                \
-  __device__ __forceinline__ void wgmma_weights<N>(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b) { \
-    asm volatile(                                                                                                            \
-        "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.f16.f16 {" SUMS_TEXT "}, {%" #A0 ", %" #A1 ", %" #A2 ", %" #A3       \
-        "}, %" #B ", 1, 1, 1, 0;"                                                                                          \
-        : __VA_ARGS__                                                                                                              \
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                              \
+#define EXLLAMA_WGMMA_WEIGHTS(N, A0, A1, A2, A3, B, SUMS_TEXT, ...)                                                    \
+  template <>                                                                                                          \
+  __device__ __forceinline__ void wgmma_weights<N>(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b) {            \
+    asm volatile(                                                                                                      \
+        "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.f16.f16 {" SUMS_TEXT "}, {%" #A0 ", %" #A1 ", %" #A2 ", %" #A3 \
+        "}, %" #B ", 1, 1, 1, 0;"                                                                                      \
+        : __VA_ARGS__                                                                                                  \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                                         \
   }
 EXLLAMA_WGMMA_WEIGHTS(128, 64, 65, 66, 67, 68, EXLLAMA_SUMS_TEXT_64, EXLLAMA_SUMS_64(d, 0))
 EXLLAMA_WGMMA_WEIGHTS(160, 80, 81, 82, 83, 84, EXLLAMA_SUMS_TEXT_80, EXLLAMA_SUMS_64(d, 0), EXLLAMA_SUMS_8(d, 64), EXLLAMA_SUMS_8(d, 72))
 EXLLAMA_WGMMA_WEIGHTS(192, 96, 97, 98, 99, 100, EXLLAMA_SUMS_TEXT_96, EXLLAMA_SUMS_64(d, 0), EXLLAMA_SUMS_32(d, 64))
-EXLLAMA_WGMMA_WEIGHTS(240, 120, 121, 122, 123, 124, EXLLAMA_SUMS_TEXT_120,
-                      EXLLAMA_SUMS_64(d, 0), EXLLAMA_SUMS_32(d, 64), EXLLAMA_SUMS_8(d, 96),
-                      EXLLAMA_SUMS_8(d, 104), EXLLAMA_SUMS_8(d, 112))
+EXLLAMA_WGMMA_WEIGHTS(240, 120, 121, 122, 123, 124, EXLLAMA_SUMS_TEXT_120, EXLLAMA_SUMS_64(d, 0), EXLLAMA_SUMS_32(d, 64),
+                      EXLLAMA_SUMS_8(d, 96), EXLLAMA_SUMS_8(d, 104), EXLLAMA_SUMS_8(d, 112))
 EXLLAMA_WGMMA_WEIGHTS(256, 128, 129, 130, 131, 132, EXLLAMA_SUMS_TEXT_128, EXLLAMA_SUMS_64(d, 0), EXLLAMA_SUMS_64(d, 64))
 
 /// What a lane needs for 64 k of a row tile, as it lies in memory.

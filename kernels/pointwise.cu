@@ -98,52 +98,12 @@ extern "C" __global__ void __launch_bounds__(256) embed(const __grid_constant__ 
   for (int i = threadIdx.x; i < p.hidden; i += blockDim.x) to[i] = exllama::plain_value(p.table, from + i, p.kind);
 }
 
-namespace exllama {
-
-constexpr int kHeldCells = 8;  // of four numbers, that a thread keeps
-
-__device__ __forceinline__ void write_normed(const NormParams& p, int cell, const float4& v, float scale) {
-  const uint2 weights = __ldg(reinterpret_cast<const uint2*>(p.weight) + cell);
-  const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&weights.x)), high = __half22float2(*reinterpret_cast<const __half2*>(&weights.y));
-  const float4 out = make_float4(v.x * scale * low.x, v.y * scale * low.y, v.z * scale * high.x, v.w * scale * high.y);
-  const __half2 pairs[2] = {__floats2half2_rn(out.x, out.y), __floats2half2_rn(out.z, out.w)};
-  const size_t row = size_t(blockIdx.x) * p.hidden;
-  reinterpret_cast<uint2*>(p.y + row)[cell] = *reinterpret_cast<const uint2*>(pairs);
-  if (p.hidden_state != nullptr) reinterpret_cast<float4*>(p.hidden_state + row)[cell] = out;
-}
-
-/// A row that fits into the block's registers: read once, all of it under way at the same time.
-__device__ __forceinline__ void norm_held(const NormParams& p, const float* x) {
-  const int cells = p.hidden / 4;
-  float4 v[kHeldCells];
-#pragma unroll
-  for (int i = 0; i < kHeldCells; ++i) {
-    const int cell = threadIdx.x + i * kRowThreads;
-    v[i] = cell < cells ? reinterpret_cast<const float4*>(x)[cell] : make_float4(0.f, 0.f, 0.f, 0.f);
-  }
-  float squares = 0.f;
-#pragma unroll
-  for (int i = 0; i < kHeldCells; ++i) squares += v[i].x * v[i].x + v[i].y * v[i].y + v[i].z * v[i].z + v[i].w * v[i].w;
-  const float scale = rsqrtf(block_sum(squares) / static_cast<float>(p.hidden) + p.eps);
-#pragma unroll
-  for (int i = 0; i < kHeldCells; ++i) {
-    const int cell = threadIdx.x + i * kRowThreads;
-    if (cell < cells) write_normed(p, cell, v[i], scale);
-  }
-}
-
-}  // namespace exllama
-
 /// y = x / sqrt(mean(x^2) + eps) * weight. grid (m), block 256.
 extern "C" __global__ void __launch_bounds__(256) rms_norm(const __grid_constant__ exllama::NormParams p) {
   using namespace exllama;
   allow_next();
   wait_previous();
   const float* x = p.residual + size_t(p.rows == nullptr ? blockIdx.x : p.rows[blockIdx.x]) * p.hidden;
-  if (p.hidden % 4 == 0 && p.hidden <= 4 * kRowThreads * kHeldCells) {
-    norm_held(p, x);
-    return;
-  }
   // Four at a time where rows allow it; the few that are left one by one.
   constexpr int kBatch = 4;
   const int cells = p.hidden % 4 == 0 ? p.hidden / 4 : 0;
@@ -161,7 +121,15 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm(const __grid_constant
   __half* y = p.y + size_t(blockIdx.x) * p.hidden;
   float* state = p.hidden_state == nullptr ? nullptr : p.hidden_state + size_t(blockIdx.x) * p.hidden;
 #pragma unroll 4
-  for (int i = threadIdx.x; i < cells; i += kRowThreads) write_normed(p, i, x4[i], scale);
+  for (int i = threadIdx.x; i < cells; i += kRowThreads) {
+    const float4 v = x4[i];
+    const uint2 weights = __ldg(reinterpret_cast<const uint2*>(p.weight) + i);
+    const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&weights.x)), high = __half22float2(*reinterpret_cast<const __half2*>(&weights.y));
+    const float4 out = make_float4(v.x * scale * low.x, v.y * scale * low.y, v.z * scale * high.x, v.w * scale * high.y);
+    const __half2 pairs[2] = {__floats2half2_rn(out.x, out.y), __floats2half2_rn(out.z, out.w)};
+    reinterpret_cast<uint2*>(y)[i] = *reinterpret_cast<const uint2*>(pairs);
+    if (state != nullptr) reinterpret_cast<float4*>(state)[i] = out;
+  }
   for (int i = 4 * cells + threadIdx.x; i < p.hidden; i += kRowThreads) {
     const float out = x[i] * scale * __half2float(__ldg(p.weight + i));
     y[i] = __float2half_rn(out);

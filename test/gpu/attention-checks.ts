@@ -2,7 +2,13 @@
 // pad, with pages out of order and rubbish behind the end of a sequence; repeats and overlapping launches bit by
 // bit. Decode steps: attention-step-checks.ts.
 
-import { type AttentionShape, type KernelCache, PREFILL_ROWS, prefillLaunch } from "../../src/backend/cuda/attention-launch.js";
+import {
+  type AttentionShape,
+  type KernelCache,
+  PREFILL_ROWS,
+  prefillLaunch,
+  prefillParameters,
+} from "../../src/backend/cuda/attention-launch.js";
 import { ATTENTION, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
 import { dequantized, randomCache, rotateHeads, spoilCache } from "./cache-contents.js";
 import type { KernelBench } from "./kernel-bench.js";
@@ -54,28 +60,33 @@ function checkShape(
   const tiles = bench.upload(Int32Array.from(spans));
   const shape: AttentionShape = { heads, kvHeads, headDim: dim };
   const y = gpu.allocate(rows * heads * dim * 2);
-  const parametersOf = (kCache: bigint, vCache: bigint) =>
-    writeParameters(ATTENTION, {
-      ...{ q, kCache, vCache, y, positions, sequence, pages, tiles },
-      ...{ heads, kvHeads, dim, maxPages, window, scale: Math.LOG2E / Math.sqrt(dim) },
-    });
+  const valuesOf = (kCache: bigint, vCache: bigint) => ({
+    ...{ q, kCache, vCache, y, positions, sequence, pages, tiles },
+    ...{ heads, kvHeads, dim, maxPages, window, scale: Math.LOG2E / Math.sqrt(dim) },
+  });
   const read = () => bench.downloadHalves(y, rows * heads * dim);
   const what = `${cache} dim ${dim} heads ${heads}/${kvHeads} window ${window} length ${length}`;
-  const reference = parametersOf(plain[0]!, plain[1]!);
+  const reference = writeParameters(ATTENTION, valuesOf(plain[0]!, plain[1]!));
   bench.launch({ family: "attention", name: "attention_ref", grid: [heads, rows], block: 128, parameters: reference });
   const truth = cache === "q4" ? rotateHeads(read(), dim) : read();
-  const parameters = parametersOf(keys, values);
-  const older = { major: 8, minor: 0 };
+  const older = { ...gpu.card, major: 8, minor: 0 };
   const calls = [gpu.card, older].map((card) => prefillLaunch(shape, spans.length / 2, cache, card));
   for (const call of calls[0]!.name === calls[1]!.name ? [calls[0]!] : calls) {
-    const run = () => bench.launch({ ...call, parameters });
+    const parameters = prefillParameters(call, valuesOf(keys, values));
+    const run = (blocks?: number) => bench.launch({ ...call, grid: blocks ? [blocks, 1, 1] : call.grid, parameters });
     gpu.fill(y, 0xff, rows * heads * dim * 2);
     run();
     const first = read();
     bench.compare(`${call.name} ${what}`, first, truth, TOLERANCE);
     run();
     bench.same(`${call.name} ${what}: a repeat`, read(), first);
-    const graph = bench.captured(3, run);
+    if (call.tiles !== null)
+      for (const blocks of [1, 3]) {
+        gpu.fill(y, 0xff, rows * heads * dim * 2);
+        run(blocks);
+        bench.same(`${call.name} ${what}: ${blocks} blocks`, read(), first);
+      }
+    const graph = bench.captured(3, () => run());
     gpu.fill(y, 0xff, rows * heads * dim * 2);
     gpu.launchGraph(graph);
     bench.same(`${call.name} ${what}: overlapping launches`, read(), first);

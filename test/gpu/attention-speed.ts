@@ -7,8 +7,9 @@ import {
   PREFILL_ROWS,
   partialLayout,
   prefillLaunch,
+  prefillParameters,
 } from "../../src/backend/cuda/attention-launch.js";
-import { ATTENTION, ATTENTION_STEP, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
+import { ATTENTION_STEP, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
 import { headBytes, randomCache } from "./cache-contents.js";
 import type { KernelBench } from "./kernel-bench.js";
 
@@ -94,7 +95,7 @@ function promptRate(bench: KernelBench, cache: KernelCache, shape: AttentionShap
   const spans = Array.from({ length: rows / PREFILL_ROWS }, (_, i) => [i * PREFILL_ROWS, PREFILL_ROWS]).flat();
   const tiles = bench.upload(Int32Array.from(spans));
   const call = prefillLaunch(shape, rows / PREFILL_ROWS, cache, gpu.card);
-  const parameters = writeParameters(ATTENTION, {
+  const parameters = prefillParameters(call, {
     ...{ q, kCache, vCache, y, positions, sequence, pages, tiles },
     ...{ heads, kvHeads, dim, maxPages: width, window: 0, scale: Math.LOG2E / Math.sqrt(dim) },
   });

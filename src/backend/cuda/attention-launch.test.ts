@@ -4,8 +4,8 @@ import { decodeLaunch, decodeSplits, headTiles, kernelDim, partialLayout, prefil
 
 const LLAMA_7B = { heads: 32, kvHeads: 32, headDim: 128 };
 const LLAMA_3_8B = { heads: 32, kvHeads: 8, headDim: 128 };
-const TURING = { major: 7, minor: 5 };
-const HOPPER = { major: 9, minor: 0 };
+const TURING = { major: 7, minor: 5, multiprocessors: 68 };
+const HOPPER = { major: 9, minor: 0, multiprocessors: 132 };
 /** A Turing card's shared memory of a block: the least of all supported cards. */
 const LEAST_SHARED = 65536;
 
@@ -46,18 +46,22 @@ describe("attention launches", () => {
       family: "attention",
       name: "attention_prefill_d128",
       shared: 65536,
+      tiles: null,
     });
     expect(prefillLaunch(LLAMA_7B, 30, "f16", HOPPER)).toMatchObject({
       family: "attention_wgmma",
-      grid: [32, 30, 1],
+      grid: [132, 1, 1],
       block: 384,
+      tiles: 30,
     });
+    expect(prefillLaunch(LLAMA_7B, 1, "f16", HOPPER).grid).toEqual([32, 1, 1]);
     // CodePrefill::kShared of kernels/attention_quantized.cu.
     expect(prefillLaunch(LLAMA_7B, 30, "q8", HOPPER)).toEqual({
       ...launch,
       family: "attention_quantized",
       name: "attention_prefill_q8_d128",
       shared: 2 * (16384 + 8192 + 128),
+      tiles: null,
     });
   });
 

@@ -4,6 +4,7 @@
 import type { CacheType } from "../../memory/packing.js";
 import { hasWgmma } from "./gemm-launch.js";
 import type { KernelFamily } from "./kernel-modules.js";
+import { ATTENTION, type ParameterValues, writeParameters } from "./kernel-parameters.js";
 
 /** Types of cache that there are kernels for. */
 export type KernelCache = Exclude<CacheType, "f32">;
@@ -17,7 +18,7 @@ export const PREFILL_ROWS = 128;
 /** Rows of a block of the kernels without warpgroup products. */
 const BLOCK_ROWS = 64;
 /** kTileShared of kernels/attention_wgmma.cu. */
-const WGMMA_SHARED = 164928;
+const WGMMA_SHARED = 197792;
 /** Query heads of one KV head that a block takes together. */
 const HEADS_TOGETHER = 16;
 /** Tiles that are on their way or in use by a block that reads a prompt. */
@@ -29,17 +30,19 @@ const DECODE_RINGS = {
   q4: { narrow: { keys: 16, stages: 4 }, wide: { keys: 32, stages: 5 } },
 } as const;
 
-/** Compute capability of the card that a kernel is launched on. */
+/** The card that a kernel is launched on. */
 export interface AttentionCard {
+  /** Compute capability. */
   readonly major: number;
   readonly minor: number;
+  readonly multiprocessors: number;
 }
 
 /** The rings of a card's image of the kernels: kStages and kKeys of HalfCells (kernels/attention.cu) and CodeCells (attention_quantized.cu). */
 function ringOf(
   dim: KernelDim,
   cache: KernelCache,
-  { major, minor }: AttentionCard,
+  { major, minor }: Pick<AttentionCard, "major" | "minor">,
 ): { readonly keys: number; readonly stages: number } {
   const { narrow, wide } = DECODE_RINGS[cache];
   const newest = major === 9 || major === 10;
@@ -86,16 +89,34 @@ function prefillKeys(dim: KernelDim): number {
   return dim <= 192 ? 32 : 16;
 }
 
+export interface PrefillLaunch extends AttentionLaunch {
+  /** Where blocks take tiles in rounds, how many there are: what TiledAttentionParams has behind AttentionParams; else null. */
+  readonly tiles: number | null;
+}
+
+/** What a kernel of prefillLaunch() takes. */
+export function prefillParameters(
+  { tiles }: PrefillLaunch,
+  values: ParameterValues<typeof ATTENTION.fields>,
+): Uint8Array<ArrayBuffer> {
+  const attention = writeParameters(ATTENTION, values);
+  if (tiles === null) return attention;
+  const parameters = new Uint8Array(attention.length + 8);
+  parameters.set(attention);
+  new DataView(parameters.buffer).setInt32(attention.length, tiles, true);
+  return parameters;
+}
+
 /** @param tiles of at most PREFILL_ROWS rows */
 export function prefillLaunch(
   { heads, headDim }: AttentionShape,
   tiles: number,
   cache: KernelCache,
   card: AttentionCard,
-): AttentionLaunch {
+): PrefillLaunch {
   if (hasWgmma(card) && cache === "f16" && headDim === 128) {
     const kernel = { family: "attention_wgmma", name: "attention_prefill_wgmma_d128" } as const;
-    return { ...kernel, grid: [heads, tiles, 1], block: 384, shared: WGMMA_SHARED };
+    return { ...kernel, grid: [Math.min(heads * tiles, card.multiprocessors), 1, 1], block: 384, shared: WGMMA_SHARED, tiles };
   }
   const dim = kernelDim(headDim, cache);
   const keys = prefillKeys(dim);
@@ -106,6 +127,7 @@ export function prefillLaunch(
     grid: [heads, (PREFILL_ROWS / BLOCK_ROWS) * tiles, 1],
     block: 128,
     shared: 2 * tile,
+    tiles: null,
   };
 }
 

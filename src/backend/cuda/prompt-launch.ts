@@ -34,13 +34,13 @@ const STEP_INPUTS = 128;
 /** A row of results begins at a multiple of 16 bytes. */
 const OUTPUT_MULTIPLE = 8;
 
-/** PromptTile of linear_prompt.cu, and relative times of a step of k. */
+/** PromptTile of linear_prompt.cu, and relative times of a step of k as measured on an H200 (bench/NOTES.md). */
 const TILES = [
   { tokens: 256, piece: 64, shared: 230496, cost: 100 },
-  { tokens: 240, piece: 80, shared: 226400, cost: 94 },
-  { tokens: 192, piece: 64, shared: 230528, cost: 77 },
-  { tokens: 160, piece: 80, shared: 205952, cost: 66 },
-  { tokens: 128, piece: 64, shared: 164992, cost: 55 },
+  { tokens: 240, piece: 80, shared: 226400, cost: 96 },
+  { tokens: 192, piece: 64, shared: 230528, cost: 85 },
+  { tokens: 160, piece: 80, shared: 205952, cost: 79 },
+  { tokens: 128, piece: 64, shared: 164992, cost: 72 },
 ] as const;
 
 /** Whether these linears can go through the kernel. */

@@ -1,8 +1,8 @@
 // The attention of one layer: tokens of prompts are turned and written to the cache first, then tiles of them look at it; decode
 // steps do all of that in one launch.
 
-import { decodeLaunch, type KernelCache, prefillLaunch } from "./attention-launch.js";
-import { ATTENTION, ATTENTION_STEP, ROPE_KV, writeParameters } from "./kernel-parameters.js";
+import { decodeLaunch, type KernelCache, prefillLaunch, prefillParameters } from "./attention-launch.js";
+import { ATTENTION_STEP, ROPE_KV, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import type { PlacedLayer } from "./stage.js";
 
@@ -79,11 +79,15 @@ function attendPrompts(queue: KernelQueue, layer: PlacedLayer, cache: KernelCach
   const { attention } = layer.spec;
   const { heads, kvHeads, headDim: dim, window } = attention;
   const { q, positions, sequence, pages, tiles, maxPages } = call;
-  const parameters = writeParameters(ATTENTION, {
-    ...{ q, kCache: layer.keys, vCache: layer.values, y: q, positions, sequence, pages, tiles },
-    ...{ heads, kvHeads, dim, maxPages, window: window ?? 0, scale: Math.LOG2E / Math.sqrt(dim) },
-  });
-  queue.run({ ...prefillLaunch(attention, call.tileCount, cache, queue.context.card), parameters, role: "attention" });
+  const { tiles: count, ...launch } = prefillLaunch(attention, call.tileCount, cache, queue.context.card);
+  const parameters = prefillParameters(
+    { ...launch, tiles: count },
+    {
+      ...{ q, kCache: layer.keys, vCache: layer.values, y: q, positions, sequence, pages, tiles },
+      ...{ heads, kvHeads, dim, maxPages, window: window ?? 0, scale: Math.LOG2E / Math.sqrt(dim) },
+    },
+  );
+  queue.run({ ...launch, parameters, role: "attention" });
 }
 
 function attendStep(queue: KernelQueue, layer: PlacedLayer, cache: KernelCache, call: AttentionCall): void {

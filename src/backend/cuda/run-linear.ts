@@ -1,6 +1,7 @@
 // y = W x (+ bias) (+ residual) for any linear and any number of tokens, by the kernel that suits:
 // few tokens stream the weights through the tensor cores as they are stored, some dozens multiply them in pieces
-// (run-batch.ts), many expand them to fp16 a slab at a time and multiply tiles.
+// (run-batch.ts); whole prompts unpack them inside the product where there is a kernel for that (run-prompt.ts), or
+// expand them to fp16 a slab at a time and multiply tiles.
 
 import { gatherInputs } from "./gather-inputs.js";
 import { gemmLaunch, gemmSlabRows, hasWgmma } from "./gemm-launch.js";

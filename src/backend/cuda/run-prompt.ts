@@ -1,15 +1,17 @@
 // Linears of whole prompts whose weights are unpacked inside the product (kernels/linear_prompt.cu), for those that it can do.
 
 import { MOST_BATCHED } from "./batch-launch.js";
+import type { DeviceContext } from "./device-context.js";
 import { gatherInputs } from "./gather-inputs.js";
 import type { KernelQueue } from "./kernel-queue.js";
-import { fitsPrompt, type PromptShape, promptLaunch } from "./prompt-launch.js";
+import { fitsPrompt, PROMPT_TOKENS, type PromptShape, promptLaunch, promptLaunchOf } from "./prompt-launch.js";
+import type { KernelGroup } from "./quantized-layout.js";
 import type { LinearScratch, LinearsCall } from "./run-linear.js";
 import type { PlacedLinear } from "./stage.js";
 import { promptParameters } from "./tensor-map.js";
 
 /** Rows from which on this is faster than anything else: up to MOST_BATCHED, run-batch.ts is. */
-const LEAST_ROWS = MOST_BATCHED + 1;
+export const LEAST_PROMPT_ROWS = MOST_BATCHED + 1;
 
 /**
  * One linear, or several that are stored alike and read the same x in their own order.
@@ -28,7 +30,7 @@ export function runPrompt(
   const { storage, spec } = linears[0]!;
   const outputs = linears.map((linear) => linear.spec.out);
   const form = formOf(call);
-  if (call.rows < LEAST_ROWS || form === null || storage.kind !== "quantized" || storage.format.bits !== 4) return false;
+  if (call.rows < LEAST_PROMPT_ROWS || form === null || storage.kind !== "quantized" || storage.format.bits !== 4) return false;
   if (!fitsPrompt(card, { inputs: spec.in, outputs })) return false;
   const shape: PromptShape = { rows: call.rows, inputs: spec.in, outputs, group: storage.group, silu };
   const { tokens, piece, ...launch } = promptLaunch(card, shape);
@@ -49,6 +51,19 @@ export function runPrompt(
   const bytes = linears.reduce((sum, { weightBytes }) => sum + weightBytes, 0);
   queue.run({ family: "linear_prompt", ...launch, parameters, role: call.role, bytes });
   return true;
+}
+
+/** Loads the kernels for prompts of any length: which one a step takes depends on its rows, and what the driver takes is planned. */
+export function loadPromptKernels({ card, kernels }: DeviceContext, linears: readonly PlacedLinear[]): void {
+  const groups = new Set<KernelGroup>();
+  for (const { storage, spec } of linears)
+    if (storage.kind === "quantized" && storage.format.bits === 4 && fitsPrompt(card, { inputs: spec.in, outputs: [spec.out] }))
+      groups.add(storage.group);
+  for (const group of groups)
+    for (const tokens of PROMPT_TOKENS) {
+      const { name, shared } = promptLaunchOf(card, { rows: tokens, inputs: 0, outputs: [], group, silu: false }, tokens);
+      kernels.get("linear_prompt", name, shared);
+    }
 }
 
 /** PromptLinear's `form`; `null`: there is none like it. */

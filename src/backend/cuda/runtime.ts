@@ -13,6 +13,7 @@ import { CudaError } from "./driver/errors.js";
 import { CudaRuntimeEndedError } from "./errors.js";
 import { type ProfiledModel, profileDecode } from "./profile-decode.js";
 import { profilePrompt } from "./profile-prompt.js";
+import { LEAST_PROMPT_ROWS, loadPromptKernels } from "./run-prompt.js";
 import type { Stage } from "./stage.js";
 import { halfTurns } from "./step-input.js";
 import { type LauncherParts, StepLauncher } from "./step-launcher.js";
@@ -61,6 +62,10 @@ export class CudaRuntime implements Runtime {
   /** Runs every kind of step once on idle rows, so that all kernels are loaded. */
   async warmUp(): Promise<void> {
     const { run } = this.plan;
+    for (const stage of this.#parts.stages) {
+      const linears = stage.linears().map(([, linear]) => linear);
+      if (stepTokens(run) >= LEAST_PROMPT_ROWS) loadPromptKernels(stage.context.use(), linears);
+    }
     const tokens = stepTokens(run);
     for (const adapted of this.spec.adapters ? [false, true] : [false])
       for (const rows of new Set([tokens, Math.min(tokens, 9), 1]))
