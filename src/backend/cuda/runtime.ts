@@ -31,6 +31,9 @@ export interface RuntimeParts extends LauncherParts {
   readonly graphs: boolean;
 }
 
+/** Numbers of rows for which linears go to kernels of their own, see run-linear.ts. */
+const WARMED_ROWS = [65, 33, 17, 9, 1] as const;
+
 export class CudaRuntime implements Runtime {
   readonly plan: Plan;
   readonly spec: ModelSpec;
@@ -68,7 +71,7 @@ export class CudaRuntime implements Runtime {
     }
     const tokens = stepTokens(run);
     for (const adapted of this.spec.adapters ? [false, true] : [false])
-      for (const rows of new Set([tokens, Math.min(tokens, 9), 1]))
+      for (const rows of new Set([tokens, ...WARMED_ROWS.map((each) => Math.min(tokens, each))]))
         await this.#runner.tryOut({
           rows,
           decodeRows: 0,
