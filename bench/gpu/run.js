@@ -91,7 +91,9 @@ function cardOf(devices) {
   return card.name;
 }
 
+/** What was built: `EXLLAMA_COMMIT` where it was built elsewhere, and the checkout here is another. */
 function commit() {
+  if (process.env.EXLLAMA_COMMIT) return process.env.EXLLAMA_COMMIT;
   return existsSync(join(root, ".git"))
     ? execFileSync("git", ["rev-parse", "--short=7", "HEAD"], { cwd: root, encoding: "utf8" }).trim()
     : null;
