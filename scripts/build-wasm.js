@@ -1,6 +1,7 @@
-// Compiles wasm/index.ts three times: with relaxed SIMD, without for engines and processors that
-// lack it, and with the products of processors that have an instruction for them (wasm/dot-add.ts).
-// One source; `ASC_FEATURE_RELAXED_SIMD` and `DOT_ADD` choose the instructions inside.
+// Compiles the kernels (wasm/index.ts) twice: with relaxed SIMD, and without for engines that lack
+// it; and their products alone (wasm/products.ts) twice: as they are, and for processors that have an
+// instruction for them (wasm/dot-add.ts). One source; `ASC_FEATURE_RELAXED_SIMD` and `DOT_ADD` choose
+// the instructions inside.
 
 import { existsSync, mkdirSync, readFileSync, renameSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -13,12 +14,15 @@ const folder = join(root, "dist/wasm");
 const STATIC_LIMIT = 64 * 1024;
 
 mkdirSync(folder, { recursive: true });
-for (const [name, features, dotAdd] of [
-  ["kernels-relaxed", ["simd", "threads", "relaxed-simd"], false],
-  ["kernels-dot", ["simd", "threads", "relaxed-simd"], true],
-  ["kernels-simd", ["simd", "threads"], false],
+const SIMD = ["simd", "threads"];
+const RELAXED = [...SIMD, "relaxed-simd"];
+for (const [name, entry, features, dotAdd] of [
+  ["kernels-relaxed", "wasm/index.ts", RELAXED, false],
+  ["kernels-simd", "wasm/index.ts", SIMD, false],
+  ["products-relaxed", "wasm/products.ts", RELAXED, false],
+  ["products-dot", "wasm/products.ts", RELAXED, true],
 ])
-  await build(name, features, dotAdd);
+  await build(name, entry, features, dotAdd);
 
 /** The sources, with wasm/dot-add.ts saying `dotAdd`. */
 function sourcesWith(dotAdd) {
@@ -38,11 +42,11 @@ function checkStaticData(bytes) {
     throw new Error(`the kernels' data ends at ${exports.static_end()}, after ${STATIC_LIMIT}`);
 }
 
-async function build(name, features, dotAdd) {
+async function build(name, entry, features, dotAdd) {
   const out = join(folder, `${name}.wasm`);
   const partial = `${out}.${process.pid}.tmp`; // complete files only: another process may be reading
   const options = [
-    "wasm/index.ts",
+    entry,
     "--baseDir",
     root,
     "--outFile",

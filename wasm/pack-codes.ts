@@ -53,7 +53,9 @@ export function pack_byte_words(
       const to = lineAt(codes + <usize>tile * tileBytes, blockShift, recordBytes, k, 4);
       for (let r = 0; r < columns && r < 16; r += 4) {
         const v = r + 4 <= columns ? v128.load(from + (<usize>r << 2)) : someWords(from + (<usize>r << 2), columns - r);
-        v128.store(to + (<usize>r << 2), v128.shuffle<i8>(v, v, 0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
+        const pairs = v128.shuffle<i8>(v, v, 0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+        v128.store64_lane(to + (<usize>r << 1), pairs, 0);
+        v128.store64_lane(to + (<usize>r << 1), pairs, 1, 32);
       }
       from += lineBytes;
     }
@@ -102,7 +104,7 @@ export function pack_codes(
         if (shift + bits > 32) v = v128.or(v, i32x4.shl(words(at + lineBytes, columns - r), 32 - shift));
         v = v128.and(v, mask);
         if (bytes) {
-          const place = to + (<usize>r << 2) + (<usize>(k & 2) << 2) + (k & 1);
+          const place = to + (<usize>r << 1) + (<usize>(k & 2) << 4) + (k & 1);
           store<u8>(place, <u8>i32x4.extract_lane(v, 0));
           store<u8>(place, <u8>i32x4.extract_lane(v, 1), 2);
           store<u8>(place, <u8>i32x4.extract_lane(v, 2), 4);

@@ -2,9 +2,8 @@
 // largest magnitude / 127 and the code round(w / scale) + 128, in the byte form with zero 128.
 
 import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, dtypeBytes, elementAt } from "./pack-scales";
-import { largerMagnitude, largestMagnitude, widenF16 } from "./quantized-rows";
+import { BYTES_HEAD, largerMagnitude, largestMagnitude, widenF16 } from "./quantized-rows";
 
-const HEAD: usize = 80;
 const ROUND: f32 = 12582912.0; // 1.5 · 2^23
 const ROUND_BITS: i32 = 0x4b400000;
 
@@ -62,13 +61,13 @@ function packRow(row: usize, dtype: i32, inputs: i32, first: i32, blockSize: i32
   store<f32>(record + (<usize>r << 2), tiny ? 0 : max / 127);
   store<u8>(record + 64 + r, 128);
   const factor = f32x4.splat(tiny ? 0 : 127 / max);
-  let to = record + HEAD + (<usize>(r >> 2) << 4) + (<usize>(r & 3) << 1);
+  let to = record + BYTES_HEAD + (<usize>r << 1);
   for (let k = first; k < first + blockSize; k += 4) {
     const v = f32x4.add(f32x4.mul(weightsAt(row, k, inputs, dtype), factor), f32x4.splat(ROUND));
     const codes = i32x4.sub(v, i32x4.splat(ROUND_BITS - 128));
     const pairs = v128.shuffle<i8>(codes, codes, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
     store<u16>(to, <u16>i16x8.extract_lane_u(pairs, 0));
-    store<u16>(to, <u16>i16x8.extract_lane_u(pairs, 1), 8);
+    store<u16>(to, <u16>i16x8.extract_lane_u(pairs, 1), 32);
     to += 64;
   }
   return 0;
@@ -92,7 +91,7 @@ export function pack_plain(
       for (let block = 0; block < blocks; block++) {
         const bad = packRow(row, dtype, inputs, block * blockSize, blockSize, record, n & 15);
         if (bad) return (n - firstRow) * inputs + bad;
-        record += HEAD + (<usize>blockSize << 4);
+        record += BYTES_HEAD + (<usize>blockSize << 4);
       }
     }
   }

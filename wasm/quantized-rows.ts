@@ -3,6 +3,9 @@
 // I = Σ code·x − zero·Σx; then + bias, then (if asked) + what stands in y. So a result does
 // not depend on the batch, the thread or the instruction set.
 
+/** f32 [16] and u8 [16] in front of the codes of a block of bytes. */
+export const BYTES_HEAD: usize = 80;
+
 const SCALE_112: f32 = 5.192296858534828e33; // 2^112: f16's exponent bias moved to f32's
 
 /** Four finite f16 as f32: v128 of i16 sign-extended to i32. Subnormals come out exact. */
@@ -42,10 +45,22 @@ export function addBlock(sum: v128, integers: v128, scales: v128, d: v128): v128
   return f32x4.add(sum, f32x4.mul(f32x4.convert_i32x4_s(integers), f32x4.mul(scales, d)));
 }
 
+/** Adds a block's integers of eight rows to a token's sums f32 [8]. */
+// @ts-ignore: decorator
+@inline
+export function addEight(sums: usize, a: v128, b: v128, scalesA: v128, scalesB: v128, d: v128): void {
+  a = addBlock(v128.load(sums), a, scalesA, d);
+  b = addBlock(v128.load(sums, 16), b, scalesB, d);
+  v128.store(sums, b, 16);
+  v128.store(sums, a);
+}
+
 /**
  * Writes the outputs of a tile for one token: `y` is where the tile's first output goes,
  * `bias` the tile's 16 or 0, `rows` how many of the 16 exist.
  */
+// @ts-ignore: decorator
+@inline
 export function storeTile(y: usize, bias: usize, rows: i32, add: i32, a0: v128, a1: v128, a2: v128, a3: v128): void {
   if (bias) {
     a0 = f32x4.add(a0, v128.load(bias));
@@ -60,10 +75,10 @@ export function storeTile(y: usize, bias: usize, rows: i32, add: i32, a0: v128, 
       a2 = f32x4.add(v128.load(y, 32), a2);
       a3 = f32x4.add(v128.load(y, 48), a3);
     }
-    v128.store(y, a0);
-    v128.store(y, a1, 16);
-    v128.store(y, a2, 32);
     v128.store(y, a3, 48);
+    v128.store(y, a2, 32);
+    v128.store(y, a1, 16);
+    v128.store(y, a0);
     return;
   }
   storeSome(y, a0, rows, add);

@@ -29,8 +29,8 @@ function dotNibbles(evens: v128, odds: v128, w: v128): v128 {
 @inline
 function dotBytes(x0: v128, x1: v128, x2: v128, x3: v128, w: usize): v128 {
   return i32x4.add(
-    i32x4.add(i32x4.dot_i16x8_s(x0, v128.load8x8_u(w)), i32x4.dot_i16x8_s(x1, v128.load8x8_u(w, 8))),
-    i32x4.add(i32x4.dot_i16x8_s(x2, v128.load8x8_u(w, 64)), i32x4.dot_i16x8_s(x3, v128.load8x8_u(w, 72))),
+    i32x4.add(i32x4.dot_i16x8_s(x0, v128.load8x8_u(w)), i32x4.dot_i16x8_s(x1, v128.load8x8_u(w, 32))),
+    i32x4.add(i32x4.dot_i16x8_s(x2, v128.load8x8_u(w, 64)), i32x4.dot_i16x8_s(x3, v128.load8x8_u(w, 96))),
   );
 }
 
@@ -75,9 +75,9 @@ function segments<C, S>(
             const w = codes + (<usize>line << 7);
             const x0 = v128.load32_splat(x), x1 = v128.load32_splat(x, 4), x2 = v128.load32_splat(x, 8), x3 = v128.load32_splat(x, 12);
             i0 = i32x4.add(i0, dotBytes(x0, x1, x2, x3, w));
-            i1 = i32x4.add(i1, dotBytes(x0, x1, x2, x3, w + 16));
-            i2 = i32x4.add(i2, dotBytes(x0, x1, x2, x3, w + 32));
-            i3 = i32x4.add(i3, dotBytes(x0, x1, x2, x3, w + 48));
+            i1 = i32x4.add(i1, dotBytes(x0, x1, x2, x3, w + 8));
+            i2 = i32x4.add(i2, dotBytes(x0, x1, x2, x3, w + 16));
+            i3 = i32x4.add(i3, dotBytes(x0, x1, x2, x3, w + 24));
             x += 16;
           }
         }

@@ -35,7 +35,9 @@ const WEIGHTS = Math.ceil((Y + MOST_TOKENS * MOST_INPUTS * 4) / 65536) * 65536;
 const COMMAND = 0;
 const DONE = 1;
 
-const JOBS = ["read", ...TOKENS.map((m) => `relaxed ${m}`), ...TOKENS.map((m) => `simd ${m}`)];
+/** What there is everywhere, and the products that stand in for its linears where V8 knows how: see src/backend/cpu/wasm-module.ts. */
+const BUILDS = ["relaxed", "simd", ...(Number.parseInt(process.versions.v8, 10) >= 13 ? ["dot", "wide"] : [])];
+const JOBS = ["read", ...BUILDS.flatMap((build) => TOKENS.map((m) => `${build} ${m}`))];
 
 if (isMainThread) await main();
 else work(workerData);
@@ -54,12 +56,8 @@ async function main() {
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   fill(memory, layers * layerBytes);
   const macs = LAYER.reduce((sum, [inputs, out]) => sum + inputs * out, 0) * layers;
-  const modules = Object.fromEntries(
-    ["relaxed", "simd"].map((name) => [
-      name,
-      new WebAssembly.Module(readFileSync(fileURLToPath(new URL(`../../dist/wasm/kernels-${name}.wasm`, import.meta.url)))),
-    ]),
-  );
+  const modules = {};
+  for (const build of BUILDS) modules[build] = await compile(build);
   console.log(
     `${layers} layers, ${((layers * layerBytes) / 1e9).toFixed(2)} GB of 4-bit weights, ${rounds} rounds, medians; Node ${process.version}`,
   );
@@ -82,13 +80,21 @@ async function main() {
   }
 }
 
+async function compile(build) {
+  const wasm = (name) => readFileSync(fileURLToPath(new URL(`../../dist/wasm/${name}.wasm`, import.meta.url)));
+  if (build === "dot") return new WebAssembly.Module(wasm("products-dot"));
+  if (build !== "wide") return new WebAssembly.Module(wasm(`kernels-${build}`));
+  const { compileWide } = await import("../../src/backend/cpu/wide-simd.ts");
+  return compileWide(wasm("products-dot"));
+}
+
 function print(threads, seconds, bytes, macs) {
   const [read] = seconds;
   const gigabytes = (time) => bytes / time / 1e9;
   console.log(`\n${threads} thread${threads > 1 ? "s" : ""}: reading ${gigabytes(read).toFixed(1)} GB/s`);
   console.table(
     Object.fromEntries(
-      ["relaxed", "simd"].flatMap((build) =>
+      BUILDS.flatMap((build) =>
         TOKENS.map((m) => {
           const time = seconds[JOBS.indexOf(`${build} ${m}`)];
           return [
@@ -146,7 +152,7 @@ function run(build, m, { index, threads, kernels, layers }) {
       else {
         const k = kernels[build];
         // Every thread quantises the same rows to the same place: nothing to wait for, but the work is counted.
-        if (layer === 0) k.quantize_records(X, m, inputs, 0, BLOCK, 127, ACTIVATIONS, 0, m);
+        if (layer === 0) kernels.simd.quantize_records(X, m, inputs, 0, BLOCK, 127, ACTIVATIONS, 0, m);
         k.linear_nibbles_f16(weights, tileBytes, blocks, BLOCK, ACTIVATIONS, m, 0, Y, out, out, from, to, 0);
       }
       weights += tiles * tileBytes;

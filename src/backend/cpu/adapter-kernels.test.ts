@@ -11,7 +11,10 @@ import { loadAdapters } from "./adapter-loading.js";
 import { instantiate } from "./kernels.js";
 
 const memory = new WebAssembly.Memory({ initial: 8, maximum: 65536, shared: true });
-const kernels = instantiate(new WebAssembly.Module(readFileSync(distFile("wasm/kernels-simd.wasm"))), memory);
+const kernels = instantiate(
+  { kernels: new WebAssembly.Module(readFileSync(distFile("wasm/kernels-simd.wasm"))), products: null },
+  memory,
+);
 const [A, B, UNITS, X, T, Y] = [65536, 131072, 196608, 200000, 210000, 220000] as const;
 
 interface Shape {

@@ -21,7 +21,7 @@ import { CpuRuntime } from "./runtime.js";
 import { MAX_THREADS } from "./step-message.js";
 import { Team } from "./team.js";
 import { TensorReader } from "./tensor-reader.js";
-import { loadKernelModule } from "./wasm-module.js";
+import { loadKernelModules } from "./wasm-module.js";
 
 export interface CpuBackendOptions {
   /** The oracle: f32 weights, activations and cache. Default false. */
@@ -79,18 +79,18 @@ async function loadOne(
   signal?.throwIfAborted();
   const { stage } = loadableDevice(request, options.exact);
   const regions = new RegionIndex(stage);
-  const { module } = await loadKernelModule();
+  const modules = await loadKernelModules();
   const memories = allocateArenas(stage);
   const pages = options.hugePages ? await askForHugePages(memories) : { asked: false, reason: "switched off" };
   const control = regions.get("scratch.control", 0);
   const words = new Int32Array(memories[0]!.buffer, control.offset, control.bytes / 4);
   const windows = cacheGroups(spec, plan.run).map(({ window }) => window);
   const { exact, threads } = options;
-  const team = await Team.start({ module, memories, spec, run: plan.run, stage, windows, exact, threads }, words);
+  const team = await Team.start({ modules, memories, spec, run: plan.run, stage, windows, exact, threads }, words);
   try {
     const reader = new TensorReader(checkpoint, weightBytes(spec, checkpoint.tensors), signal, onProgress);
     const site = { spec, stage, regions, memories, team, reader };
-    const kernels = memories.map((memory) => instantiate(module, memory));
+    const kernels = memories.map((memory) => instantiate(modules, memory));
     const facts = new Map<string, PackedFacts>();
     await loadWeights(site, async (target) => {
       if (exact) await loadExactLinear(site, target);

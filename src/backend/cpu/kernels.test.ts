@@ -6,9 +6,9 @@ import { distFile } from "../../paths.js";
 import { CACHE_KINDS, cacheTokenBytes } from "./cache-layout.js";
 import { instantiate, type Kernels, ValueKind } from "./kernels.js";
 import { partialBytes } from "./scratch.js";
-import { loadKernelModule } from "./wasm-module.js";
+import { loadKernelModules } from "./wasm-module.js";
 
-await loadKernelModule(); // switches relaxed SIMD on where the engine hides it behind a flag
+await loadKernelModules(); // switches relaxed SIMD on where the engine hides it behind a flag
 
 const memory = new WebAssembly.Memory({ initial: 80, maximum: 80, shared: true });
 const f32 = new Float32Array(memory.buffer);
@@ -56,7 +56,7 @@ function half(bits: number): number {
 const [A, B, C, D, E, F, G] = [0x10000, 0x50000, 0x90000, 0xd0000, 0x110000, 0x190000, 0x210000] as const;
 
 describe.each(builds)("%s", (name) => {
-  const kernels: Kernels = instantiate(new WebAssembly.Module(wasm(name)), memory);
+  const kernels: Kernels = instantiate({ kernels: new WebAssembly.Module(wasm(name)), products: null }, memory);
 
   it("multiplies matrices of any size, whatever is left over", () => {
     fc.assert(

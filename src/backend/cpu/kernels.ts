@@ -78,10 +78,19 @@ export interface AdapterKernels {
   ): void;
 }
 
-/** Everything that the module exports. */
+/** All kernels, one instance's exports. */
 export type Kernels = FloatKernels & QuantizedKernels & AdapterKernels;
 
+/** What loadKernelModules() of wasm-module.ts chooses. */
+export interface KernelModules {
+  /** All kernels. */
+  readonly kernels: WebAssembly.Module;
+  /** Faster ones for some of them, `null` where there are none. */
+  readonly products: WebAssembly.Module | null;
+}
+
 /** One instance of the kernels over one arena. */
-export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {
-  return new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as Kernels;
+export function instantiate({ kernels, products }: KernelModules, memory: WebAssembly.Memory): Kernels {
+  const exports = (module: WebAssembly.Module) => new WebAssembly.Instance(module, { env: { memory } }).exports;
+  return { ...exports(kernels), ...(products && exports(products)) } as unknown as Kernels;
 }

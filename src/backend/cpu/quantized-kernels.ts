@@ -137,6 +137,9 @@ export interface QuantizedKernels {
   memory_read(from: number, bytes: number): bigint;
 }
 
+/** What wasm/products.ts exports. */
+export type ProductKernels = Pick<QuantizedKernels, "linear_nibbles_f16" | "linear_nibbles_f32" | "linear_bytes">;
+
 type RecordKernel = (
   weights: number,
   tileBytes: number,

@@ -7,9 +7,9 @@
 //
 // Codes of at most 4 bits are nibbles: a 64-byte line holds 16 rows × 8 inputs, four bytes a
 // row, exactly GPTQ's own word order (input 8t + j in bits 4j … 4j+3). Codes of 8 bits are
-// bytes: a line holds 16 rows × 4 inputs, per four rows first inputs 0 and 1 of each, then 2
-// and 3. 2- and 3-bit codes are widened to nibbles; plain weights are rounded to 8 bits, one
-// scale per row and block.
+// bytes: a line holds 16 rows × 4 inputs, first inputs 0 and 1 of every row, then 2 and 3. 2- and
+// 3-bit codes are widened to nibbles; plain weights are rounded to 8 bits, one scale per row and
+// block.
 //
 // Where a group of inputs cannot be cut into blocks (a group size such as 24, or a g_idx with
 // unequal groups) the linear is stored in segments instead: inputs sorted by group, the codes
@@ -27,9 +27,6 @@ export const MAX_BLOCK = 128;
 export const SEGMENT_ENTRY_BYTES = 16;
 /** Scale and sum in front of the codes of every block of activations. */
 export const ACTIVATION_HEAD_BYTES = 16;
-
-/** Kernels read this far behind the last line of a tile, so that memory is never waited for (wasm/read-ahead.ts). */
-const READ_AHEAD_BYTES = 640;
 
 /** Scratch for products with many tokens in front of the activations: a lock per slot, then the slots (wasm/quantized-slot.ts has the same numbers). */
 export const SLOTS = 64;
@@ -110,7 +107,7 @@ export function quantizedLayout(linear: LinearSpec): QuantizedLayout {
     form,
     maxSegments,
     segmentTable,
-    weightBytes: segmentTable + maxSegments * SEGMENT_ENTRY_BYTES + READ_AHEAD_BYTES,
+    weightBytes: segmentTable + maxSegments * SEGMENT_ENTRY_BYTES,
     activationCodeBytes: codes === "nibbles" ? 1 : 2,
     activationLimit: codes === "nibbles" ? 127 : 511,
   };

@@ -17,12 +17,14 @@ import type { GptqFormat, LinearSpec, PlainFormat } from "../../model/spec.js";
 import { distFile, packageRoot } from "../../paths.js";
 import { TensorContentsError } from "../errors.js";
 import { NonFiniteTensorError } from "./errors.js";
+import { instantiate } from "./kernels.js";
 import type { QuantizedKernels } from "./quantized-kernels.js";
 import { activationBytes, quantizedLayout, quantizedRegions } from "./quantized-layout.js";
 import { type PackedFacts, QuantizedLinear, type QuantizedPlace } from "./quantized-linear.js";
 import { LinearPacker, runPack } from "./quantized-packer.js";
 import { packingStagingBytes } from "./quantized-staging.js";
-import { DOT_FROM_V8, loadKernelModule } from "./wasm-module.js";
+import { DOT_FROM_V8, loadKernelModules } from "./wasm-module.js";
+import { compileWide, hasWideSimd } from "./wide-simd.js";
 
 interface Build {
   name: string;
@@ -31,20 +33,25 @@ interface Build {
 
 const memory = new WebAssembly.Memory({ initial: 512, maximum: 512, shared: true });
 const builds: Build[] = [];
-/** Earlier engines compile the instruction of the dot build wrongly; loadKernelModule() never chooses it there. */
+/** Earlier engines compile the instruction of the dot build wrongly; loadKernelModules() never chooses it there. */
 const hasDot = Number.parseInt(process.versions.v8, 10) >= DOT_FROM_V8;
+/** On a processor with AVX2; V8 itself looks at the processor, and joins nothing on another. */
+const hasWide = hasWideSimd(process.versions.v8, new Set(["avx2"]));
 let relaxedModule: WebAssembly.Module;
 
 beforeAll(async () => {
   if (!existsSync(distFile("wasm/kernels-simd.wasm")))
     execFileSync(process.execPath, [join(packageRoot, "scripts/build-wasm.js")]);
-  await loadKernelModule(); // switches relaxed SIMD on where the engine hides it behind a flag
-  const compiled = (build: string) => new WebAssembly.Module(readFileSync(distFile(`wasm/kernels-${build}.wasm`)));
-  const instance = (module: WebAssembly.Module) =>
-    new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as QuantizedKernels;
-  relaxedModule = compiled("relaxed");
-  builds.push({ name: "plain", kernels: instance(compiled("simd")) }, { name: "relaxed", kernels: instance(relaxedModule) });
-  if (hasDot) builds.push({ name: "dot", kernels: instance(compiled("dot")) });
+  await loadKernelModules(); // switches relaxed SIMD on where the engine hides it behind a flag
+  const file = (name: string) => readFileSync(distFile(`wasm/${name}.wasm`));
+  relaxedModule = new WebAssembly.Module(file("kernels-relaxed"));
+  const build = (name: string, kernels: WebAssembly.Module, products: WebAssembly.Module | null = null) =>
+    builds.push({ name, kernels: instantiate({ kernels, products }, memory) });
+  build("plain", new WebAssembly.Module(file("kernels-simd")));
+  build("relaxed", relaxedModule);
+  if (hasDot) build("dot", relaxedModule, new WebAssembly.Module(file("products-dot")));
+  if (hasWide) build("wide relaxed", relaxedModule, compileWide(file("products-relaxed")));
+  if (hasWide) build("wide dot", relaxedModule, compileWide(file("products-dot")));
 });
 
 /** Gives out pieces of the memory, each between guard bytes that `check` looks at. */
@@ -172,7 +179,8 @@ function shuffledGroups(inputs: number, groupSize: number, random: () => number)
 
 it("all builds that this engine runs are tested", () => {
   // Every Node from 20 on has relaxed SIMD, behind a flag or not.
-  expect(builds.map(({ name }) => name)).toEqual(hasDot ? ["plain", "relaxed", "dot"] : ["plain", "relaxed"]);
+  const wide = hasWide ? ["wide relaxed", "wide dot"] : [];
+  expect(builds.map(({ name }) => name)).toEqual(["plain", "relaxed", ...(hasDot ? ["dot"] : []), ...wide]);
 });
 
 describe("a packed GPTQ linear gives the reference's bits, in every build", () => {

@@ -10,7 +10,7 @@ import { cpuExactPacking } from "./packing.js";
 import { stepWords } from "./step-message.js";
 import { Team } from "./team.js";
 import { planTestModel } from "./test-model.js";
-import { loadKernelModule } from "./wasm-module.js";
+import { loadKernelModules } from "./wasm-module.js";
 
 async function startTeam(threads: number) {
   const checkpoint = await openCheckpoint(fixture("tiny/llama-mha"));
@@ -20,8 +20,8 @@ async function startTeam(threads: number) {
   const memories = allocateArenas(stage);
   const { offset, bytes } = new RegionIndex(stage).get("scratch.control", 0);
   const windows = cacheGroups(spec, plan.run).map(({ window }) => window);
-  const { module } = await loadKernelModule();
-  const start = { module, memories, spec, run: plan.run, stage, windows, exact: true, threads };
+  const modules = await loadKernelModules();
+  const start = { modules, memories, spec, run: plan.run, stage, windows, exact: true, threads };
   const control = new Int32Array(memories[0]!.buffer, offset, bytes / 4);
   return { team: await Team.start(start, control), control, at: stepWords(spec, plan.run) };
 }

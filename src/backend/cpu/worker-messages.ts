@@ -5,6 +5,7 @@
 import type { RunShape } from "../../memory/packing.js";
 import type { StageLayout } from "../../memory/plan.js";
 import type { GptqFormat, ModelSpec } from "../../model/spec.js";
+import type { KernelModules } from "./kernels.js";
 import type { PackedFacts } from "./quantized-linear.js";
 import type { PackCommand } from "./quantized-packer.js";
 
@@ -12,7 +13,7 @@ import type { PackCommand } from "./quantized-packer.js";
 export interface WorkerStart {
   readonly index: number;
   readonly threads: number;
-  readonly module: WebAssembly.Module;
+  readonly modules: KernelModules;
   /** One per arena. */
   readonly memories: readonly WebAssembly.Memory[];
   readonly spec: ModelSpec;

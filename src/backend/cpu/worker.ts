@@ -15,7 +15,7 @@ import type { FromWorker, LinearFacts, ToWorker, WorkerStart } from "./worker-me
 const port = parentPort;
 if (!port) throw new Error("the CPU backend starts this file as a worker thread");
 const start = workerData as WorkerStart;
-const arenas: ArenaAccess[] = start.memories.map((memory) => ({ memory, kernels: instantiate(start.module, memory) }));
+const arenas: ArenaAccess[] = start.memories.map((memory) => ({ memory, kernels: instantiate(start.modules, memory) }));
 const regions = new RegionIndex(start.stage);
 
 const say = (message: FromWorker) => port.postMessage(message);
