@@ -41,12 +41,6 @@ struct PromptLinear {
 };
 static_assert(sizeof(PromptLinear) == 80);
 
-/// What the i-th linear has.
-template <typename T>
-__device__ __forceinline__ T of_linear(int i, T first, T second, T third) {
-  return i == 0 ? first : i == 1 ? second : third;
-}
-
 struct TensorPromptParams {
   TensorMap x_map;             // boxes of 64 k x kN tokens, 128-byte swizzle (tensor-map.ts)
   TensorMap y_map[3];          // boxes of 64 outputs x kPiece tokens in f16, of 32 x kPiece / 2 in f32; 128-byte swizzle

@@ -45,6 +45,12 @@ EXLLAMA_WGMMA_WEIGHTS(240, 120, 121, 122, 123, 124, EXLLAMA_SUMS_TEXT_120, EXLLA
                       EXLLAMA_SUMS_8(d, 96), EXLLAMA_SUMS_8(d, 104), EXLLAMA_SUMS_8(d, 112))
 EXLLAMA_WGMMA_WEIGHTS(256, 128, 129, 130, 131, 132, EXLLAMA_SUMS_TEXT_128, EXLLAMA_SUMS_64(d, 0), EXLLAMA_SUMS_64(d, 64))
 
+/// What the i-th of up to three linears that read the same x has.
+template <typename T>
+__device__ __forceinline__ T of_linear(int i, T first, T second, T third) {
+  return i == 0 ? first : i == 1 ? second : third;
+}
+
 /// What a lane needs for 64 k of a row tile, as it lies in memory.
 template <int kGroup>
 struct PackedChunk {

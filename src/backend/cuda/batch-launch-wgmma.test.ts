@@ -1,0 +1,59 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { type BatchShape, MOST_BATCHED } from "./batch-launch.js";
+import { arrivalBytes, mostWgmmaPieceBytes, wgmmaBatchLaunch } from "./batch-launch-wgmma.js";
+
+const HOPPER = { multiprocessors: 132, major: 9, minor: 0 };
+const SHARED_OF_TWO_BLOCKS = 227 * 1024 + 1024;
+
+const shapes = fc.record({
+  bits: fc.constant(4 as const),
+  group: fc.constantFrom(32 as const, 64 as const, 128 as const),
+  rows: fc.integer({ min: 1, max: MOST_BATCHED }),
+  inputs: fc.integer({ min: 1, max: 112 }).map((slices) => slices * 256),
+  outputs: fc.oneof(
+    fc.tuple(fc.integer({ min: 1, max: 7500 }).map((n) => n * 8)),
+    fc.tuple(...[1000, 250, 250].map((max) => fc.integer({ min: 1, max }).map((n) => n * 8))),
+  ),
+});
+
+describe("wgmmaBatchLaunch", () => {
+  it.each([
+    [16, 128, 94048],
+    [32, 128, 102208],
+    [64, 128, 101488],
+    [128, 128, 200512],
+    [32, 32, 109888],
+  ] as const)("asks for the shared memory that the kernel of %i tokens and groups of %i takes", (rows, group, shared) => {
+    const launch = wgmmaBatchLaunch({ bits: 4, group, rows, inputs: 4096, outputs: [4096] }, HOPPER)!;
+    expect(launch.shared).toBe(shared); // static_assert in linear_batch_wgmma.cuh
+    expect(launch.name).toBe(`linear_batch_wgmma_q4_g${group}_t${rows}`);
+  });
+
+  it("stays within the plan, and its blocks all run at once", () => {
+    fc.assert(
+      fc.property(shapes, fc.boolean(), (of, pair) => {
+        const paired = pair && of.outputs.length === 1;
+        const outputs = paired ? [of.outputs[0]!, of.outputs[0]!] : [...of.outputs];
+        const launch = wgmmaBatchLaunch({ ...of, outputs, paired } as BatchShape, HOPPER)!;
+        expect(launch.tokens).toBeGreaterThanOrEqual(of.rows);
+        expect(launch.pieceBytes).toBeLessThanOrEqual(mostWgmmaPieceBytes(outputs, of.rows));
+        expect(launch.units * 8 * 4).toBeLessThanOrEqual(arrivalBytes(outputs));
+        const blocks = Math.ceil(launch.grid / HOPPER.multiprocessors);
+        expect(blocks * (launch.shared + 1024)).toBeLessThanOrEqual(SHARED_OF_TWO_BLOCKS);
+        expect(launch.grid).toBeLessThanOrEqual(launch.units * (of.inputs / 256));
+      }),
+    );
+  });
+
+  it.each([
+    ["another card", {}, { ...HOPPER, major: 10 }],
+    ["8 bits", { bits: 8 as const }, HOPPER],
+    ["inputs that are no multiple of 256", { inputs: 4224 }, HOPPER],
+    ["outputs that are no multiple of 8", { outputs: [4100] }, HOPPER],
+    ["too many tokens", { rows: MOST_BATCHED + 1 }, HOPPER],
+  ])("leaves %s to others", (_, change, card) => {
+    const shape: BatchShape = { bits: 4, group: 128, rows: 32, inputs: 4096, outputs: [4096], ...change };
+    expect(wgmmaBatchLaunch(shape, card)).toBeNull();
+  });
+});
