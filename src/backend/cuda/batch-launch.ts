@@ -6,7 +6,7 @@ import type { GptqFormat } from "../../model/spec.js";
 import { CHUNK, type KernelGroup, paddedInputs, SUPERBLOCK, TILE_ROWS } from "./quantized-layout.js";
 
 /** Outputs of a unit, the half of it that lies in one segment. */
-export const UNIT_OUTPUTS = 128;
+const UNIT_OUTPUTS = 128;
 const HALF_OUTPUTS = 64;
 const UNIT_TILES = UNIT_OUTPUTS / TILE_ROWS;
 /** Tokens that pieces may have room for: one kernel each. */
@@ -64,16 +64,15 @@ export function hasBatchKernel(bits: GptqFormat["bits"]): boolean {
   return bits === 4;
 }
 
-/** @returns `null` where a block of this card has too little shared memory */
+/** @returns `null` where there is no kernel for it, or a block of this card has too little shared memory */
 export function batchLaunch(shape: BatchShape, card: BatchCard): BatchLaunch | null {
   const { bits, group, rows, inputs, outputs, paired = false } = shape;
   const pieceTokens = PIECE_TOKENS.find((tokens) => tokens >= rows);
-  if (pieceTokens === undefined) return null;
+  if (pieceTokens === undefined || !hasBatchKernel(bits)) return null;
   const slice = sliceOf(pieceTokens);
   const groups = Math.max(1, slice / group);
   const stage =
-    UNIT_TILES * ((slice * TILE_ROWS * bits) / 8 + groups * (TILE_ROWS * 2 + (TILE_ROWS * zeroBits(bits)) / 8)) +
-    pieceTokens * slice * 2;
+    UNIT_TILES * ((slice * TILE_ROWS * bits) / 8 + groups * (TILE_ROWS * 2 + TILE_ROWS / 2)) + pieceTokens * slice * 2;
   const sums = Math.floor(inputWays(pieceTokens) / 2) * pieceTokens * UNIT_OUTPUTS * 4;
   const stages = Math.min(MOST_STAGES, Math.floor((card.sharedPerBlock - sums) / stage));
   if (stages < LEAST_STAGES) return null;
@@ -115,10 +114,6 @@ function inputWays(pieceTokens: number): number {
 /** k of a slice. */
 function sliceOf(pieceTokens: number): number {
   return CHUNK * inputWays(pieceTokens);
-}
-
-function zeroBits(bits: GptqFormat["bits"]): number {
-  return bits === 8 ? 8 : 4;
 }
 
 if (SUPERBLOCK % sliceOf(PIECE_TOKENS[0]) !== 0) throw new Error("a slice must not straddle superblocks");
