@@ -4,6 +4,7 @@
 #pragma once
 
 #include "attention.cuh"
+#include "code_order.cuh"
 
 namespace exllama {
 
@@ -27,8 +28,10 @@ struct AttentionStepParams {
   int32_t least;             // keys of a part at least, a multiple of 64
   float scale;               // log2(e) / sqrt(dim)
   float eps;
+  int32_t ordered;           // y in the order of codes; dim % 32 == 0 then
+  int32_t unused;
 };
-static_assert(sizeof(AttentionStepParams) == 136);
+static_assert(sizeof(AttentionStepParams) == 144);
 
 /// How one token's keys are cut into at most p.splits parts.
 struct Split {
@@ -103,9 +106,9 @@ __device__ __forceinline__ bool is_last(uint32_t* counter, int parts, uint32_t* 
 }
 
 template <typename Turn>
-__device__ __forceinline__ void store_result(Gathered& all, __half* y, int dim, bool there) {
-  Turn()(all.sum, dim);
-  if (there) *reinterpret_cast<uint2*>(y) = all.halves();
+__device__ __forceinline__ void store_result(const AttentionStepParams& p, Gathered& all, __half* y, int d, bool there) {
+  Turn()(all.sum, p.dim);
+  if (there) store_inputs(y, d, all.halves(), p.ordered);
 }
 
 /// From the sums of a block's warps to the result of `rows` heads from head0 on, by whichever block comes last. `Turn` sees
@@ -129,7 +132,7 @@ __device__ __forceinline__ void merge_block(const AttentionStepParams& p, const 
       all.total += share * sums.of(w, r)[kDims + 1];
     }
     if (parts == 1) {
-      store_result<Turn>(all, y + r * dim + d, dim, there);
+      store_result<Turn>(p, all, y + r * dim, d, there);
     } else if (there) {
       const int part = r * p.splits + blockIdx.x;
       __stcg(reinterpret_cast<float4*>(parted + size_t(part) * dim + d), all.sum);
@@ -166,7 +169,7 @@ __device__ __forceinline__ void merge_block(const AttentionStepParams& p, const 
         all.total += share * fact[s].y;
       }
     }
-    store_result<Turn>(all, y + r * dim + d, dim, there);
+    store_result<Turn>(p, all, y + r * dim, d, there);
   });
 }
 

@@ -2,6 +2,7 @@
 // weights and the block's x.
 #pragma once
 
+#include "code_order.cuh"
 #include "linear_prompt.cuh"
 #include "tensor_map.cuh"
 
@@ -18,13 +19,13 @@ struct BatchLinear {
   __half* y1;
   __half* y2;
   float* residual;          // [m, n0], to which the only linear's results are added in place of y0; or null
-  float* pieces;
-  uint32_t* arrivals;       // [units][8]
+  float* pieces;            // kAbsent between launches
   int32_t n0, n1, n2;       // 0: there is none
   int32_t m, k;
   int32_t silu;             // silu(first) * second, as the first one's y
   int32_t units;
-  int32_t unused;
+  int32_t ordered;          // y0 in the order of codes
+  uint64_t unused;
 };
 static_assert(sizeof(BatchLinear) == 128);
 
@@ -40,28 +41,49 @@ template <int kGroup, int kN>
 struct BatchTile {
   using L = Layout<4, kGroup>;
   static constexpr int kStageBytes = 2 * kN * kChunk * 2;                // x of a pair of chunks
-  static constexpr int kStages = kN == 16 ? 6 : kN == 64 ? 3 : 4;
+  static constexpr bool kByWarps = kN <= 16;                             // products of warps (mma.sync), else of warpgroups
+  static constexpr int kStages = kN == 64 ? 3 : 4;
   static constexpr int kGroups = kSliceK / kGroup;
   static constexpr int kCodeBytes = kSliceChunks * L::kChunkBytes, kScaleBytes = kGroups * L::kScaleBytes, kZeroBytes = kGroups * L::kZeroBytes;
   static constexpr int kSliceBytes = kCodeBytes + kScaleBytes + kZeroBytes;  // of a warp
-  static constexpr int kSlots = kN == 64 ? 3 : 4;                        // slices under way to a warp, and the one it reads
+  static constexpr int kSlots = kN == 8 || kN == 64 || (kN == 32 && kGroup == 32) ? 3 : 4;  // slices under way to a warp, and the one it reads
+  static constexpr bool kScaled = kN <= 16 || (kN == 32 && kGroup == 128);  // fp32 sums of groups are scaled, not weights
+  static constexpr int kPart = kN == 64 ? 16 : kN < 32 ? kN : 32;        // tokens of which results are made at a time
   static constexpr int kWeightsAt = kStages * kStageBytes;
-  static constexpr int kBarriersAt = kWeightsAt + kBatchWarps * kSlots * kSliceBytes;
-  static constexpr int kShared = 1024 + kBarriersAt + 16 * kStages + 8 * kBatchWarps * kSlots;  // from a multiple of 1024 on
-  static constexpr int kBlocks = kN <= 64 ? 2 : 1;                       // of a multiprocessor
+  static constexpr int kUpAt = kWeightsAt + kBatchWarps * kSlots * kSliceBytes;  // sums of up on their way to gate's warps
+  static constexpr int kBarriersAt = kUpAt + kBatchWarps / 2 * kTileRows * kPart * 4;
+  static constexpr int kLoadedAt = kBarriersAt + 16 * kStages;
+  static constexpr int kParkedAt = kLoadedAt + 8 * kBatchWarps * kSlots;
+  static constexpr int kOthersAt = kParkedAt + 48 * kBatchWarps;        // how many runs share the unit that this one ends in
+  static constexpr int kShared = 1024 + kOthersAt + 16;                       // from a multiple of 1024 on
+  static constexpr int kBlocks = kN == 8 ? 3 : kN <= 64 ? 2 : 1;              // of a multiprocessor
   static_assert(kSliceBytes % 16 == 0 && kZeroBytes % 16 == 0 && (kShared + 1024) * kBlocks <= 233472);
 };
 // What wgmmaBatchLaunch() asks for.
-static_assert(BatchTile<128, 16>::kShared == 94048 && BatchTile<128, 32>::kShared == 102208 && BatchTile<128, 64>::kShared == 101488);
-static_assert(BatchTile<128, 128>::kShared == 200512 && BatchTile<32, 32>::kShared == 109888);
+static_assert(BatchTile<128, 8>::kShared == 62992 && BatchTile<128, 16>::kShared == 90320 && BatchTile<128, 32>::kShared == 110800);
+static_assert(BatchTile<128, 64>::kShared == 105984 && BatchTile<128, 128>::kShared == 209104 && BatchTile<32, 32>::kShared == 99472);
 
 #ifdef EXLLAMA_WGMMA
 
 #define EXLLAMA_SUMS_TEXT_8 "%0, %1, %2, %3, %4, %5, %6, %7"
 #define EXLLAMA_SUMS_TEXT_16 EXLLAMA_SUMS_TEXT_8 ", %8, %9, %10, %11, %12, %13, %14, %15"
-EXLLAMA_WGMMA_WEIGHTS(16, 8, 9, 10, 11, 12, EXLLAMA_SUMS_TEXT_8, EXLLAMA_SUMS_8(d, 0))
 EXLLAMA_WGMMA_WEIGHTS(32, 16, 17, 18, 19, 20, EXLLAMA_SUMS_TEXT_16, EXLLAMA_SUMS_8(d, 0), EXLLAMA_SUMS_8(d, 8))
 EXLLAMA_WGMMA_WEIGHTS(64, 32, 33, 34, 35, 36, EXLLAMA_SUMS_TEXT_32, EXLLAMA_SUMS_32(d, 0))
+
+/// As wgmma_weights(), the first of some products: d is not read.
+template <int kN>
+__device__ __forceinline__ void wgmma_weights_first(float (&d)[kN / 2], const uint32_t (&a)[4], uint64_t b);
+
+#define EXLLAMA_WGMMA_FIRST(N, A0, A1, A2, A3, B, SUMS_TEXT, ...)                                                      \
+  template <>                                                                                                          \
+  __device__ __forceinline__ void wgmma_weights_first<N>(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b) {      \
+    asm volatile(                                                                                                      \
+        "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.f16.f16 {" SUMS_TEXT "}, {%" #A0 ", %" #A1 ", %" #A2 ", %" #A3 \
+        "}, %" #B ", 0, 1, 1, 0;"                                                                                      \
+        : __VA_ARGS__                                                                                                  \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                                         \
+  }
+EXLLAMA_WGMMA_FIRST(32, 16, 17, 18, 19, 20, EXLLAMA_SUMS_TEXT_16, EXLLAMA_SUMS_8(d, 0), EXLLAMA_SUMS_8(d, 8))
 
 __device__ __forceinline__ int units_of(int n) { return (n + kBatchOutputs - 1) / kBatchOutputs; }
 
@@ -79,13 +101,16 @@ struct BatchPlace {
   }
 };
 
-/// Slices: what a block has of them, and whose one is. Times the blocks they are fewer than 2^32: wgmmaBatchLaunch().
+/// Slices: which run of them is a block's, and whose one is. Times the blocks they are fewer than 2^32: wgmmaBatchLaunch().
 struct BatchShare {
   uint32_t slices, all;  // of a unit, of all
-  __device__ __forceinline__ explicit BatchShare(const BatchLinear& p) : slices(p.k / kSliceK), all(p.units * (p.k / kSliceK)) {}
-  __device__ __forceinline__ int first(uint32_t block) const { return all * block / gridDim.x; }
-  __device__ __forceinline__ int block_of(uint32_t slice) const { return ((slice + 1) * gridDim.x - 1) / all; }
+  __device__ __forceinline__ BatchShare(int k, int units) : slices(k / kSliceK), all(units * slices) {}
+  __device__ __forceinline__ int first(uint32_t run) const { return all * run / gridDim.x; }
+  __device__ __forceinline__ int run_of(uint32_t slice) const { return ((slice + 1) * gridDim.x - 1) / all; }
 };
+
+/// Which run is a block's: who waits for pieces waits for blocks ahead of it.
+__device__ __forceinline__ int run_of_block() { return gridDim.x - 1 - blockIdx.x; }
 
 /// `bytes` from device memory (both at multiples of 16) that count at a barrier.
 __device__ __forceinline__ void copy_bytes(uint32_t to, const void* from, int bytes, uint32_t barrier) {
@@ -94,29 +119,78 @@ __device__ __forceinline__ void copy_bytes(uint32_t to, const void* from, int by
                : "memory");
 }
 
-/// A warp's weights, slice after slice through its block's run, into its ring in shared memory.
+/// Four words to shared memory.
+__device__ __forceinline__ void store_shared(uint32_t to, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
+}
+/// And from it.
+template <typename A, typename B, typename C, typename D>
+__device__ __forceinline__ void load_shared(uint32_t from, A& a, B& b, C& c, D& d) {
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(a), "=r"(b), "=r"(c), "=r"(d) : "r"(from) : "memory");
+}
+
+/// A warp's place in the run of its block, and the two rings that feed it. Registers are scarce: what follows from something else is
+/// not kept.
 template <int kGroup, int kN>
-struct BatchFeed {
+struct BatchFlow {
   using Tile = BatchTile<kGroup, kN>;
   using L = Layout<4, kGroup>;
-  const BatchLinear& p;
+  const TensorBatchParams& params;
+  uint32_t base;                     // shared address
+  int warp, lane;
+  // Weights: the place of the slice that is read, and what is asked for next.
+  int slot = -1;
+  uint32_t parity = 1;
   const uint8_t* superblock;
-  uint32_t ring, barriers;
-  int rest, slice;        // inputs from the superblock's first on, slice in it
-  int unit, warp, lane, slot = 0;
-  int left;               // slices that are not asked for yet
+  int rest, slice, unit;             // inputs from the superblock's first on, slice in it
+  // x: the place of the pair of chunks that is multiplied, and what is asked for next.
+  int x_slot = 0;
+  uint32_t x_parity = 0;
+  int x_pair, x_left;                // of the unit; of the run, those that are not asked for
 
-  __device__ __forceinline__ BatchFeed(const BatchLinear& p, const BatchShare& share, uint32_t ring, uint32_t barriers, int first, int last, int warp,
-                                       int lane)
-      : p(p), ring(ring), barriers(barriers), unit(first / share.slices), warp(warp), lane(lane), left(last - first) {
+  __device__ __forceinline__ BatchFlow(const TensorBatchParams& params, const BatchShare& share, uint32_t base, int first, int last)
+      : params(params), base(base), warp(threadIdx.x / kWarp), lane(threadIdx.x % kWarp), unit(first / share.slices), x_left(2 * (last - first)) {
+    const int begin = first - unit * share.slices, k = begin * kSliceK;
+    x_pair = 2 * begin;
     begin_unit();
-    const int k = (first - unit * share.slices) * kSliceK;
     superblock += k / kSuperblock * L::superblock_bytes(kSuperblock);
     rest -= k / kSuperblock * kSuperblock;
     slice = k % kSuperblock / kSliceK;
   }
 
+  /// Everything to shared memory, while a piece is finished and needs the registers; and back.
+  __device__ __forceinline__ void park() {
+    const uint64_t at = reinterpret_cast<uint64_t>(superblock);
+    const uint32_t to = base + Tile::kParkedAt + warp * 48;
+    if (lane == 0) {
+      store_shared(to, slot, parity, uint32_t(at), uint32_t(at >> 32));
+      store_shared(to + 16, rest, slice, unit, x_slot);
+      store_shared(to + 32, x_parity, x_pair, x_left, 0);
+    }
+    __syncwarp();
+  }
+  __device__ __forceinline__ void resume() {
+    base = settled(base);
+    const unsigned thread = settled(threadIdx.x);
+    warp = thread / kWarp, lane = thread % kWarp;
+    const uint32_t from = base + Tile::kParkedAt + warp * 48;
+    uint32_t low, high, none;
+    load_shared(from, slot, parity, low, high);
+    load_shared(from + 16, rest, slice, unit, x_slot);
+    load_shared(from + 32, x_parity, x_pair, x_left, none);
+    superblock = reinterpret_cast<const uint8_t*>(uint64_t(high) << 32 | low);
+    __syncwarp();
+  }
+
+  __device__ __forceinline__ uint32_t loaded(int slot) const { return base + Tile::kLoadedAt + (warp * Tile::kSlots + slot) * 8; }
+  __device__ __forceinline__ uint32_t weights(int slot) const { return base + Tile::kWeightsAt + (warp * Tile::kSlots + slot) * Tile::kSliceBytes; }
+  __device__ __forceinline__ uint32_t x_at(int slot) const { return base + slot * Tile::kStageBytes; }
+  __device__ __forceinline__ uint32_t full(int slot) const { return base + Tile::kBarriersAt + slot * 8; }
+  __device__ __forceinline__ uint32_t empty(int slot) const { return base + Tile::kBarriersAt + (Tile::kStages + slot) * 8; }
+  __device__ __forceinline__ int x_before() const { return x_slot == 0 ? Tile::kStages - 1 : x_slot - 1; }
+
   __device__ __forceinline__ void begin_unit() {
+    const BatchLinear& p = params.linear;
     const BatchPlace place(p, unit, warp);
     const int tiles = (of_linear(place.linear, p.n0, p.n1, p.n2) + kTileRows - 1) / kTileRows;
     superblock = of_linear(place.linear, p.weights0, p.weights1, p.weights2) +
@@ -124,12 +198,10 @@ struct BatchFeed {
     rest = p.k, slice = 0;
   }
 
-  /// Asks for the next slice, if there is one: one lane each for codes, scales and zeros.
-  __device__ __forceinline__ void ask() {
-    if (left == 0) return;
-    --left;
+  /// Asks for the next slice of weights: one lane each for codes, scales and zeros.
+  __device__ __forceinline__ void ask(int to_slot) {
     const int k = min(kSuperblock, rest), group = slice * Tile::kGroups;
-    const uint32_t to = ring + slot * Tile::kSliceBytes, barrier = barriers + slot * 8;
+    const uint32_t to = weights(to_slot), barrier = loaded(to_slot);
     const uint8_t* scales = superblock + k * (kTileRows / 2);
     const uint8_t* from = lane == 0   ? superblock + slice * Tile::kCodeBytes
                           : lane == 1 ? scales + group * L::kScaleBytes
@@ -139,84 +211,104 @@ struct BatchFeed {
     if (lane < 3)
       copy_bytes(to + (lane == 0 ? 0 : lane == 1 ? Tile::kCodeBytes : Tile::kCodeBytes + Tile::kScaleBytes), from,
                  lane == 0 ? Tile::kCodeBytes : lane == 1 ? Tile::kScaleBytes : Tile::kZeroBytes, barrier);
-    if (++slot == Tile::kSlots) slot = 0;
     if (++slice < k / kSliceK) return;
     superblock += L::superblock_bytes(kSuperblock);
     rest -= k, slice = 0;
-    if (rest == 0 && ++unit < p.units) begin_unit();
+    if (rest == 0 && ++unit < params.linear.units) begin_unit();
   }
-};
 
-/// The other end of the ring.
-template <int kGroup, int kN>
-struct BatchTaker {
-  using Tile = BatchTile<kGroup, kN>;
-  uint32_t ring, barriers;
-  int lane, slot = -1;
-  uint32_t parity = 1, from = 0;
-
-  /// Goes on to the next slice, when it is there.
-  __device__ __forceinline__ void next() {
+  /// Goes on to the next slice of weights, when it is there.
+  __device__ __forceinline__ void take() {
     if (++slot == Tile::kSlots) slot = 0;
     if (slot == 0) parity ^= 1;
-    barrier_wait(barriers + slot * 8, parity);
-    from = ring + slot * Tile::kSliceBytes;
+    barrier_wait(loaded(slot), parity);
   }
-  /// A chunk of the slice.
+  /// The codes of a chunk of the slice.
+  template <int kIndex>
+  __device__ __forceinline__ uint4 codes() const {
+    uint4 v;
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "r"(weights(slot) + lane * 16 + kIndex * L::kChunkBytes)
+                 : "memory");
+    return v;
+  }
+  /// Scales of a group of the slice, f16, rows g and g + 8; zeros of all 16 rows.
+  template <int kIndex>
+  __device__ __forceinline__ void group(uint32_t (&scales)[2], uint2& zeros) const {
+    const uint32_t at = weights(slot) + Tile::kCodeBytes + kIndex * 32 + lane / 4 * 2;
+    uint16_t low, high;
+    asm volatile("ld.shared.u16 %0, [%1];" : "=h"(low) : "r"(at) : "memory");
+    asm volatile("ld.shared.u16 %0, [%1];" : "=h"(high) : "r"(at + 16) : "memory");
+    scales[0] = low, scales[1] = high;
+    asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];"
+                 : "=r"(zeros.x), "=r"(zeros.y)
+                 : "r"(weights(slot) + Tile::kCodeBytes + Tile::kScaleBytes + kIndex * 8)
+                 : "memory");
+  }
+  /// All of a chunk.
   template <int kIndex>
   __device__ __forceinline__ void read(PackedChunk<kGroup>& packed) const {
-    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(packed.codes.x), "=r"(packed.codes.y), "=r"(packed.codes.z), "=r"(packed.codes.w)
-                 : "r"(from + lane * 16 + kIndex * Tile::L::kChunkBytes)
-                 : "memory");
-#pragma unroll
-    for (int i = 0; i < PackedChunk<kGroup>::kGroups; ++i) {
-      const int group = kIndex * kChunk / kGroup + i;
-      const uint32_t scales = from + Tile::kCodeBytes + group * 32 + lane / 4 * 2;
-      uint16_t low, high;
-      asm volatile("ld.shared.u16 %0, [%1];" : "=h"(low) : "r"(scales) : "memory");
-      asm volatile("ld.shared.u16 %0, [%1];" : "=h"(high) : "r"(scales + 16) : "memory");
-      packed.scales[i][0] = low, packed.scales[i][1] = high;
-      asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];"
-                   : "=r"(packed.zeros[i].x), "=r"(packed.zeros[i].y)
-                   : "r"(from + Tile::kCodeBytes + Tile::kScaleBytes + group * 8)
-                   : "memory");
+    packed.codes = codes<kIndex>();
+    if constexpr (kGroup < kChunk) {
+      group<2 * kIndex>(packed.scales[0], packed.zeros[0]);
+      group<2 * kIndex + 1>(packed.scales[1], packed.zeros[1]);
+    } else {
+      group<kIndex * kChunk / kGroup>(packed.scales[0], packed.zeros[0]);
     }
   }
-};
 
-/// The ring of x: a place in it.
-template <int kGroup, int kN>
-struct BatchRing {
-  using Tile = BatchTile<kGroup, kN>;
-  uint32_t stages, barriers;  // shared addresses
-  int slot = 0;
-  uint32_t parity = 0;
-
-  __device__ __forceinline__ uint32_t x() const { return stages + slot * Tile::kStageBytes; }
-  __device__ __forceinline__ uint32_t full() const { return barriers + slot * 8; }
-  __device__ __forceinline__ uint32_t empty() const { return barriers + (Tile::kStages + slot) * 8; }
-  __device__ __forceinline__ void advance() {
-    if (++slot == Tile::kStages) slot = 0, parity ^= 1;
+  /// One thread asks for the next pair of x, into a place that nobody reads.
+  __device__ __forceinline__ void ask_x(int to_slot) {
+    if (x_left == 0) return;
+    --x_left;
+    barrier_expect(full(to_slot), Tile::kStageBytes);
+#pragma unroll
+    for (int c = 0; c < 2; ++c) copy_box(x_at(to_slot) + c * (kN * 128), &params.x_map, (2 * x_pair + c) * kChunk, 0, full(to_slot));
+    if (++x_pair == params.linear.k / (2 * kChunk)) x_pair = 0;
+  }
+  /// For all lanes, when the products of the pair before are done and those of this one are not. `released`: this warp is
+  /// done with the pair before already, or there has been none.
+  __device__ __forceinline__ void pass_x(bool released) {
+    const int before = x_before();
+    if (!released && lane == 0) barrier_arrive(empty(before));
+    if (threadIdx.x == 0 && x_left > 0) {
+      barrier_wait(empty(before), x_slot == 0 ? x_parity ^ 1 : x_parity);  // a new barrier counts as past the parity 1
+      ask_x(before);
+    }
+    __syncwarp();
+  }
+  __device__ __forceinline__ void advance_x() {
+    if (++x_slot == Tile::kStages) x_slot = 0, x_parity ^= 1;
   }
 };
 
-/// One thread's askings for x, pair after pair of chunks of the block's run.
-template <int kGroup, int kN>
-struct BatchAsker {
-  BatchRing<kGroup, kN> ring;
-  const TensorMap* map;
-  int pair, pairs, left;  // of the unit: the next one, all of them; of the run: those that are not asked for yet
+/// A lane's two zeros of a group: makes operands of codes.
+struct GroupZeros {
+  uint32_t low, high;  // 1024 + zero of row g, -64 - zero of row g + 8, fp16 pairs
 
-  __device__ __forceinline__ void ask() {
-    if (left == 0) return;
-    --left;
-    barrier_wait(ring.empty(), ring.parity ^ 1);  // a new barrier counts as past that
-    barrier_expect(ring.full(), BatchTile<kGroup, kN>::kStageBytes);
-#pragma unroll
-    for (int c = 0; c < 2; ++c) copy_box(ring.x() + c * (kN * 128), map, (2 * pair + c) * kChunk, 0, ring.full());
-    ring.advance();
-    if (++pair == pairs) pair = 0;
+  GroupZeros() = default;
+  __device__ __forceinline__ GroupZeros(uint2 packed, int lane) {
+    const int shift = lane & 28;  // 4 g
+    low = (packed.x >> shift & 15) * 0x00010001u + 0x64006400u;
+    high = (packed.y >> shift & 15) * 0x00100010u + 0xd400d400u;
+  }
+
+  /// A word of codes as the operand of a product: code - zero, exact.
+  __device__ __forceinline__ void take(uint32_t q, uint32_t (&a)[4]) const {
+    const auto pair = [](uint32_t bits) { return *reinterpret_cast<__half2*>(&bits); };
+    const auto bits = [](__half2 v) { return *reinterpret_cast<uint32_t*>(&v); };
+    const auto magic = [](uint32_t q, uint32_t mask) {  // 1024 + the code, or 1024 + 16 times the code
+      uint32_t v;
+      asm("lop3.b32 %0, %1, %2, 0x64006400, 0xea;" : "=r"(v) : "r"(q), "r"(mask));
+      return v;
+    };
+    const __half2 sixteenth = pair(0x2c002c00u);
+    const uint32_t r = q >> 8;
+    a[0] = bits(__hsub2_rn(pair(magic(q, 0x000f000fu)), pair(low)));
+    a[1] = bits(__hfma2(pair(magic(q, 0x00f000f0u)), sixteenth, pair(high)));
+    a[2] = bits(__hsub2_rn(pair(magic(r, 0x000f000fu)), pair(low)));
+    a[3] = bits(__hfma2(pair(magic(r, 0x00f000f0u)), sixteenth, pair(high)));
   }
 };
 

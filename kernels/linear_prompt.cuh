@@ -98,8 +98,8 @@ struct QuadTurn {
 };
 
 /// Weights of a chunk's first or second 32 k, fragments of two products, as the slabs of expand_* have them:
-/// fp16(scale * (code - zero)), rounded once.
-template <int kGroup>
+/// fp16(scale * (code - zero)), rounded once. kOrdered: for x in the order of codes (code_order.cuh).
+template <int kGroup, bool kOrdered = false>
 __device__ __forceinline__ void unpack_half(const PackedChunk<kGroup>& packed, int half, const QuadTurn& quad, int lane, uint32_t (&a)[2][4]) {
   auto pair = [](uint32_t bits) { return *reinterpret_cast<__half2*>(&bits); };
   auto bits = [](__half2 v) { return *reinterpret_cast<uint32_t*>(&v); };
@@ -114,7 +114,7 @@ __device__ __forceinline__ void unpack_half(const PackedChunk<kGroup>& packed, i
   const __half2 zero_high = pair((packed.zeros[i].y >> shift & 15) * 0x00100010u + 0xd400d400u);  // -64 - zero
   const __half2 sixteenth = pair(0x2c002c00u);
   uint32_t word[2] = {half == 0 ? packed.codes.x : packed.codes.z, half == 0 ? packed.codes.y : packed.codes.w};
-  quad.turn(word[0], word[1]);
+  if constexpr (!kOrdered) quad.turn(word[0], word[1]);
 #pragma unroll
   for (int kk = 0; kk < 2; ++kk) {
     const uint32_t q = word[kk], r = q >> 8;

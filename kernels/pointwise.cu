@@ -1,7 +1,7 @@
 // Everything between the matrix products: embeddings, norms, angles, the gated
 // activation. Each is a few kilobytes of traffic per token; what matters is that they are few
 // and start fast. fp32 inside, f16 between kernels, the residual stream f32.
-#include "common.cuh"
+#include "code_order.cuh"
 
 namespace exllama {
 
@@ -44,8 +44,10 @@ struct NormParams {
   float* hidden_state;     // [m, hidden] the same in f32, or null
   int32_t hidden;
   float eps;
+  int32_t ordered;         // y in the order of codes; hidden % 32 == 0 then
+  int32_t unused;
 };
-static_assert(sizeof(NormParams) == 48);
+static_assert(sizeof(NormParams) == 56);
 
 struct RopeTableParams {
   const double* half_turns;  // [rows, dim / 2] inverse frequency / pi: half turns per position
@@ -127,13 +129,53 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm(const __grid_constant
     const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&weights.x)), high = __half22float2(*reinterpret_cast<const __half2*>(&weights.y));
     const float4 out = make_float4(v.x * scale * low.x, v.y * scale * low.y, v.z * scale * high.x, v.w * scale * high.y);
     const __half2 pairs[2] = {__floats2half2_rn(out.x, out.y), __floats2half2_rn(out.z, out.w)};
-    reinterpret_cast<uint2*>(y)[i] = *reinterpret_cast<const uint2*>(pairs);
+    store_inputs(y, 4 * i, *reinterpret_cast<const uint2*>(pairs), p.ordered);
     if (state != nullptr) reinterpret_cast<float4*>(state)[i] = out;
   }
   for (int i = 4 * cells + threadIdx.x; i < p.hidden; i += kRowThreads) {
     const float out = x[i] * scale * __half2float(__ldg(p.weight + i));
     y[i] = __float2half_rn(out);
     if (state != nullptr) state[i] = out;
+  }
+}
+
+/// The same for few rows, where what counts is how soon one is done: read once, weights on their way before the kernel ahead has ended.
+/// hidden % 4 == 0, hidden <= 8192; grid (m), block 512.
+extern "C" __global__ void __launch_bounds__(512) rms_norm_few(const __grid_constant__ exllama::NormParams p) {
+  using namespace exllama;
+  constexpr int kThreads = 512, kMost = 4;
+  __shared__ float warps[kThreads / kWarp];
+  allow_next();
+  const int cells = p.hidden / 4;
+  const auto cell = [](int b) { return b * kThreads + static_cast<int>(threadIdx.x); };
+  uint2 weights[kMost];
+#pragma unroll
+  for (int b = 0; b < kMost; ++b) weights[b] = cell(b) < cells ? __ldg(reinterpret_cast<const uint2*>(p.weight) + cell(b)) : make_uint2(0, 0);
+  wait_previous();
+  const float4* x = reinterpret_cast<const float4*>(p.residual + size_t(p.rows == nullptr ? blockIdx.x : p.rows[blockIdx.x]) * p.hidden);
+  float4 v[kMost];
+#pragma unroll
+  for (int b = 0; b < kMost; ++b) v[b] = cell(b) < cells ? x[cell(b)] : make_float4(0.f, 0.f, 0.f, 0.f);
+  float squares = 0.f;
+#pragma unroll
+  for (int b = 0; b < kMost; ++b) squares += v[b].x * v[b].x + v[b].y * v[b].y + v[b].z * v[b].z + v[b].w * v[b].w;
+  squares = warp_sum(squares);
+  if (threadIdx.x % kWarp == 0) warps[threadIdx.x / kWarp] = squares;
+  __syncthreads();
+  float sum = 0.f;
+#pragma unroll
+  for (int w = 0; w < kThreads / kWarp; ++w) sum += warps[w];
+  const float scale = rsqrtf(sum / static_cast<float>(p.hidden) + p.eps);
+  __half* y = p.y + size_t(blockIdx.x) * p.hidden;
+#pragma unroll
+  for (int b = 0; b < kMost; ++b) {
+    if (cell(b) >= cells) break;
+    const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&weights[b].x));
+    const float2 high = __half22float2(*reinterpret_cast<const __half2*>(&weights[b].y));
+    const float4 out = make_float4(v[b].x * scale * low.x, v[b].y * scale * low.y, v[b].z * scale * high.x, v[b].w * scale * high.y);
+    const __half2 pairs[2] = {__floats2half2_rn(out.x, out.y), __floats2half2_rn(out.z, out.w)};
+    store_inputs(y, 4 * cell(b), *reinterpret_cast<const uint2*>(pairs), p.ordered);
+    if (p.hidden_state != nullptr) reinterpret_cast<float4*>(p.hidden_state + size_t(blockIdx.x) * p.hidden)[cell(b)] = out;
   }
 }
 

@@ -73,7 +73,7 @@ function decodeTime(bench: KernelBench, cache: KernelCache, shape: AttentionShap
     const parameters = writeParameters(ATTENTION_STEP, {
       ...{ q, k, v, qNorm: 0n, kNorm: 0n, table, kCache, vCache, y, partial: scratch + BigInt(counters), positions, pages },
       ...{ heads, kvHeads, group: heads / kvHeads, dim, maxPages: width, window: 0, splits: call.splits, least: call.least },
-      ...{ scale: Math.LOG2E / Math.sqrt(dim), eps: 0 },
+      ...{ scale: Math.LOG2E / Math.sqrt(dim), eps: 0, ordered: 0, unused: 0 },
     });
     bench.launch({ ...call, parameters });
   });

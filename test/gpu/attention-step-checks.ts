@@ -11,6 +11,7 @@ import {
 } from "../../src/backend/cuda/attention-launch.js";
 import { ATTENTION, ATTENTION_STEP, ROPE_KV, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
 import { dequantized, headBytes, randomCache, rotateHeads, spoilCache } from "./cache-contents.js";
+import { codeOrder } from "./code-order.js";
 import type { KernelBench } from "./kernel-bench.js";
 
 const CACHES = ["f16", "q8", "q4"] as const;
@@ -106,11 +107,11 @@ function checkStep(bench: KernelBench, cache: KernelCache, shape: AttentionShape
   const partialBytes = rows * heads * 32 * (dim + 2) * 4;
   const scratch = gpu.allocate(counters + partialBytes);
   gpu.fill(scratch, 0, counters);
-  const check = (call: DecodeLaunch) => {
+  const check = (call: DecodeLaunch, ordered: 0 | 1 = 0) => {
     const { splits, least } = call;
     const parameters = writeParameters(ATTENTION_STEP, {
       ...{ ...shared, table: angles, kCache: caches[0]!, vCache: caches[1]!, y, partial: scratch + BigInt(counters) },
-      ...{ group: heads / kvHeads, window, splits, least, scale, eps: 1e-5 },
+      ...{ group: heads / kvHeads, window, splits, least, scale, eps: 1e-5, ordered, unused: 0 },
     });
     const run = () => bench.launch({ ...call, parameters });
     const what = `${call.name} dim ${dim} heads ${heads}/${kvHeads} window ${window} in ${splits}`;
@@ -118,6 +119,11 @@ function checkStep(bench: KernelBench, cache: KernelCache, shape: AttentionShape
     gpu.fill(y, 0xff, rows * heads * dim * 2);
     run();
     const first = read();
+    if (ordered) {
+      const values = first.map((_, i) => first[codeOrder(i)]!);
+      bench.compare(`${what}, in the order of codes`, values, truth, TOLERANCE);
+      return;
+    }
     bench.compare(what, first, truth, TOLERANCE);
     run();
     bench.same(`${what}: a repeat`, read(), first);
@@ -128,6 +134,7 @@ function checkStep(bench: KernelBench, cache: KernelCache, shape: AttentionShape
     gpu.destroyGraph(graph);
   };
   check(chosen);
+  if (dim % 32 === 0) check(chosen, 1);
   caches.forEach((at, i) => {
     const [got, wanted] = [at, written[i]!].map((from) => Buffer.from(bench.download(from, bytes / 4).buffer));
     if (!got!.equals(wanted!))

@@ -2,15 +2,16 @@
 // kernels, repeats bit by bit, and times of a layer's linears in captured graphs.
 // Runs on a machine with a GPU: `node dist/gpu/batch-checks.js [check] [time]`.
 
-import { type BatchShape, batchLaunch } from "../../src/backend/cuda/batch-launch.js";
-import { wgmmaBatchLaunch } from "../../src/backend/cuda/batch-launch-wgmma.js";
+import { type BatchShape, batchLaunch, MOST_BATCHED } from "../../src/backend/cuda/batch-launch.js";
+import { mostWgmmaPieceBytes, wgmmaBatchLaunch } from "../../src/backend/cuda/batch-launch-wgmma.js";
 import { DeviceContext } from "../../src/backend/cuda/device-context.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { loadCuda } from "../../src/backend/cuda/driver/load.js";
 import { hasWgmma } from "../../src/backend/cuda/gemm-launch.js";
-import { BATCH, BATCH_SUM, LINEAR, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
+import { BATCH, BATCH_SUM, LINEAR, NORM, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
 import { type KernelGroup, paddedInputs, TILE_ROWS, tileBytes } from "../../src/backend/cuda/quantized-layout.js";
 import { batchParameters } from "../../src/backend/cuda/tensor-map.js";
+import { codeOrder } from "./code-order.js";
 import { KernelBench } from "./kernel-bench.js";
 import { quantizedWeights } from "./random-weights.js";
 
@@ -25,30 +26,33 @@ interface Call {
   readonly norm?: bigint;
   readonly pieces: bigint;
   readonly overlap?: boolean;
-  /** By the kernels of any card, also on Hopper. */
-  readonly portable: boolean;
+  readonly kind: Kind;
 }
+
+/** By the kernels of any card, also on Hopper; by Hopper's; by those with x (and what silu makes) in the order of codes. */
+type Kind = "any" | "wgmma" | "ordered";
 
 const SCALE = 0.01;
 const EPS = 1e-5;
 /** What dequantised weights lose by being f16: half a unit in the last place of each, adding up like a random walk. */
 const WEIGHT_ROUNDING = 2 ** -12;
 const PIECES = 64 * 2 ** 20;
-const ARRIVALS = 65536;
+const WGMMA_PIECES = mostWgmmaPieceBytes(MOST_BATCHED);
 
 class BatchChecks {
   readonly #bench: KernelBench;
   readonly #gpu: DeviceContext;
-  readonly #arrivals: bigint;
+  /** Of Hopper's kernels: 0xffffffff between launches. */
+  readonly #pieces: bigint;
   /** Which kernels there are on this card. */
-  readonly #kinds: readonly boolean[];
+  readonly #kinds: readonly Kind[];
 
   constructor(gpu: DeviceContext) {
     this.#bench = new KernelBench(gpu);
     this.#gpu = gpu;
-    this.#arrivals = gpu.allocate(ARRIVALS);
-    gpu.fill(this.#arrivals, 0, ARRIVALS);
-    this.#kinds = hasWgmma(gpu.card) ? [false, true] : [true];
+    this.#pieces = gpu.allocate(WGMMA_PIECES);
+    gpu.fill(this.#pieces, 0xff, WGMMA_PIECES);
+    this.#kinds = hasWgmma(gpu.card) ? ["wgmma", "ordered", "any"] : ["any"];
   }
 
   get failures(): number {
@@ -74,6 +78,11 @@ class BatchChecks {
       this.#compareGated(rows);
       this.#compareResidual(rows);
     }
+    for (const hidden of [32, 4096, 8192]) this.#compareNorms(hidden);
+    const left = new Uint32Array(WGMMA_PIECES / 4);
+    this.#gpu.copyOut(left, this.#pieces);
+    this.#gpu.synchronize();
+    this.#bench.compare("numbers left in the places of pieces", [left.filter((word) => word !== 0xffffffff).length], [0], 0);
     console.log(this.failures === 0 ? "all agree with their references" : `${this.failures} comparisons FAILED`);
   }
 
@@ -87,29 +96,30 @@ class BatchChecks {
     const y = outputs.map((n) => this.#gpu.allocate(rows * n * 2));
     const truth = outputs.map((n, i) => this.#reference(group, rows, inputs, n, weights[i]!, x, biases[i]!, 0n));
     const shape: BatchShape = { bits: 4, group, rows, inputs, outputs };
-    const read = (portable: boolean) => {
+    const turned = this.#inOrder(x, rows * inputs);
+    const read = (kind: Kind) => {
       outputs.forEach((n, i) => {
         this.#gpu.fill(y[i]!, 0xff, rows * n * 2);
       });
       this.#gpu.fill(pieces, 0xff, PIECES);
-      if (!this.#run({ shape, weights, biases, x, y, pieces, portable })) return null;
+      if (!this.#run({ shape, weights, biases, x: kind === "ordered" ? turned : x, y, pieces, kind })) return null;
       return outputs.map((n, i) => bench.downloadHalves(y[i]!, rows * n));
     };
-    for (const portable of this.#kinds) {
-      const first = read(portable);
+    for (const kind of this.#kinds) {
+      const first = read(kind);
       first?.forEach((values, i) => {
-        bench.compare(`${what} [${i}]${portable ? "" : " wgmma"}`, values, truth[i]!, tolerance(inputs));
+        bench.compare(`${what} [${i}] ${kind}`, values, truth[i]!, tolerance(inputs));
       });
-      read(portable)?.forEach((values, i) => {
+      read(kind)?.forEach((values, i) => {
         bench.same(what, values, first![i]!);
       });
     }
-    bench.free(...weights, ...biases, x, pieces, ...y);
+    bench.free(...weights, ...biases, x, turned, pieces, ...y);
   }
 
   #compareGated(rows: number): void {
     const bench = this.#bench;
-    const [inputs, n] = [4096, 1104];
+    const [inputs, n] = [4096, 1120];
     const weights = [0, 1].map(() => quantizedWeights(bench, 4, 128, inputs, n, 1 / 300).at);
     const biases = [0, 1].map(() => bench.halves(n, 1));
     const x = bench.halves(rows * inputs, 1);
@@ -121,12 +131,16 @@ class BatchChecks {
     const truth = gate.map((g, i) => (g / (1 + Math.exp(-g))) * up[i]!);
     const most = truth.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
     const shape: BatchShape = { bits: 4, group: 128, rows, inputs, outputs: [n, n], paired: true };
-    for (const portable of this.#kinds) {
+    const turned = this.#inOrder(x, rows * inputs);
+    for (const kind of this.#kinds) {
       this.#gpu.fill(y, 0xff, rows * n * 2);
-      if (this.#run({ shape, weights, biases, x, y: [y], pieces, portable }))
-        bench.compare(`gated ${rows}${portable ? "" : " wgmma"}`, bench.downloadHalves(y, rows * n), truth, most * 2e-3);
+      const ordered = kind === "ordered";
+      if (!this.#run({ shape, weights, biases, x: ordered ? turned : x, y: [y], pieces, kind })) continue;
+      const got = bench.downloadHalves(y, rows * n);
+      const values = ordered ? got.map((_, i) => got[i - (i % n) + codeOrder(i % n)]!) : got;
+      bench.compare(`gated ${rows} ${kind}`, values, truth, most * 2e-3);
     }
-    bench.free(...weights, ...biases, x, pieces, y);
+    bench.free(...weights, ...biases, x, turned, pieces, y);
   }
 
   #compareResidual(rows: number): void {
@@ -148,13 +162,63 @@ class BatchChecks {
       });
     }
     const shape: BatchShape = { bits: 4, group: 128, rows, inputs, outputs: [n] };
-    for (const portable of this.#kinds) {
+    const turned = this.#inOrder(x, rows * inputs);
+    for (const kind of this.#kinds) {
       this.#gpu.copyIn(residual, before);
-      this.#run({ shape, weights: [weights], biases: [bias], x, y: [y], residual, norm, pieces, portable });
-      bench.compare(`residual ${rows}${portable ? "" : " wgmma"}`, bench.download(residual, rows * n), truth, tolerance(inputs));
-      if (portable) bench.compare(`norm ${rows}`, bench.downloadHalves(y, rows * n), normed, 1e-2);
+      const ordered = kind === "ordered";
+      if (
+        !this.#run({ shape, weights: [weights], biases: [bias], x: ordered ? turned : x, y: [y], residual, norm, pieces, kind })
+      )
+        continue;
+      bench.compare(`residual ${rows} ${kind}`, bench.download(residual, rows * n), truth, tolerance(inputs));
+      if (kind === "any") bench.compare(`norm ${rows}`, bench.downloadHalves(y, rows * n), normed, 1e-2);
     }
-    bench.free(weights, bias, norm, x, residual, pieces, y);
+    bench.free(weights, bias, norm, x, turned, residual, pieces, y);
+  }
+
+  /** Few rows' norm against that of any number, as it is and in the order of codes. */
+  #compareNorms(hidden: number): void {
+    const bench = this.#bench;
+    const rows = 5;
+    const [residual, weight] = [
+      bench.upload(Float32Array.from({ length: rows * hidden }, () => Math.random() - 0.5)),
+      bench.halves(hidden),
+    ];
+    const [y, hiddenState] = [this.#gpu.allocate(rows * hidden * 2), this.#gpu.allocate(rows * hidden * 4)];
+    const run = (name: string, block: number, ordered: 0 | 1) => {
+      const values = { residual, rows: 0n, weight, y, hiddenState, hidden, eps: EPS, ordered, unused: 0 };
+      bench.launch({ family: "pointwise", name, grid: [rows], block, parameters: writeParameters(NORM, values) });
+      return [bench.downloadHalves(y, rows * hidden), bench.download(hiddenState, rows * hidden)] as const;
+    };
+    const [truth, state] = run("rms_norm", 256, 0);
+    const turned = truth.map((_, i) => truth[inverse(i)]!);
+    for (const [name, block] of [
+      ["rms_norm", 256],
+      ["rms_norm_few", 512],
+    ] as const)
+      for (const ordered of [0, 1] as const) {
+        const [got, gotState] = run(name, block, ordered);
+        const what = `${name} of ${hidden}${ordered ? ", ordered" : ""}`;
+        bench.compare(what, got, ordered ? turned : truth, 0.01);
+        bench.compare(`${what}: hidden states`, gotState, state, 1e-4);
+      }
+    bench.free(residual, weight, y, hiddenState);
+
+    function inverse(place: number): number {
+      return Array.from({ length: 32 }, (_, k) => place - (place % 32) + k).find((k) => codeOrder(k) === place)!;
+    }
+  }
+
+  /** The same f16 numbers in the order of codes. Rows are whole 32s. */
+  #inOrder(x: bigint, count: number): bigint {
+    const from = new Uint16Array(count);
+    this.#gpu.copyOut(from, x);
+    this.#gpu.synchronize();
+    const to = new Uint16Array(count);
+    from.forEach((value, i) => {
+      to[codeOrder(i)] = value;
+    });
+    return this.#bench.upload(to);
   }
 
   /** f32 [rows, n] */
@@ -181,19 +245,20 @@ class BatchChecks {
 
   /** @returns false where there is no such kernel for it */
   #run(call: Call): boolean {
-    return call.portable ? this.#runPortable(call) : this.#runWgmma(call);
+    return call.kind === "any" ? this.#runPortable(call) : this.#runWgmma(call);
   }
 
-  #runWgmma({ shape, weights, biases = [], x, y, residual = 0n, pieces, overlap }: Call): boolean {
-    const launch = wgmmaBatchLaunch(shape, this.#gpu.card);
+  #runWgmma({ shape, weights, biases = [], x, y, residual = 0n, overlap, kind }: Call): boolean {
+    const launch = wgmmaBatchLaunch(shape, this.#gpu.card, kind === "ordered");
     if (launch === null) return false;
     const [n0 = 0, n1 = 0, n2 = 0] = shape.outputs;
     const { name, grid, block, shared, tokens, units } = launch;
     const parameters = batchParameters(this.#gpu.driver, tokens, x, {
       ...{ weights0: weights[0]!, weights1: weights[1] ?? 0n, weights2: weights[2] ?? 0n },
       ...{ bias0: biases[0] ?? 0n, bias1: biases[1] ?? 0n, bias2: biases[2] ?? 0n },
-      ...{ y0: y[0] ?? 0n, y1: y[1] ?? 0n, y2: y[2] ?? 0n, residual, pieces, arrivals: this.#arrivals },
-      ...{ n0, n1, n2, m: shape.rows, k: shape.inputs, silu: shape.paired ? 1 : 0, units, unused: 0 },
+      ...{ y0: y[0] ?? 0n, y1: y[1] ?? 0n, y2: y[2] ?? 0n, residual, pieces: this.#pieces },
+      ...{ n0, n1, n2, m: shape.rows, k: shape.inputs, silu: shape.paired ? 1 : 0, units, unused: 0n },
+      ordered: shape.paired && kind === "ordered" ? 1 : 0,
     });
     this.#bench.launch({ family: "linear_batch_wgmma", name, grid: [grid], block, shared, parameters, overlap });
     return true;
@@ -258,29 +323,30 @@ class BatchChecks {
     const residual = bench.upload(new Float32Array(128 * 4096));
     const norm = bench.halves(4096, 1);
     const pieces = gpu.allocate(PIECES);
-    const run = ({ name, inputs, outputs, weights }: (typeof all)[number], layer: number, rows: number, portable: boolean) => {
+    const run = ({ name, inputs, outputs, weights }: (typeof all)[number], layer: number, rows: number, kind: Kind) => {
       const paired = name === "gate-up";
       const adds = name === "o" || name === "down";
       this.#run({
         ...{ shape: { bits: 4, group: 128, rows, inputs, outputs, paired }, weights: weights(layer), x, pieces, overlap: true },
         y: adds ? [normed] : outputs.map((n, i) => y + BigInt(i * rows * n * 2)),
         ...(adds ? { residual, norm: name === "o" ? norm : 0n } : {}),
-        portable,
+        kind,
       });
     };
     console.log(`us per layer: ${kinds.map(([name]) => name).join(", ")}; all four`);
-    for (const portable of this.#kinds)
-      for (const rows of [4, 8, 16, 32, 64, 128]) {
-        const cells = [...all, null].map((kind) => {
-          for (const each of kind ? [kind] : all) run(each, 0, rows, portable); // loads the kernels, which a capture cannot
+    for (const kind of this.#kinds)
+      for (const rows of kind === "ordered" ? [32, 64, 128] : [4, 8, 16, 32, 64, 128]) {
+        const cells = [...all, null].map((linears) => {
+          for (const each of linears ? [linears] : all) run(each, 0, rows, kind); // loads the kernels, which a capture cannot
           const graph = gpu.capture(() => {
-            for (let layer = 0; layer < layers; layer++) for (const each of kind ? [kind] : all) run(each, layer, rows, portable);
+            for (let layer = 0; layer < layers; layer++)
+              for (const each of linears ? [linears] : all) run(each, layer, rows, kind);
           });
-          return (bench.timed(kind ? 4 : 2, () => gpu.launchGraph(graph)) * 1e3) / layers;
+          return (bench.timed(linears ? 4 : 2, () => gpu.launchGraph(graph)) * 1e3) / layers;
         });
         const last = cells.at(-1)!;
         console.log(
-          `${String(rows).padStart(3)} tokens${portable ? "" : ", wgmma"}: ${cells.map((us) => us.toFixed(1)).join(" ")}  (${(total / last / 1e3).toFixed(0)} GB/s)`,
+          `${String(rows).padStart(3)} tokens, ${kind}: ${cells.map((us) => us.toFixed(1)).join(" ")}  (${(total / last / 1e3).toFixed(0)} GB/s)`,
         );
       }
     bench.free(...all.map(({ at }) => at), x, y, normed, residual, norm, pieces);

@@ -177,7 +177,7 @@ class DecodeChecks {
     const weight = this.#bench.halves(inputs, 1);
     const permutation = permuted ? this.#bench.upload(shuffled(inputs)) : 0n;
     const [x, y] = [gpu.allocate(m * inputs * 2), gpu.allocate(m * n * 4)];
-    const normed = { residual, rows: 0n, weight, y: x, hiddenState: 0n, hidden: inputs, eps };
+    const normed = { residual, rows: 0n, weight, y: x, hiddenState: 0n, hidden: inputs, eps, ordered: 0, unused: 0 };
     this.#bench.launch({
       family: "pointwise",
       name: "rms_norm",
@@ -259,7 +259,17 @@ class DecodeChecks {
       if (!silu && kind.name !== "qkv") this.#stream({ ...call, y: [residual], x: a, residual, f32: true }, choices, overlap);
       else if (!choices.normApart) this.#stream({ ...call, y, x: residual, norm }, choices, overlap);
       else {
-        const normed = { residual, rows: 0n, weight: norm.weight, y: a, hiddenState: 0n, hidden: 4096, eps: norm.eps };
+        const normed = {
+          residual,
+          rows: 0n,
+          weight: norm.weight,
+          y: a,
+          hiddenState: 0n,
+          hidden: 4096,
+          eps: norm.eps,
+          ordered: 0,
+          unused: 0,
+        };
         const parameters = writeParameters(NORM, normed);
         this.#bench.launch({ family: "pointwise", name: "rms_norm", grid: [m], block: 256, parameters, overlap });
         this.#stream({ ...call, y, x: a }, choices, overlap);

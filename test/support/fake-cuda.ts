@@ -294,6 +294,7 @@ function put(out: Int32Array, value: number): undefined {
 const POINTER_BYTES: Readonly<Record<string, number>> = {
   embed: 32,
   rms_norm: 40,
+  rms_norm_few: 40,
   rope_table: 32,
   rope_kv_f16: 88,
   rope_kv_q8: 88,

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type BatchShape, MOST_BATCHED } from "./batch-launch.js";
-import { arrivalBytes, mostWgmmaPieceBytes, wgmmaBatchLaunch } from "./batch-launch-wgmma.js";
+import { mostWgmmaPieceBytes, wgmmaBatchLaunch } from "./batch-launch-wgmma.js";
 
 const HOPPER = { multiprocessors: 132, major: 9, minor: 0 };
 const SHARED_OF_TWO_BLOCKS = 227 * 1024 + 1024;
@@ -19,11 +19,12 @@ const shapes = fc.record({
 
 describe("wgmmaBatchLaunch", () => {
   it.each([
-    [16, 128, 94048],
-    [32, 128, 102208],
-    [64, 128, 101488],
-    [128, 128, 200512],
-    [32, 32, 109888],
+    [8, 128, 62992],
+    [16, 128, 90320],
+    [32, 128, 110800],
+    [64, 128, 105984],
+    [128, 128, 209104],
+    [32, 32, 99472],
   ] as const)("asks for the shared memory that the kernel of %i tokens and groups of %i takes", (rows, group, shared) => {
     const launch = wgmmaBatchLaunch({ bits: 4, group, rows, inputs: 4096, outputs: [4096] }, HOPPER)!;
     expect(launch.shared).toBe(shared); // static_assert in linear_batch_wgmma.cuh
@@ -37,13 +38,27 @@ describe("wgmmaBatchLaunch", () => {
         const outputs = paired ? [of.outputs[0]!, of.outputs[0]!] : [...of.outputs];
         const launch = wgmmaBatchLaunch({ ...of, outputs, paired } as BatchShape, HOPPER)!;
         expect(launch.tokens).toBeGreaterThanOrEqual(of.rows);
-        expect(launch.pieceBytes).toBeLessThanOrEqual(mostWgmmaPieceBytes(outputs, of.rows));
-        expect(launch.units * 8 * 4).toBeLessThanOrEqual(arrivalBytes(outputs));
+        expect(launch.pieceBytes).toBeLessThanOrEqual(mostWgmmaPieceBytes(of.rows));
         const blocks = Math.ceil(launch.grid / HOPPER.multiprocessors);
         expect(blocks * (launch.shared + 1024)).toBeLessThanOrEqual(SHARED_OF_TWO_BLOCKS);
         expect(launch.grid).toBeLessThanOrEqual(launch.units * (of.inputs / 256));
       }),
     );
+  });
+
+  it.each([
+    ["all that run at once", 32, 4096, [12288], 264],
+    ["a multiple of units where none gets more slices so", 32, 4096, [4096], 256],
+    ["the fewest of these", 8, 4096, [4096], 256],
+    ["the fewest that give no multiprocessor more", 8, 11008, [4096], 384],
+    ["slices where there are few", 32, 4096, [384], 48],
+  ])("starts as many blocks as %s", (_, rows, inputs, outputs, blocks) => {
+    expect(wgmmaBatchLaunch({ bits: 4, group: 128, rows, inputs, outputs }, HOPPER)?.grid).toBe(blocks);
+  });
+
+  it("reads x in the order of codes from 17 tokens on", () => {
+    const name = (rows: number) => wgmmaBatchLaunch({ bits: 4, group: 64, rows, inputs: 256, outputs: [64] }, HOPPER, true)?.name;
+    expect([16, 17].map(name)).toEqual([undefined, "linear_batch_wgmma_q4_g64_t32_ordered"]);
   });
 
   it.each([

@@ -15,11 +15,18 @@ const OUTPUT_MULTIPLE = 8;
 
 /** BatchTile of linear_batch_wgmma.cu. */
 const TILES = [
-  { tokens: 16, stages: 6, slots: 4, blocks: 2 },
-  { tokens: 32, stages: 4, slots: 4, blocks: 2 },
-  { tokens: 64, stages: 3, slots: 3, blocks: 2 },
-  { tokens: 128, stages: 4, slots: 4, blocks: 1 },
+  { tokens: 8, stages: 4, blocks: 3, part: 8 },
+  { tokens: 16, stages: 4, blocks: 2, part: 16 },
+  { tokens: 32, stages: 4, blocks: 2, part: 32 },
+  { tokens: 64, stages: 3, blocks: 2, part: 16 },
+  { tokens: 128, stages: 4, blocks: 1, part: 32 },
 ] as const;
+/** Bytes of a warp's place in its run, while it finishes a piece. */
+const PARKED = 48;
+/** Fewer tokens are multiplied by products that take x as it comes. */
+const LEAST_ORDERED = 32;
+/** Tokens from which on these kernels are the fastest way; figures in bench/NOTES.md. */
+export const LEAST_WGMMA_BATCHED = 5;
 /** Multiprocessors of the largest card that has these instructions. */
 const MOST_MULTIPROCESSORS = 132;
 
@@ -36,38 +43,57 @@ export interface WgmmaBatchLaunch {
   readonly pieceBytes: number;
 }
 
-/** @returns `null` where the kernel cannot do it */
-export function wgmmaBatchLaunch(shape: BatchShape, card: GemmCard): WgmmaBatchLaunch | null {
+/**
+ * @param ordered x is in the order of codes (kernels/code_order.cuh)
+ * @returns `null` where there is no kernel for it
+ */
+export function wgmmaBatchLaunch(shape: BatchShape, card: GemmCard, ordered = false): WgmmaBatchLaunch | null {
   const { bits, group, rows, inputs, outputs, paired = false } = shape;
   const tile = TILES.find(({ tokens }) => tokens >= rows);
   const fits = bits === 4 && inputs % SLICE_INPUTS === 0 && outputs.every((n) => n % OUTPUT_MULTIPLE === 0);
-  if (!hasWgmma(card) || !tile || !fits) return null;
+  if (!hasWgmma(card) || !tile || !fits || (ordered && tile.tokens < LEAST_ORDERED)) return null;
   const units = unitsOf(outputs, paired);
   const slices = units * (inputs / SLICE_INPUTS);
-  if (slices * 2 * MOST_MULTIPROCESSORS > 2 ** 31) return null; // the kernel counts in 32 bits
-  const grid = Math.min(tile.blocks * Math.min(card.multiprocessors, MOST_MULTIPROCESSORS), slices);
+  if (slices * 3 * MOST_MULTIPROCESSORS > 2 ** 31) return null; // the kernel counts in 32 bits
+  const grid = gridOf(tile.blocks, Math.min(card.multiprocessors, MOST_MULTIPROCESSORS), units, slices);
   return {
-    name: `linear_batch_wgmma_q4_g${group}_t${tile.tokens}`,
+    name: `linear_batch_wgmma_q4_g${group}_t${tile.tokens}${ordered ? "_ordered" : ""}`,
     grid,
     block: WARPS * 32,
-    shared: 1024 + tile.stages * (2 * tile.tokens * CHUNK * 2 + 16) + WARPS * tile.slots * (sliceBytes(group) + 8),
+    shared: sharedBytes(tile, group),
     tokens: tile.tokens,
     units,
-    pieceBytes: pieceBytes(grid, units, tile.tokens),
+    pieceBytes: pieceBytes(grid, tile.tokens),
   };
 }
 
-/** What any launch of these outputs for up to `rows` tokens takes at most; bytes. */
-export function mostWgmmaPieceBytes(outputs: readonly number[], rows: number): number {
+/** What any launch for up to `rows` tokens takes at most; bytes. */
+export function mostWgmmaPieceBytes(rows: number): number {
   const sizes = TILES.filter((_, i) => i === 0 || TILES[i - 1]!.tokens < rows);
-  return Math.max(
-    ...sizes.map(({ tokens, blocks }) => pieceBytes(blocks * MOST_MULTIPROCESSORS, unitsOf(outputs, false), tokens)),
-  );
+  return Math.max(...sizes.map(({ tokens, blocks }) => pieceBytes(blocks * MOST_MULTIPROCESSORS, tokens)));
 }
 
-/** Of the counters behind which the pieces of these outputs meet. */
-export function arrivalBytes(outputs: readonly number[]): number {
-  return unitsOf(outputs, false) * WARPS * 4;
+/**
+ * As many blocks as run at once. Fewer, a multiple of the units, so that those are cut alike and into fewer pieces, where neither a block
+ * nor a multiprocessor gets more slices than with the most blocks of that kind.
+ */
+function gridOf(perMultiprocessor: number, multiprocessors: number, units: number, slices: number): number {
+  const most = perMultiprocessor * multiprocessors;
+  if (slices <= most) return slices;
+  const even = Math.floor(most / units) * units;
+  const longest = Math.ceil(slices / most);
+  const share = (blocks: number) => Math.ceil(blocks / multiprocessors) / blocks;
+  let grid = most;
+  for (let blocks = even; blocks > 0 && Math.ceil(slices / blocks) === longest; blocks -= units)
+    if (share(blocks) <= share(even)) grid = blocks;
+  return grid;
+}
+
+function sharedBytes({ tokens, stages, part }: (typeof TILES)[number], group: KernelGroup): number {
+  const slots = tokens === 8 || tokens === 64 || (tokens === 32 && group === 32) ? 3 : 4;
+  const x = stages * (2 * tokens * CHUNK * 2 + 16);
+  const weights = WARPS * slots * (sliceBytes(group) + 8);
+  return 1024 + x + weights + (WARPS / 2) * TILE_ROWS * part * 4 + WARPS * PARKED + 16;
 }
 
 /** Codes, scales and zeros of a warp's row tile in a slice. */
@@ -75,8 +101,9 @@ function sliceBytes(group: KernelGroup): number {
   return (SLICE_INPUTS * TILE_ROWS) / 2 + (SLICE_INPUTS / group) * ((TILE_ROWS * 5) / 2);
 }
 
-function pieceBytes(blocks: number, units: number, tokens: number): number {
-  return (blocks + units) * UNIT_OUTPUTS * tokens * 4;
+/** Of what each block leaves of the unit that it begins in. */
+function pieceBytes(blocks: number, tokens: number): number {
+  return blocks * UNIT_OUTPUTS * tokens * 4;
 }
 
 function unitsOf(outputs: readonly number[], paired: boolean): number {

@@ -8,7 +8,8 @@
 
 import type { CapturedSize, RunShape } from "../../memory/packing.js";
 import type { LayerSpec, LinearSpec, ModelSpec } from "../../model/spec.js";
-import { LEAST_BATCHED, MOST_BATCHED } from "./batch-launch.js";
+import { MOST_BATCHED } from "./batch-launch.js";
+import { LEAST_WGMMA_BATCHED } from "./batch-launch-wgmma.js";
 import { layerLinears } from "./layer-parts.js";
 import { MOST_STREAMED, MOST_STREAMED_ROWS } from "./linear-launch.js";
 import { expandedBytes, mayPermute, storageOf } from "./linear-storage.js";
@@ -50,7 +51,7 @@ function linearLaunches(linear: LinearSpec, run: RunShape, rows: number): number
   if (storageOf(linear).kind === "half") return 1;
   const gathered = mayPermute(linear) ? 1 : 0;
   // Pieces and their sums; a card or a format without these kernels goes one of the other ways.
-  const batched = rows < LEAST_BATCHED || rows > MOST_BATCHED ? 0 : 2 + gathered;
+  const batched = rows < LEAST_WGMMA_BATCHED || rows > MOST_BATCHED ? 0 : 2 + gathered;
   if (rows <= MOST_STREAMED) return Math.max(batched, Math.ceil(rows / MOST_STREAMED_ROWS));
   const slabs = Math.ceil((linear.out * linear.in * 2) / expandedBytes(linear, stepTokens(run)));
   return Math.max(batched, 2 * slabs + gathered);

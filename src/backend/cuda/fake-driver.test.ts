@@ -91,6 +91,24 @@ describe("the CUDA backend's host side", () => {
     expect(cuda.leaks).toEqual([]);
   });
 
+  it("multiplies x in the order of codes where norm and silu write it for nobody else", async () => {
+    const cuda = new FakeCuda();
+    using model = makeSynthetic({ ...smallLlama, hidden: 256, headDim: 64, weights: { ...gptqWeights, order: "absent" } });
+    const driver = await Driver.load(backendOn(cuda), model.folder, { ...options, prefillChunk: 512 });
+    const named = async (tokens: number) => {
+      cuda.launched.length = 0;
+      const ids = Array.from({ length: tokens }, (_, i) => i % 300);
+      await driver.step([{ sequence: driver.newSequence(), ids, outputs: [{ index: tokens - 1, logits: true }] }]);
+      return cuda.launched.filter((name) => /linear_batch/.test(name)).slice(0, 4);
+    };
+    const of = (tokens: number, ordered: boolean) => `linear_batch_wgmma_q4_g32_t${tokens}${ordered ? "_ordered" : ""}`;
+    // q, k, v; o behind a prompt's attention, which leaves x as it is; gate and up; down
+    expect(await named(100)).toEqual([of(128, true), of(128, false), of(128, true), of(128, true)]);
+    expect(await named(7)).toEqual(Array(4).fill(of(8, false)));
+    await driver.runtime.dispose();
+    expect(cuda.leaks).toEqual([]);
+  });
+
   it.each(["q8", "q4"] as const)("runs with a %s cache, by the kernels that write and read it", async (cacheType) => {
     const cuda = new FakeCuda();
     await loadAndRun(cuda, fixture("tiny/llama-gqa-tied"), cacheType);

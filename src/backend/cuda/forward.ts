@@ -12,7 +12,8 @@ import type { KernelQueue } from "./kernel-queue.js";
 import type { EmbeddingTable } from "./load-embeddings.js";
 import { runAdapters } from "./run-adapters.js";
 import { runAttention } from "./run-attention.js";
-import { type LinearScratch, runGated, runLinear, runLinears, runResidual, takesNorm } from "./run-linear.js";
+import { takesOrdered } from "./run-batch.js";
+import { type LinearCall, type LinearScratch, runGated, runLinear, runLinears, runResidual, takesNorm } from "./run-linear.js";
 import { slicesPerRow, slotBytes } from "./sampling-shape.js";
 import type { PlacedLayer, PlacedLinear, Stage } from "./stage.js";
 import { attentionScratch, FACT_BYTES, type InputLayout, inputLayout, maxPages } from "./step-shape.js";
@@ -65,7 +66,8 @@ export class Forward {
       expanded: stage.at("scratch.expanded"),
       expandedBytes: stage.size("scratch.expanded"),
       gathered: stage.has("scratch.gathered") ? stage.at("scratch.gathered") : 0n,
-      arrivals: stage.has("scratch.arrivals") ? stage.at("scratch.arrivals") : 0n,
+      pieces: stage.has("scratch.pieces") ? stage.at("scratch.pieces") : 0n,
+      pieceBytes: stage.has("scratch.pieces") ? stage.size("scratch.pieces") : 0,
     };
   }
 
@@ -89,11 +91,9 @@ export class Forward {
     const logits = stage.at("scratch.logits");
     this.#queue.run({
       family: "pointwise",
-      name: "rms_norm",
+      ...normLaunch(count, spec.hiddenSize),
       role: "final norm",
       bytes: count * spec.hiddenSize * 10,
-      grid: [count],
-      block: 256,
       parameters: writeParameters(NORM, {
         residual: stage.at("scratch.residual"),
         rows: this.#input(this.#layout.outputRows + first * 4),
@@ -102,6 +102,8 @@ export class Forward {
         hiddenState: stage.at("scratch.hiddenStates"),
         hidden: spec.hiddenSize,
         eps: spec.finalNorm.eps,
+        ordered: 0,
+        unused: 0,
       }),
     });
     runLinear(this.#queue, linear, { x: normed, y: logits, rows: count, f32: true, residual: 0n, role: "head" }, this.#linears);
@@ -185,7 +187,12 @@ export class Forward {
   }
 
   /** What these linears read of the residual stream: normalised by them, or by a kernel of its own, whose result adapters read too. */
-  #normed(linears: readonly PlacedLinear[], weight: bigint, eps: number): { x: bigint; norm?: { weight: bigint; eps: number } } {
+  #normed(
+    linears: readonly PlacedLinear[],
+    weight: bigint,
+    eps: number,
+    ordered: boolean,
+  ): Pick<LinearCall, "x" | "norm" | "ordered"> {
     if (!this.#shape.adapted && takesNorm(linears, this.#shape.rows))
       return { x: this.#stage.at("scratch.residual"), norm: { weight, eps } };
     const { hiddenSize } = this.#model.spec;
@@ -193,9 +200,7 @@ export class Forward {
       role: "norm",
       bytes: this.#shape.rows * hiddenSize * 6,
       family: "pointwise",
-      name: "rms_norm",
-      grid: [this.#shape.rows],
-      block: 256,
+      ...normLaunch(this.#shape.rows, hiddenSize),
       parameters: writeParameters(NORM, {
         residual: this.#stage.at("scratch.residual"),
         rows: 0n,
@@ -204,9 +209,16 @@ export class Forward {
         hiddenState: 0n,
         hidden: hiddenSize,
         eps,
+        ordered: ordered ? 1 : 0,
+        unused: 0,
       }),
     });
-    return { x: this.#stage.at("scratch.normed") };
+    return { x: this.#stage.at("scratch.normed"), ordered };
+  }
+
+  /** Whether linears read x in the order of codes, and nobody else reads it. */
+  #ordered(linears: readonly PlacedLinear[], gated = false): boolean {
+    return !this.#shape.adapted && takesOrdered(this.#queue, linears, this.#shape.rows, gated, this.#linears);
   }
 
   /** @returns whether the norm that follows has been done, too */
@@ -222,14 +234,15 @@ export class Forward {
       this.#queue,
       linears,
       {
-        ...this.#normed(linears, layer.norms.input, layer.spec.inputNorm.eps),
+        ...this.#normed(linears, layer.norms.input, layer.spec.inputNorm.eps, this.#ordered(linears)),
         ...{ y: [q, k, v], rows, f32: false, residual: 0n, role: "qkv" },
       },
       this.#linears,
     );
     this.#adapt(linears, stage.at("scratch.normed"), [q, k, v], false);
+    const ordered = this.#shape.decodeRows === rows && headDim % 32 === 0 && this.#ordered([layer.o]);
     runAttention(this.#queue, layer, this.#cache, {
-      ...{ q, k, v, rows, decodeRows: this.#shape.decodeRows, tileCount: this.#shape.tiles },
+      ...{ q, k, v, rows, ordered, decodeRows: this.#shape.decodeRows, tileCount: this.#shape.tiles },
       table: stage.at("scratch.ropeTable"),
       partial: stage.at("scratch.partials") + BigInt(this.#counterBytes),
       positions: this.#input(this.#layout.positions),
@@ -244,7 +257,7 @@ export class Forward {
     const normed = runResidual(
       this.#queue,
       layer.o,
-      { x: q, rows, residual, role: "o" },
+      { x: q, rows, residual, role: "o", ordered },
       this.#shape.adapted ? null : next,
       this.#linears,
     );
@@ -261,15 +274,17 @@ export class Forward {
     const up = gate + BigInt(count * 2);
     const residual = stage.at("scratch.residual");
     const linears = [layer.gate, layer.up];
+    const ordered = this.#ordered(linears, true);
+    const orderedY = ordered && this.#ordered([layer.down]);
     const call = {
       ...(normed
         ? { x: stage.at("scratch.normed") }
-        : this.#normed(linears, layer.norms.postAttention, layer.spec.postAttentionNorm.eps)),
+        : this.#normed(linears, layer.norms.postAttention, layer.spec.postAttentionNorm.eps, ordered)),
       ...{ rows, f32: false, residual: 0n, role: "gate-up" },
     };
     // What adapters add comes before the activation, which the one launch would have in it.
     const apart = this.#shape.adapted && (layer.gate.adapters ?? layer.up.adapters);
-    if (apart || !runGated(this.#queue, layer.gate, layer.up, { ...call, y: gate }, this.#linears)) {
+    if (apart || !runGated(this.#queue, layer.gate, layer.up, { ...call, y: gate, orderedY }, this.#linears)) {
       runLinears(this.#queue, linears, { ...call, y: [gate, up] }, this.#linears);
       this.#adapt(linears, stage.at("scratch.normed"), [gate, up], false);
       this.#queue.run({
@@ -282,7 +297,7 @@ export class Forward {
         parameters: writeParameters(SILU_MUL, { gate, up, y: gate, count: BigInt(count) }),
       });
     }
-    runResidual(this.#queue, layer.down, { x: gate, rows, residual, role: "down" }, null, this.#linears);
+    runResidual(this.#queue, layer.down, { x: gate, rows, residual, role: "down", ordered: orderedY }, null, this.#linears);
     this.#adapt([layer.down], gate, [residual], true);
   }
 
@@ -311,6 +326,14 @@ export class Forward {
   #input(offset: number): bigint {
     return this.#stage.at("scratch.input") + BigInt(offset);
   }
+}
+
+/** Rows up to which a block of more threads, which reads its row once, is faster. */
+const MOST_FEW_ROWS = 128;
+
+function normLaunch(rows: number, hidden: number): { name: string; grid: [number]; block: number } {
+  const few = rows <= MOST_FEW_ROWS && hidden % 4 === 0 && hidden <= 8192;
+  return few ? { name: "rms_norm_few", grid: [rows], block: 512 } : { name: "rms_norm", grid: [rows], block: 256 };
 }
 
 /** Bytes of the facts of so many outputs. */

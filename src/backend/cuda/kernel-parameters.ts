@@ -112,7 +112,6 @@ export const BATCH_LINEAR = layout("BatchLinear", {
   y2: "u64",
   residual: "u64",
   pieces: "u64",
-  arrivals: "u64",
   n0: "i32",
   n1: "i32",
   n2: "i32",
@@ -120,7 +119,8 @@ export const BATCH_LINEAR = layout("BatchLinear", {
   k: "i32",
   silu: "i32",
   units: "i32",
-  unused: "i32",
+  ordered: "i32",
+  unused: "u64",
 });
 
 /** linear_half.cu, linear_half_gemv.cu */
@@ -248,6 +248,8 @@ export const NORM = layout("NormParams", {
   hiddenState: "u64",
   hidden: "i32",
   eps: "f32",
+  ordered: "i32",
+  unused: "i32",
 });
 
 export const ROPE_TABLE = layout("RopeTableParams", {
@@ -339,6 +341,8 @@ export const ATTENTION_STEP = layout("AttentionStepParams", {
   least: "i32",
   scale: "f32",
   eps: "f32",
+  ordered: "i32",
+  unused: "i32",
 });
 
 /** lora.cu */

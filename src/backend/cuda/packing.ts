@@ -11,8 +11,8 @@ import type { CacheType, Packing, RegionSize, RunShape, StageShape } from "../..
 import { MiB } from "../../memory/size.js";
 import type { LayerSpec, LinearSpec, ModelSpec, NormSpec } from "../../model/spec.js";
 import { adapterRegions, adapterRowValues } from "./adapter-layout.js";
-import { LEAST_BATCHED, mostPieceBytes } from "./batch-launch.js";
-import { arrivalBytes, mostWgmmaPieceBytes } from "./batch-launch-wgmma.js";
+import { mostPieceBytes } from "./batch-launch.js";
+import { LEAST_WGMMA_BATCHED, mostWgmmaPieceBytes } from "./batch-launch-wgmma.js";
 import { capturedSize } from "./captured-steps.js";
 import { layerLinears, layerNorms } from "./layer-parts.js";
 import { expandedBytes, mayPermute, stagingBytes, storageOf, weightBytes } from "./linear-storage.js";
@@ -79,11 +79,11 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
     Math.max(0, ...head.map(size), ...stage.layers.flatMap((layer) => layerLinears(layer).map(([, linear]) => size(linear))));
   const gathered = most((linear) => (mayPermute(linear) ? (linear === spec.head ? outputs : tokens) * linear.in * 2 : 0));
   const expanded = (linear: LinearSpec) => expandedBytes(linear, tokens);
-  // The same place holds the pieces of linears that go together in steps of some dozens of tokens.
+  // The same place holds the pieces of linears that go together in steps of some dozens of tokens; on Hopper they have their own.
   const batched = (size: (outputs: readonly number[]) => number) =>
     widest((layer) => Math.max(0, ...batchedOutputs(layer, tokens).map(size)));
-  const pieces = batched((outputs) => Math.max(mostPieceBytes(outputs, tokens), mostWgmmaPieceBytes(outputs, tokens)));
-  const arrivals = batched(arrivalBytes);
+  const pieces = batched((outputs) => mostPieceBytes(outputs, tokens));
+  const wgmmaPieces = batched(() => mostWgmmaPieceBytes(tokens));
   const regions: RegionSize[] = [
     { name: "scratch.input", bytes: largestInput(spec, run).bytes },
     { name: "scratch.residual", bytes: tokens * spec.hiddenSize * 4 }, // f32 [tokens, hidden]
@@ -101,7 +101,7 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
   if (gathered > 0) regions.push({ name: "scratch.gathered", bytes: gathered }); // f16 [tokens, in] in act-order
   // Also where weights are staged while they are loaded, before the flags of what was wrong with them.
   regions.push({ name: "scratch.expanded", bytes: Math.max(most(expanded), pieces, most(stagingBytes), spec.hiddenSize * 4) });
-  if (arrivals > 0) regions.push({ name: "scratch.arrivals", bytes: arrivals }); // u32, zero between launches
+  if (wgmmaPieces > 0) regions.push({ name: "scratch.pieces", bytes: wgmmaPieces }); // f32, 0xffffffff between launches
   regions.push({ name: "scratch.flags", bytes: FLAG_BYTES });
   if (stage.last)
     regions.push(
@@ -117,7 +117,7 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
 
 /** Outputs of the linears of a layer that share x and may be multiplied in pieces, in steps of so many tokens. */
 function batchedOutputs({ attention: { q, k, v, o }, mlp }: LayerSpec, tokens: number): (readonly number[])[] {
-  if (tokens < LEAST_BATCHED || mlp.kind !== "gated") return [];
+  if (tokens < LEAST_WGMMA_BATCHED || mlp.kind !== "gated") return [];
   return [[q, k, v], [o], [mlp.gate, mlp.up], [mlp.down]]
     .filter((linears) => linears.every((linear) => storageOf(linear).kind === "quantized"))
     .map((linears) => linears.map(({ out }) => out));

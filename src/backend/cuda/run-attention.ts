@@ -13,6 +13,8 @@ export interface AttentionCall {
   readonly k: bigint;
   readonly v: bigint;
   readonly rows: number;
+  /** What heads gather goes to their row in the order of codes: of decode steps only. */
+  readonly ordered: boolean;
   /** The first rows: one token each of the sequence with the page table of the same number. */
   readonly decodeRows: number;
   /** Of the rows behind them. */
@@ -105,6 +107,8 @@ function attendStep(queue: KernelQueue, layer: PlacedLayer, cache: KernelCache, 
       least: launch.least,
       scale: Math.LOG2E / Math.sqrt(dim),
       eps: (qNorm ?? kNorm)?.eps ?? 0,
+      ordered: call.ordered ? 1 : 0,
+      unused: 0,
     },
   });
   queue.run({ ...launch, parameters, role: "attention" });

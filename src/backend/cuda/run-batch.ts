@@ -3,8 +3,9 @@
 // (kernels/linear_batch.cu). The pieces lie in the scratch that slabs are expanded in.
 
 import { type BatchLaunch, type BatchShape, batchLaunch, hasBatchKernel, LEAST_BATCHED } from "./batch-launch.js";
-import { type WgmmaBatchLaunch, wgmmaBatchLaunch } from "./batch-launch-wgmma.js";
+import { LEAST_WGMMA_BATCHED, type WgmmaBatchLaunch, wgmmaBatchLaunch } from "./batch-launch-wgmma.js";
 import { gatherInputs } from "./gather-inputs.js";
+import type { GemmCard } from "./gemm-launch.js";
 import { BATCH, BATCH_SUM, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import { paddedInputs } from "./quantized-layout.js";
@@ -15,8 +16,8 @@ import { batchParameters } from "./tensor-map.js";
 export type BatchResult =
   /** f16, each linear's in its own place. */
   | { readonly kind: "outputs"; readonly y: readonly bigint[] }
-  /** silu(first) · second, f16. */
-  | { readonly kind: "gated"; readonly y: bigint }
+  /** silu(first) · second, f16; `ordered`: in the order of codes, where takesOrdered() says so of whoever reads it. */
+  | { readonly kind: "gated"; readonly y: bigint; readonly ordered?: boolean }
   /** Added to the residual stream, f32; and RMSNorm of what that is then, f16. */
   | { readonly kind: "residual"; readonly residual: bigint; readonly norm: RowNorm | null };
 
@@ -31,6 +32,8 @@ export interface RowNorm {
 export interface BatchCall {
   /** f16 [rows, in] */
   readonly x: bigint;
+  /** x is in the order of codes (kernels/code_order.cuh): where takesOrdered() says so. */
+  readonly ordered?: boolean;
   readonly rows: number;
   readonly role: string;
   readonly result: BatchResult;
@@ -41,8 +44,9 @@ export interface BatchScratch {
   readonly expandedBytes: number;
   /** f16 [rows, in], or 0n where the plan has none */
   readonly gathered: bigint;
-  /** Counters behind which pieces meet, zero between launches. */
-  readonly arrivals: bigint;
+  /** Pieces of products on Hopper, 0xffffffff between launches; or 0n where the plan has none. */
+  readonly pieces: bigint;
+  readonly pieceBytes: number;
 }
 
 const SUM_THREADS = 256;
@@ -59,21 +63,42 @@ export function runBatch(
   call: BatchCall,
   scratch: BatchScratch,
 ): { readonly normed: boolean } | null {
-  if (call.rows < LEAST_BATCHED) return null;
-  const shape = shapeOf(linears, call);
-  if (shape === null) return null;
   const { card } = queue.context;
-  const wgmma = wgmmaBatchLaunch(shape, card);
-  const launch = wgmma ? null : batchLaunch(shape, card);
-  const pieceBytes = (wgmma ?? launch)?.pieceBytes;
-  if (pieceBytes === undefined || pieceBytes > scratch.expandedBytes) return null;
+  const shape = shapeOf(linears, call.rows, call.result.kind === "gated");
+  const wgmma = wgmmaOf(shape, card, scratch, call.ordered);
+  if (call.ordered && !wgmma) throw new Error(`nothing reads x of ${linears[0]!.spec.name} in the order of codes`);
+  const launch = wgmma || shape === null || call.rows < LEAST_BATCHED ? null : batchLaunch(shape, card);
+  if (!wgmma && (!launch || launch.pieceBytes > scratch.expandedBytes)) return null;
   const gathered = { ...call, x: gatherInputs(queue, linears[0]!, call.x, call.rows, scratch.gathered) };
   if (wgmma) runWgmma(queue, linears, gathered, wgmma, scratch);
   if (launch) runPieces(queue, linears, gathered, launch, scratch.expanded);
   return { normed: launch !== null && call.result.kind === "residual" && call.result.norm !== null };
 }
 
-function shapeOf(linears: readonly PlacedLinear[], { rows, result }: BatchCall): BatchShape | null {
+/** Whether these linears, for so many rows, read x in the order of codes; `gated`: the two whose product is silu(first) · second. */
+export function takesOrdered(
+  { context }: KernelQueue,
+  linears: readonly PlacedLinear[],
+  rows: number,
+  gated: boolean,
+  scratch: BatchScratch,
+): boolean {
+  const natural = linears.every(({ permutation }) => permutation === 0n);
+  return natural && wgmmaOf(shapeOf(linears, rows, gated), context.card, scratch, true) !== null;
+}
+
+function wgmmaOf(
+  shape: BatchShape | null,
+  card: GemmCard,
+  { pieceBytes }: BatchScratch,
+  ordered = false,
+): WgmmaBatchLaunch | null {
+  if (shape === null || shape.rows < LEAST_WGMMA_BATCHED) return null;
+  const launch = wgmmaBatchLaunch(shape, card, ordered);
+  return launch !== null && launch.pieceBytes <= pieceBytes ? launch : null;
+}
+
+function shapeOf(linears: readonly PlacedLinear[], rows: number, paired: boolean): BatchShape | null {
   const [first] = linears;
   if (first?.storage.kind !== "quantized") return null;
   const { format, group } = first.storage;
@@ -90,7 +115,7 @@ function shapeOf(linears: readonly PlacedLinear[], { rows, result }: BatchCall):
   );
   if (!together) return null;
   const outputs = linears.map(({ spec }) => spec.out);
-  return { bits: format.bits, group, rows, inputs: first.spec.in, outputs, paired: result.kind === "gated" };
+  return { bits: format.bits, group, rows, inputs: first.spec.in, outputs, paired };
 }
 
 /** On Hopper: one launch, in which the last to bring a piece makes the results. */
@@ -99,7 +124,7 @@ function runWgmma(
   linears: readonly PlacedLinear[],
   { x, rows, role, result }: BatchCall,
   { name, grid, block, shared, tokens, units }: WgmmaBatchLaunch,
-  { expanded, arrivals }: BatchScratch,
+  { pieces }: BatchScratch,
 ): void {
   const [n0 = 0, n1 = 0, n2 = 0] = linears.map(({ spec }) => spec.out);
   const y = result.kind === "outputs" ? result.y : result.kind === "gated" ? [result.y] : [];
@@ -114,12 +139,12 @@ function runWgmma(
     y1: y[1] ?? 0n,
     y2: y[2] ?? 0n,
     residual: result.kind === "residual" ? result.residual : 0n,
-    pieces: expanded,
-    arrivals,
+    pieces,
     ...{ n0, n1, n2, m: rows, k: linears[0]!.spec.in },
     silu: result.kind === "gated" ? 1 : 0,
     units,
-    unused: 0,
+    ordered: result.kind === "gated" && result.ordered ? 1 : 0,
+    unused: 0n,
   });
   const bytes = linears.reduce((sum, { weightBytes }) => sum + weightBytes, 0);
   queue.run({ family: "linear_batch_wgmma", name, grid: [grid], block, shared, parameters, role, bytes });

@@ -26,6 +26,8 @@ export interface LinearCall {
   readonly residual: bigint;
   /** What the linears are to the step, for profiles. */
   readonly role: string;
+  /** x is in the order of codes: where takesOrdered() of run-batch.ts says so. */
+  readonly ordered?: boolean;
   /** RMSNorm that x, f32 then, goes through first; only where takesNorm() says so. */
   readonly norm?: NormOfRows;
 }
@@ -42,8 +44,9 @@ export interface LinearScratch {
   readonly expandedBytes: number;
   /** f16 [rows, in], or 0n where the plan has none */
   readonly gathered: bigint;
-  /** Counters behind which pieces of products meet, zero between launches. */
-  readonly arrivals: bigint;
+  /** Pieces of products on Hopper, 0xffffffff between launches; or 0n where the plan has none. */
+  readonly pieces: bigint;
+  readonly pieceBytes: number;
 }
 
 const GEMV_COLUMNS = [8, 32] as const;
@@ -68,7 +71,7 @@ export function runLinear(queue: KernelQueue, linear: PlacedLinear, call: Linear
 export function runResidual(
   queue: KernelQueue,
   linear: PlacedLinear,
-  call: Pick<LinearCall, "x" | "rows" | "residual" | "role">,
+  call: Pick<LinearCall, "x" | "rows" | "residual" | "role" | "ordered">,
   norm: RowNorm | null,
   scratch: LinearScratch,
 ): boolean {
@@ -120,10 +123,11 @@ export function runGated(
   queue: KernelQueue,
   gate: PlacedLinear,
   up: PlacedLinear,
-  call: LinearCall,
+  call: LinearCall & { readonly orderedY?: boolean },
   scratch: LinearScratch,
 ): boolean {
-  if (!call.norm && runBatch(queue, [gate, up], { ...call, result: { kind: "gated", y: call.y } }, scratch)) return true;
+  const result: BatchResult = { kind: "gated", y: call.y, ordered: call.orderedY ?? false };
+  if (!call.norm && runBatch(queue, [gate, up], { ...call, result }, scratch)) return true;
   if (!streamTogether([gate, up])) return false;
   const both = { ...call, y: [call.y, 0n] };
   if (call.rows > MOST_STREAMED) return runPrompt(queue, [gate, up], both, scratch, true);

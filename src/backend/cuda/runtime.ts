@@ -174,9 +174,12 @@ export class CudaRuntime implements Runtime {
   #uploadFrequencies(): void {
     for (const stage of this.#stages()) {
       stage.context.use().copyIn(stage.at("scratch.frequencies"), halfTurns(this.spec, 1));
-      // Weights were staged in scratch: the counters behind which blocks and pieces meet must begin at zero.
-      for (const name of ["scratch.partials", "scratch.arrivals"].filter((region) => stage.has(region)))
-        stage.context.fill(stage.at(name), 0, stage.size(name));
+      // Weights were staged in scratch: the counters behind which blocks meet must begin at zero, pieces as if none had been left.
+      for (const [name, byte] of [
+        ["scratch.partials", 0],
+        ["scratch.pieces", 0xff],
+      ] as const)
+        if (stage.has(name)) stage.context.fill(stage.at(name), byte, stage.size(name));
       stage.context.synchronize();
     }
   }
