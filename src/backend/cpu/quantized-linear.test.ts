@@ -414,12 +414,20 @@ describe("arithmetic", () => {
     }
   });
 
-  it.each([4, 8] as const)("%d bits: the largest codes against the largest activations do not overflow", (bits) => {
-    const spec = linearSpec(128, 16, gptq({ bits, zeros: "v2", scaleDtype: "f32" }));
+  it.each([
+    [4, "largest"],
+    [4, "smallest"],
+    [8, "largest"],
+    [8, "smallest"],
+  ] as const)("%d bits: the %s codes against the largest activations do not overflow", (bits, which) => {
+    const out = 9 * 16; // eight tiles that are read side by side, and one alone
+    const spec = linearSpec(128, out, gptq({ bits, zeros: "v2", scaleDtype: "f32" }));
+    const largest = which === "largest";
     const store = new TensorStore();
-    store.add("l.qweight", "I32", [4 * bits, 16], new Int32Array(4 * bits * 16).fill(-1));
-    store.add("l.qzeros", "I32", [1, bits / 2], new Int32Array(bits / 2));
-    store.add("l.scales", "F32", [1, 16], new Float32Array(16).fill(1));
+    store.add("l.qweight", "I32", [4 * bits, out], new Int32Array(4 * bits * out).fill(largest ? -1 : 0));
+    const ones = bits === 4 ? 0x11111111 : 0x01010101;
+    store.add("l.qzeros", "I32", [1, (out * bits) / 32], new Int32Array((out * bits) / 32).fill(ones));
+    store.add("l.scales", "F32", [1, out], new Float32Array(out).fill(1));
     for (const sign of [1, -1])
       for (const m of [1, 6])
         for (const { kernels } of builds) {
@@ -428,7 +436,7 @@ describe("arithmetic", () => {
           const linear = new QuantizedLinear(kernels, memory, spec, place, facts);
           const limit = quantizedLayout(spec).activationLimit;
           const y = run(linear, new Float32Array(m * 128).fill(sign * limit), m, places);
-          expect([...new Set(y)]).toEqual([sign * limit * 128 * (2 ** bits - 1)]);
+          expect([...new Set(y)]).toEqual([sign * limit * 128 * (largest ? 2 ** bits - 2 : -1)]);
         }
   });
 
