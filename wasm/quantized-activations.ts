@@ -23,10 +23,11 @@ const ROUND_BITS: i32 = 0x4b400000;
 /** Below this 511 / max would overflow; such a block is zero for all purposes. */
 const TINY: f32 = 1e-30;
 
-/** Inputs k … k + 3 of a token; those at or after `end` or before `start` are 0. */
+/** Inputs k … k + 3 of a token; those at or after `end` or before `start` are 0. `whole`: there are none of them, and no permutation. */
 // @ts-ignore: decorator
 @inline
-function inputs(x: usize, permutation: usize, k: i32, start: i32, end: i32): v128 {
+function inputs(whole: bool, x: usize, permutation: usize, k: i32, start: i32, end: i32): v128 {
+  if (whole) return v128.load(x + (<usize>k << 2));
   if (k >= start && k + 4 <= end) {
     if (!permutation) return v128.load(x + (<usize>k << 2));
     const p = permutation + (<usize>k << 2);
@@ -69,10 +70,20 @@ function sumOf(v: v128): i32 {
 function quantizeRecord<C>(
   x: usize, permutation: usize, first: i32, count: i32, start: i32, end: i32, limit: f32, record: usize,
 ): void {
+  if (!permutation && first >= start && first + count <= end) quantize<C>(true, x, 0, first, count, start, end, limit, record);
+  else quantize<C>(false, x, permutation, first, count, start, end, limit, record);
+}
+
+/** Twice in the code: most records are whole, and need not ask for every input where it is. */
+// @ts-ignore: decorator
+@inline
+function quantize<C>(
+  whole: bool, x: usize, permutation: usize, first: i32, count: i32, start: i32, end: i32, limit: f32, record: usize,
+): void {
   let most = i32x4.splat(0), other = most;
   for (let k = first; k < first + count; k += 8) {
-    most = largerMagnitude(most, inputs(x, permutation, k, start, end));
-    other = largerMagnitude(other, inputs(x, permutation, k + 4, start, end));
+    most = largerMagnitude(most, inputs(whole, x, permutation, k, start, end));
+    other = largerMagnitude(other, inputs(whole, x, permutation, k + 4, start, end));
   }
   const max = largestMagnitude(i32x4.max_s(most, other));
   const factor = f32x4.splat(max < TINY ? 0 : limit / max);
@@ -81,8 +92,8 @@ function quantizeRecord<C>(
     let sumA = i32x4.splat(0), sumB = sumA;
     const stop = min(part + CENTRED_INPUTS, first + count);
     for (let k = part; k < stop; k += 8) {
-      const a = rounded(inputs(x, permutation, k, start, end), factor);
-      const b = rounded(inputs(x, permutation, k + 4, start, end), factor);
+      const a = rounded(inputs(whole, x, permutation, k, start, end), factor);
+      const b = rounded(inputs(whole, x, permutation, k + 4, start, end), factor);
       sumA = i32x4.sub(sumA, a);
       sumB = i32x4.sub(sumB, b);
       const ab = i16x8.narrow_i32x4_s(a, b);
