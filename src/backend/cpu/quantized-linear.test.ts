@@ -394,6 +394,53 @@ describe("results do not depend on how the work is divided", () => {
   });
 });
 
+describe("inputs that are prepared in pieces", () => {
+  it.each([
+    [512, gptq({}), [256, 384]],
+    [360, gptq({ groupSize: 24 * 15 }), [128]],
+    [320, gptq({ groupSize: 64 }), [64, 128, 256]],
+    [160, gptq({ groupSize: 32 }), [32, 96]],
+    [384, gptq({ bits: 8 }), [128]],
+  ])("are those that are prepared together: %d inputs", (inputs, format, cuts) => {
+    const spec = linearSpec(inputs, 16, format);
+    const random = randomNumbers(inputs);
+    const store = new TensorStore();
+    makeGptq(spec, store, random, null);
+    const m = 3;
+    for (const { kernels } of builds) {
+      const places = new Places();
+      const { place, facts } = pack(kernels, spec, store, places);
+      const linear = new QuantizedLinear(kernels, memory, spec, place, facts);
+      const x = places.take(m * inputs * 4);
+      new Float32Array(memory.buffer, x, m * inputs).set(activations(random, m, inputs));
+      const bytes = linear.inputBytes(m);
+      const [together, pieces] = [places.take(bytes), places.take(bytes)];
+      linear.quantize(x, m, together, 0, m);
+      const ends = [...cuts, inputs];
+      for (let row = m - 1; row >= 0; row--)
+        ends.forEach((to, i) => {
+          linear.quantizeInputs(x, m, pieces, row, ends[i - 1] ?? 0, to);
+        });
+      expect(new Uint8Array(memory.buffer, pieces, bytes)).toEqual(new Uint8Array(memory.buffer, together, bytes));
+      expect(cuts.every((cut) => cut % linear.inputUnit! === 0)).toBe(true);
+      places.check();
+    }
+  });
+
+  it.each([
+    ["act-order", gptq({ gIdx: true }), "act"],
+    ["segments", gptq({ groupSize: 24 }), null],
+  ] as const)("cannot be had of %s, which mixes inputs", (_title, format, order) => {
+    const spec = linearSpec(384, 16, format);
+    const random = randomNumbers(5);
+    const store = new TensorStore();
+    makeGptq(spec, store, random, order ? shuffledGroups(384, 128, random) : null);
+    const [{ kernels }] = builds as [(typeof builds)[number]];
+    const { place, facts } = pack(kernels, spec, store, new Places());
+    expect(new QuantizedLinear(kernels, memory, spec, place, facts).inputUnit).toBe(null);
+  });
+});
+
 describe("arithmetic", () => {
   it.each([4, 8] as const)("%d bits: whole numbers come out exact", (bits) => {
     const spec = linearSpec(256, 32, gptq({ bits, scaleDtype: "f32" }));

@@ -244,28 +244,25 @@ export class StepProgram {
     const { rows } = this.#step;
     const { threads } = this.#parts;
     const { out } = gateUp.linears[0]!;
-    // Where rows are few, a row is divided among the threads.
-    if (rows < threads && down.unit !== null) {
-      const units = Math.ceil(out / Math.max(4, down.unit));
-      const unit = Math.max(4, down.unit);
-      for (let item = this.#claim(1); item < rows * threads; item = this.#claim(1)) {
-        const row = Math.floor(item / threads);
-        const part = item % threads;
-        const from = Math.floor((units * part) / threads) * unit;
-        const to = Math.min(out, Math.floor((units * (part + 1)) / threads) * unit);
-        const at = row * out * 4;
-        kernels.silu_mul(gate + at, up + at, out, 1, from, to);
-        down.prepareInputs(gate, rows, row, from, to);
-      }
-      this.#barrier();
-      return;
-    }
-    const chunk = this.#rowChunk();
-    for (let from = this.#claim(chunk); from < rows; from = this.#claim(chunk)) {
+    // Where rows are few, a row is divided among the threads. (silu_mul wants fours.)
+    const parts = rows < threads && down.unit !== null ? threads : 1;
+    const unit = Math.max(4, down.unit ?? 4);
+    const units = Math.ceil(out / unit);
+    const chunk = parts > 1 ? 1 : this.#rowChunk();
+    for (let item = this.#claim(chunk); item < rows * parts; item = this.#claim(chunk)) {
+      const from = Math.floor(item / parts);
       const to = Math.min(rows, from + chunk);
       const at = from * out * 4;
-      kernels.silu_mul(gate + at, up + at, out, to - from, 0, out);
-      down.prepare(gate, rows, from, to);
+      if (parts === 1) {
+        kernels.silu_mul(gate + at, up + at, out, to - from, 0, out);
+        down.prepare(gate, rows, from, to);
+        continue;
+      }
+      const part = item % parts;
+      const first = Math.floor((units * part) / parts) * unit;
+      const last = Math.min(out, Math.floor((units * (part + 1)) / parts) * unit);
+      kernels.silu_mul(gate + at, up + at, out, 1, first, last);
+      down.prepareInputs(gate, rows, from, first, last);
     }
     this.#barrier();
   }
