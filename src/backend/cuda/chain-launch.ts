@@ -1,0 +1,110 @@
+// How kernels/linear_chain.cu is launched: one block per multiprocessor, all of which must run at once, and what their
+// shared memory is cut into. Pure arithmetic, so that the plan, the launch and the tests mean the same.
+
+import type { GptqFormat } from "../../model/spec.js";
+import type { StreamingCard } from "./linear-launch.js";
+import { type KernelGroup, SUPERBLOCK, superblockBytes, TILE_ROWS } from "./quantized-layout.js";
+
+const WARPS = 16;
+const UNIT = 512;
+const SPAN = 128;
+/** Barriers and sums of squares, and the block's rows of the residual stream. */
+const HEAD_BYTES = 512 + WARPS * 32 * 4;
+const MOST_ROWS = WARPS * 32;
+const MOST_STAGES = 24;
+/** Fewer superblocks under way than warps ask for at once would make them wait for each other. */
+const LEAST_STAGES = 8;
+/** Of the residual stream that a warp can hold while it waits for the others' sums of squares. */
+const MOST_HIDDEN = WARPS * SPAN * 4;
+
+/** Inputs and outputs of the linears of a chain. */
+export interface ChainShape {
+  readonly bits: GptqFormat["bits"];
+  readonly group: KernelGroup;
+  readonly hidden: number;
+  /** Inputs of o. */
+  readonly attention: number;
+  /** Outputs of gate, and of up. */
+  readonly intermediate: number;
+  /** Outputs of q, k and v, or none where no layer follows. */
+  readonly next: readonly number[];
+}
+
+/** Row tiles of a block: every block has `each`, the first `more` blocks one more. Gate and up are counted in pairs. */
+export interface ChainShare {
+  readonly each: number;
+  readonly more: number;
+}
+
+export interface ChainLaunch {
+  readonly name: string;
+  readonly grid: number;
+  readonly block: number;
+  /** Dynamic shared memory, bytes. */
+  readonly shared: number;
+  readonly stages: number;
+  /** Places in shared memory. */
+  readonly xAt: number;
+  readonly sumsAt: number;
+  readonly partialAt: number;
+  /** Of o, gate and up, down, and q, k, v. */
+  readonly shares: readonly [ChainShare, ChainShare, ChainShare, ChainShare];
+}
+
+/** Bytes of packets and counters that a card needs for chains of this shape, see chainScratch(). */
+export interface ChainScratch {
+  readonly sums: number;
+  readonly gated: number;
+  readonly epochs: number;
+}
+
+/** @returns null where this card or these linears have no such kernel */
+export function chainLaunch(shape: ChainShape, card: StreamingCard, mostStages = MOST_STAGES): ChainLaunch | null {
+  const { bits, group, hidden, attention, intermediate, next } = shape;
+  if (card.major < 9 || bits !== 4 || group !== 128 || hidden > MOST_HIDDEN) return null;
+  if ([hidden, attention, intermediate].some((k) => k % SPAN !== 0) || next.some((n) => n % TILE_ROWS !== 0)) return null;
+  const grid = card.multiprocessors;
+  const share = (tiles: number): ChainShare => ({ each: Math.floor(tiles / grid), more: tiles % grid });
+  const rows = hidden / TILE_ROWS;
+  const shares = [
+    share(rows),
+    share(intermediate / TILE_ROWS),
+    share(rows),
+    share(next.reduce((sum, n) => sum + n / TILE_ROWS, 0)),
+  ] as const;
+  const most = ({ each, more }: ChainShare) => each + (more > 0 ? 1 : 0);
+  if (most(shares[0]) * TILE_ROWS > MOST_ROWS) return null;
+  const units = (tiles: number, k: number) => tiles * Math.ceil(k / UNIT);
+  const partial =
+    Math.max(
+      units(most(shares[0]), attention),
+      units(2 * most(shares[1]), hidden),
+      units(most(shares[2]), intermediate),
+      units(most(shares[3]), hidden),
+    ) *
+    TILE_ROWS *
+    4;
+  const mostK = Math.max(hidden, attention, intermediate);
+  const x = mostK * 2;
+  const sums = Math.ceil(mostK / group / 4) * 16;
+  const stageBytes = Math.ceil(superblockBytes(bits, group, SUPERBLOCK) / 128) * 128;
+  const stages = Math.min(mostStages, Math.floor((card.sharedPerBlock - HEAD_BYTES - x - sums - partial) / stageBytes));
+  if (stages < LEAST_STAGES) return null;
+  const xAt = HEAD_BYTES + stages * stageBytes;
+  return {
+    name: `linear_chain_q${bits}_g${group}`,
+    grid,
+    block: (WARPS + 1) * 32,
+    shared: xAt + x + sums + partial,
+    stages,
+    xAt,
+    sumsAt: xAt + x,
+    partialAt: xAt + x + sums,
+    shares,
+  };
+}
+
+/** Packets of eight bytes: a number of the residual stream each, or two of what goes into down; a counter of each block. */
+export function chainScratch(hidden: number, intermediate: number, multiprocessors: number): ChainScratch {
+  return { sums: hidden * 8, gated: intermediate * 4, epochs: multiprocessors * 4 };
+}
