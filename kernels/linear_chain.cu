@@ -8,9 +8,14 @@
 //            blocks may wait for each other. A warp does nothing but have the copy engine bring
 //            superblock after superblock of the block's row tiles into a ring, straight through from
 //            one linear to the next: memory works while blocks meet, and fills the ring while
-//            attention ahead runs. Sixteen warps each take units of 512 k of one row tile,
+//            attention ahead runs. Of its copies only as many are under way at a time as keep memory
+//            busy: every other load of a multiprocessor waits behind those it has asked for before. Sixteen warps each take units of 512 k of one row tile,
 //            independent of each other until the end of a linear; then their sums are added, in the
-//            order of k, whichever warp made them.
+//            order of k, whichever warp made them. A warp comes to every eighth superblock only, and copies
+//            may arrive in another order than they were asked for: with one barrier for each stage it could
+//            take the round before last for its own. So even and odd rounds have barriers of their own: when
+//            a warp waits for superblock s it has had s - 8 or what lies before this linear, hence s - stages
+//            has been asked for, hence s - 2 * stages has been there.
 //            Results travel in packets of eight bytes, value and epoch, stored and loaded as one: who
 //            reads an epoch that is this launch's has the value. So nobody counts arrivals, no fence
 //            is needed, and a meeting costs one way to L2 and one back. A buffer of packets is written
@@ -47,6 +52,7 @@ __device__ __forceinline__ uint4 look(const uint64_t* from) {
 
 /// Looks until those of all lanes are of this epoch.
 __device__ __forceinline__ void receive(uint4& packets, const uint64_t* from, uint32_t epoch) {
+#pragma unroll 1
   for (unsigned polls = 0; __any_sync(0xffffffffu, packets.y != epoch || packets.w != epoch); packets = look(from))
     if (++polls > kMostPolls) __trap();
 }
@@ -77,6 +83,7 @@ __device__ __forceinline__ void place_sums(float* x_sum, int span, int lane, uin
 /// x of o: what attention left.
 template <int kBits, int kGroup>
 __device__ __forceinline__ void stage_attention(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, int warp, int lane) {
+#pragma unroll 1
   for (int span = warp; span < p.linears[kOutput].k / kSpan; span += kChainWarps) {
     const int at = span * 32 + lane;
     const uint2 words = reinterpret_cast<const uint2*>(p.attention)[at];
@@ -91,6 +98,7 @@ __device__ __forceinline__ void stage_gated(const ChainParams& p, const ChainSha
                                             int lane) {
   constexpr int kBatch = 2;
   const int spans = p.linears[kDown].k / kSpan;
+#pragma unroll 1
   for (int base = warp; base < spans; base += kChainWarps * kBatch) {
     uint4 v[kBatch];
 #pragma unroll
@@ -114,7 +122,7 @@ __device__ __forceinline__ void stage_gated(const ChainParams& p, const ChainSha
 template <int kBits, int kGroup>
 __device__ __forceinline__ void stage_normed(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, const __half* norm, float eps,
                                              int k, uint32_t epoch, int warp, int lane) {
-  constexpr int kMost = 4, kBatch = 2;  // spans of a warp, and of them under way at a time
+  constexpr int kMost = 4, kBatch = 1;  // spans of a warp, and of them under way at a time
   const int spans = k / kSpan;
   float v[kMost][4];
   float squares = 0.f;
@@ -227,20 +235,24 @@ __device__ __forceinline__ void chain_span(const ChainPlace& at, int s, unsigned
   }
 }
 
-/// All units of one linear that are this block's: partial sums into shared memory. `base` counts superblocks of the launch.
+/// All units of one linear that are this block's: partial sums into shared memory.
 template <int kBits, int kGroup>
-__device__ __forceinline__ void chain_products(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, int tiles, int k, int base,
-                                               unsigned stage_magic, int warp, int lane) {
+__device__ __forceinline__ void chain_products(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, int tiles, int linear,
+                                               int warp, int lane) {
   using L = Layout<kBits, kGroup>;
-  const int units = (k + kUnit - 1) / kUnit, superblocks = (k + kSuperblock - 1) / kSuperblock, all = tiles * units;
+  const int k = p.linears[linear].k, units = (k + kUnit - 1) / kUnit, superblocks = (k + kSuperblock - 1) / kSuperblock, all = tiles * units;
+  int base = 0;  // superblocks of the linears ahead
+#pragma unroll 1
+  for (int l = 0; l < linear; ++l) base += ChainShare(p.linears[l], l == kGateUp).count * ((p.linears[l].k + kSuperblock - 1) / kSuperblock);
   const unsigned g = lane / 4, zero_shift = 4 * (g & 1);
   const uint32_t ring = shared_address(shared.ring), barriers = shared_address(shared.full);
   int tile = 0, unit = warp;
 #pragma unroll 1
   for (int i = warp; i < all; i += kChainWarps, unit += kChainWarps) {
+#pragma unroll 1
     while (unit >= units) unit -= units, ++tile;
     const unsigned superblock = base + tile * superblocks + unit / 2;
-    const unsigned round = superblock * stage_magic >> 20, stage = superblock - round * p.stages;
+    const unsigned round = superblock * p.stage_magic >> 20, stage = superblock - round * p.stages;
     const int half = unit & 1, sb_k = min(kSuperblock, k - unit / 2 * kSuperblock);
     const int spans = min(kUnit, sb_k - half * kUnit) / kSpan;
     const uint32_t at = ring + stage * ChainShared<kBits, kGroup>::kStageBytes, table = at + sb_k * (kTileRows * kBits / 8);
@@ -252,7 +264,7 @@ __device__ __forceinline__ void chain_products(const ChainParams& p, const Chain
         shared_address(shared.x_sum) + unit * (kUnit / kGroup * 4),
     };
     float sum[2] = {};
-    barrier_wait(barriers + stage * 8, round & 1);
+    barrier_wait(barriers + ((round & 1) * kMostChainStages + stage) * 8, round >> 1 & 1);
 #pragma unroll
     for (int s = 0; s < kUnit / kSpan; ++s)
       if (s < spans) chain_span<kBits, kGroup>(place, s, zero_shift, sum);
@@ -281,23 +293,44 @@ __device__ __forceinline__ float row_sum(const Shared& shared, int tile, int row
 
 __device__ __forceinline__ float bias_of(const __half* bias, int n) { return bias == nullptr ? 0.f : __half2float(__ldg(bias + n)); }
 
-/// Has the copy engine bring the block's tiles of one linear. @returns superblocks so far
+/// A copy's stage of the ring, and how often the ring has gone round.
+struct ChainRingPlace {
+  int stage, round;
+  __device__ __forceinline__ void next(int stages) {
+    if (++stage == stages) stage = 0, ++round;
+  }
+  /// `count` copies earlier, fewer than there are stages; before the first copy the round is negative.
+  __device__ __forceinline__ ChainRingPlace before(int count, int stages) const {
+    return stage >= count ? ChainRingPlace{stage - count, round} : ChainRingPlace{stage - count + stages, round - 1};
+  }
+  __device__ __forceinline__ unsigned full() const { return (round & 1) * kMostChainStages + stage; }
+};
+
+/// Has the copy engine bring all of the block's tiles.
 template <int kBits, int kGroup>
-__device__ __forceinline__ void chain_copies(const ChainShared<kBits, kGroup>& shared, const ChainWeights& w, bool paired, int stages,
-                                             RingPlace& at, uint64_t policy) {
+__device__ __forceinline__ void chain_copies(const ChainParams& p, const ChainShared<kBits, kGroup>& shared) {
   using L = Layout<kBits, kGroup>;
   constexpr int kFull = L::superblock_bytes(kSuperblock);
-  const ChainShare share(w, paired);
-  const size_t tile_bytes = L::tile_bytes(w.k);
-  const int superblocks = (w.k + kSuperblock - 1) / kSuperblock;
-  const int last_bytes = static_cast<int>(tile_bytes - size_t(superblocks - 1) * kFull);
-  for (int index = share.first; index < share.first + share.count; ++index) {
-    const ChainTile tile(w, paired, index);
-    const uint8_t* from = tile.pick(w.weights0, w.weights1, w.weights2) + size_t(tile.tile) * tile_bytes;
-    for (int sb = 0; sb < superblocks; ++sb, at.next(stages), from += kFull) {
-      barrier_wait(shared.empty + at.stage, at.parity ^ 1);
-      copy_bulk(shared.ring + at.stage * ChainShared<kBits, kGroup>::kStageBytes, from, sb + 1 == superblocks ? last_bytes : kFull,
-                shared.full + at.stage, policy);
+  const uint64_t policy = evict_first_policy();
+  ChainRingPlace at = {0, 0};
+#pragma unroll 1
+  for (int linear = 0; linear < p.count; ++linear) {
+    const ChainWeights& w = p.linears[linear];
+    const bool paired = linear == kGateUp;
+    const ChainShare share(w, paired);
+    const size_t tile_bytes = L::tile_bytes(w.k);
+    const int superblocks = (w.k + kSuperblock - 1) / kSuperblock;
+    const int last_bytes = static_cast<int>(tile_bytes - size_t(superblocks - 1) * kFull);
+    for (int index = share.first; index < share.first + share.count; ++index) {
+      const ChainTile tile(w, paired, index);
+      const uint8_t* from = tile.pick(w.weights0, w.weights1, w.weights2) + size_t(tile.tile) * tile_bytes;
+      for (int sb = 0; sb < superblocks; ++sb, at.next(p.stages), from += kFull) {
+        barrier_wait(shared.empty + at.stage, at.round & 1 ^ 1);
+        const ChainRingPlace landed = at.before(p.flying, p.stages);
+        if (landed.round >= 0) barrier_wait(shared.full + landed.full(), landed.round >> 1 & 1);
+        copy_bulk(shared.ring + at.stage * ChainShared<kBits, kGroup>::kStageBytes, from, sb + 1 == superblocks ? last_bytes : kFull,
+                  shared.full + at.full(), policy);
+      }
     }
   }
 }
@@ -305,11 +338,12 @@ __device__ __forceinline__ void chain_copies(const ChainShared<kBits, kGroup>& s
 template <int kBits, int kGroup>
 __device__ __forceinline__ void linear_chain_body(const ChainParams& p, uint8_t* dynamic_shared) {
   const ChainShared<kBits, kGroup> shared(dynamic_shared, p);
-  const int warp = __shfl_sync(0xffffffffu, threadIdx.x / kWarp, 0), lane = settled(threadIdx.x % kWarp);
+  const int warp = __shfl_sync(0xffffffffu, threadIdx.x / kWarp, 0), lane = threadIdx.x % kWarp;
   allow_next();
   if (threadIdx.x == 0) {
     for (int s = 0; s < p.stages; ++s) {
       barrier_init(shared.full + s, 1);
+      barrier_init(shared.full + kMostChainStages + s, 1);
       barrier_init(shared.empty + s, 2);
     }
     barrier_init_done();
@@ -317,14 +351,9 @@ __device__ __forceinline__ void linear_chain_body(const ChainParams& p, uint8_t*
   __syncthreads();
   if (warp == kChainWarps) {
     if (lane != 0) return;
-    const uint64_t policy = evict_first_policy();
-    RingPlace at;
-#pragma unroll 1
-    for (int linear = 0; linear < p.count; ++linear) chain_copies(shared, p.linears[linear], linear == kGateUp, p.stages, at, policy);
+    chain_copies(p, shared);
     return;
   }
-  const unsigned magic = ((1u << 20) + p.stages - 1) / p.stages;
-  int base = 0;
   wait_previous();
   if (threadIdx.x == 0) *shared.epoch = 2 * p.epochs[blockIdx.x] + 1;
   // The blocks' rows of o are those of down: who added the first to the residual stream adds the second.
@@ -335,18 +364,19 @@ __device__ __forceinline__ void linear_chain_body(const ChainParams& p, uint8_t*
 #pragma unroll 1
   for (int linear = 0; linear < p.count; ++linear) {
     const ChainWeights& w = p.linears[linear];
+    const int lane = settled(threadIdx.x % kWarp);  // nothing that follows from it is kept in registers from linear to linear
     const int k = w.k, units = (k + kUnit - 1) / kUnit;
     if (linear == kOutput) stage_attention(p, shared, warp, lane);
     else if (linear == kDown) stage_gated(p, shared, *shared.epoch, warp, lane);
     else stage_normed(p, shared, linear == kGateUp ? p.norm : p.next_norm, linear == kGateUp ? p.eps : p.next_eps, k, *shared.epoch + linear / kNext, warp, lane);
     meet_chain();
     ChainShare tiles(w, linear == kGateUp);
-    chain_products<kBits, kGroup>(p, shared, tiles.count, k, base, magic, warp, lane);
-    base += tiles.count * ((k + kSuperblock - 1) / kSuperblock);
+    chain_products<kBits, kGroup>(p, shared, tiles.count, linear, warp, lane);
     tiles = ChainShare(w, linear == kGateUp, settled(blockIdx.x));  // again, in the place of registers
     const uint32_t epoch = *shared.epoch;
     const int row = settled(threadIdx.x) % kTileRows;  // of the results that this thread makes
     if (linear == kGateUp) {
+#pragma unroll 1
       for (int i = threadIdx.x; i < tiles.count / 2 * kTileRows; i += kChainThreads) {
         const int pair = i / kTileRows, from = (tiles.first / 2 + pair) * kTileRows + row;
         const float gate = row_sum(shared, 2 * pair, row, units) + bias_of(w.bias0, from);
@@ -356,6 +386,7 @@ __device__ __forceinline__ void linear_chain_body(const ChainParams& p, uint8_t*
         if (row % 2 == 0) send(p.gated + from / 2, half_pair(y, other), epoch);
       }
     } else if (linear == kNext) {
+#pragma unroll 1
       for (int i = threadIdx.x; i < tiles.count * kTileRows; i += kChainThreads) {
         const ChainTile place(w, false, tiles.first + i / kTileRows);
         const int to = place.tile * kTileRows + row;

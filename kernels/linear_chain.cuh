@@ -29,9 +29,11 @@ struct ChainBuffers {
   int32_t stages;                      // of the ring
   int32_t count;                       // of linears: without q, k, v one less
   int32_t x_at, sums_at, partial_at;   // in shared memory: behind the ring
+  int32_t flying;                      // copies that are under way at a time, fewer than stages
+  int32_t stage_magic;                 // 2^20 / stages, rounded up: divides up to 30,000 superblocks by a multiplication
   int32_t unused;
 };
-static_assert(sizeof(ChainBuffers) == 112);
+static_assert(sizeof(ChainBuffers) == 120);
 
 enum ChainLinear { kOutput, kGateUp, kDown, kNext, kChainLinears };
 
@@ -39,24 +41,25 @@ enum ChainLinear { kOutput, kGateUp, kDown, kNext, kChainLinears };
 struct ChainParams : ChainBuffers {
   ChainWeights linears[kChainLinears];
 };
-static_assert(sizeof(ChainParams) == 400);
+static_assert(sizeof(ChainParams) == 408);
 
 constexpr int kChainWarps = 16;                    // that compute; one more copies
 constexpr int kChainThreads = kChainWarps * kWarp;
 constexpr int kUnit = 512;                         // k of a tile that one warp takes at a time
 constexpr int kSpan = 128;                         // k between two additions to a warp's sum; what x is staged by
 constexpr int kMostChainStages = 24;
-constexpr int kChainBarrierBytes = 512;            // full, empty, and sums of squares of the warps
+constexpr int kChainBarrierBytes = 768;            // full, empty, sums of squares of the warps, the epoch
 constexpr int kMostChainRows = kChainThreads;      // of the residual stream, of a block
 constexpr int kChainHeadBytes = kChainBarrierBytes + kMostChainRows * 4;
-static_assert(2 * kMostChainStages * 8 + kChainWarps * 4 + 4 <= kChainBarrierBytes);
+static_assert(3 * kMostChainStages * 8 + kChainWarps * 4 + 4 <= kChainBarrierBytes);
 
 /// What lies where in a block's dynamic shared memory; the same arithmetic as chain-launch.ts.
 template <int kBits, int kGroup>
 struct ChainShared {
   static constexpr int kStageBytes = (Layout<kBits, kGroup>::superblock_bytes(kSuperblock) + 127) & ~127;
 
-  uint64_t *full, *empty;
+  uint64_t* full;   // [rounds of the ring, even and odd][kMostChainStages]
+  uint64_t* empty;
   float* squares;   // [warps]
   uint32_t* epoch;  // of the launch's first packets; the next is that of the others
   float* kept;      // [rows of the residual stream that are the block's]
@@ -67,7 +70,7 @@ struct ChainShared {
 
   __device__ __forceinline__ ChainShared(uint8_t* base, const ChainParams& p) {
     full = reinterpret_cast<uint64_t*>(base);
-    empty = full + kMostChainStages;
+    empty = full + 2 * kMostChainStages;
     squares = reinterpret_cast<float*>(empty + kMostChainStages);
     epoch = reinterpret_cast<uint32_t*>(squares + kChainWarps);
     kept = reinterpret_cast<float*>(base + kChainBarrierBytes);

@@ -53,10 +53,10 @@ class ChainChecks {
     this.#bench = new KernelBench(gpu);
     this.#gpu = gpu;
     const bytes = chainScratch(8192, 32768, gpu.card.multiprocessors);
-    this.#packets = { sums: gpu.allocate(bytes.sums), gated: gpu.allocate(bytes.gated), epochs: gpu.allocate(bytes.epochs) };
+    this.#packets = { sums: gpu.allocate(bytes.sums), gated: gpu.allocate(bytes.gated), epochs: gpu.allocate(bytes.epochs + 65536) };
     gpu.fill(this.#packets.sums, 0, bytes.sums);
     gpu.fill(this.#packets.gated, 0, bytes.gated);
-    gpu.fill(this.#packets.epochs, 0, bytes.epochs);
+    gpu.fill(this.#packets.epochs, 0, bytes.epochs + 65536);
   }
 
   get failures(): number {
@@ -104,12 +104,14 @@ class ChainChecks {
   }
 
   time(names: readonly string[]): void {
-    const launches: [string, { overlap: boolean; together: boolean; stages?: number }][] = [
-      ["chain", { overlap: true, together: false }],
-      ["chain, together", { overlap: true, together: true }],
-      ["chain, no overlap", { overlap: false, together: false }],
-      ["chain, 16 stages", { overlap: true, together: false, stages: 16 }],
-      ["chain, 12 stages", { overlap: true, together: false, stages: 12 }],
+    const launches: [string, { overlap: boolean; stages?: number; flying?: number }][] = [
+      ["chain, 3 flying", { overlap: true, flying: 3 }],
+      ["chain, 4 flying", { overlap: true, flying: 4 }],
+      ["chain, 5 flying", { overlap: true, flying: 5 }],
+      ["chain, 6 flying", { overlap: true, flying: 6 }],
+      ["chain, 8 flying", { overlap: true, flying: 8 }],
+      ["chain, 5 flying, no overlap", { overlap: false, flying: 5 }],
+      ["chain, 5 flying, 16 stages", { overlap: true, stages: 16, flying: 5 }],
     ];
     for (const name of names) {
       const shape = SHAPES[name]!;
@@ -155,6 +157,55 @@ class ChainChecks {
         });
       }
       for (const layer of layers) this.#free(layer, null);
+    }
+  }
+
+  once(name: string): void {
+    const layer = this.#layer(SHAPES[name]!, false);
+    const buffers = this.#buffers(layer.shape);
+    for (let i = 0; i < 4; i++) this.#chain(layer, buffers, { next: true });
+    this.#gpu.synchronize();
+  }
+
+  trace(name: string): void {
+    const shape = SHAPES[name]!;
+    const first = this.#layer(shape, false);
+    const layers = [first, ...Array.from({ length: 15 }, () => this.#copy(first))];
+    const buffers = this.#buffers(shape);
+    const blocks = this.#gpu.card.multiprocessors;
+    for (const mode of ["alone", "between", "apart"]) {
+      this.#chain(first, buffers, {});
+      const graph = this.#gpu.capture(() => {
+        for (const layer of layers) {
+          this.#chain(layer, buffers, { next: true, overlap: mode !== "apart" });
+          if (mode === "alone") continue;
+          const parameters = writeParameters(NORM, {
+            ...{ residual: buffers.residual, rows: 0n, weight: first.norm, y: buffers.gated, hiddenState: 0n },
+            ...{ hidden: shape.hidden, eps: EPS },
+          });
+          this.#bench.launch({ family: "pointwise", name: "rms_norm", grid: [32], block: 256, parameters, overlap: mode !== "apart" });
+        }
+      });
+      this.#gpu.launchGraph(graph);
+      this.#gpu.fill(this.#packets.epochs + 4096n, 0, blocks * 256);
+      this.#gpu.launchGraph(graph);
+      const t = new Uint32Array(this.#bench.download(this.#packets.epochs + 4096n, blocks * 64).buffer);
+      const at = (b: number, i: number) => t[b * 64 + i]!;
+      const stat = (label: string, of: (b: number) => number) => {
+        const all = Array.from({ length: blocks }, (_, b) => of(b)).sort((x, y) => x - y);
+        const mean = all.reduce((x, y) => x + y, 0) / blocks;
+        console.log(`  ${label.padEnd(22)} mean ${mean.toFixed(0).padStart(6)}  min ${all[0]}  median ${all[blocks >> 1]}  max ${all[blocks - 1]}`);
+      };
+      console.log(`${name} ${mode}`);
+      stat("wait previous", (b) => (at(b, 1) - at(b, 0)) >>> 0);
+      for (const [i, linear] of ["o", "gate-up", "down", "qkv"].entries()) {
+        stat(`${linear} x`, (b) => (at(b, 2 + 4 * i) - (i === 0 ? at(b, 1) : at(b, 1 + 4 * i))) >>> 0);
+        stat(`${linear} x, all warps`, (b) => (at(b, 3 + 4 * i) - at(b, 2 + 4 * i)) >>> 0);
+        stat(`${linear} products`, (b) => (at(b, 4 + 4 * i) - at(b, 3 + 4 * i)) >>> 0);
+        stat(`${linear}   waiting per warp`, (b) => at(b, 32 + i) / 16 / 16);
+        stat(`${linear} results`, (b) => (at(b, 5 + 4 * i) - at(b, 4 + 4 * i)) >>> 0);
+      }
+      stat("total", (b) => (at(b, 17) - at(b, 0)) >>> 0);
     }
   }
 
@@ -235,9 +286,9 @@ class ChainChecks {
   #chain(
     { shape, linears, norm, nextNorm }: Layer,
     { attention, residual, y }: Buffers,
-    { next = true, overlap = false, together = true, stages }: { next?: boolean; overlap?: boolean; together?: boolean; stages?: number },
+    { next = true, overlap = false, together = true, stages, flying }: { next?: boolean; overlap?: boolean; together?: boolean; stages?: number; flying?: number },
   ): void {
-    const launch = chainLaunch({ bits: 4, group: 128, ...shape, next: next ? shape.next : [] }, this.#gpu.card, stages);
+    const launch = chainLaunch({ bits: 4, group: 128, ...shape, next: next ? shape.next : [] }, this.#gpu.card, stages, flying);
     if (launch === null) throw new Error(`${JSON.stringify(shape)} has no chain on this card`);
     const buffers = { attention, residual, norm, eps: EPS, nextNorm, nextEps: EPS, y, ...this.#packets };
     const parameters = chainParameters(launch, buffers, next ? linears : linears.slice(0, 3));
@@ -282,6 +333,8 @@ for (const section of asked.length > 0 ? asked : ["check", "repeat", "time"]) {
   if (section === "check") checks.check();
   else if (section === "repeat") checks.repeat();
   else if (section === "time") checks.time(["7b", "13b"]);
+  else if (section.startsWith("once-")) checks.once(section.slice(5));
+  else if (section.startsWith("trace-")) checks.trace(section.slice(6));
   else if (section in SHAPES) checks.time([section]);
   else throw new Error(`there is no section ${section}: check, repeat, time, ${Object.keys(SHAPES).join(", ")}`);
 }

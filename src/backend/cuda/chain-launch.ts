@@ -9,9 +9,10 @@ const WARPS = 16;
 const UNIT = 512;
 const SPAN = 128;
 /** Barriers and sums of squares, and the block's rows of the residual stream. */
-const HEAD_BYTES = 512 + WARPS * 32 * 4;
+const HEAD_BYTES = 768 + WARPS * 32 * 4;
 const MOST_ROWS = WARPS * 32;
 const MOST_STAGES = 24;
+const FLYING = 5;
 /** Fewer superblocks under way than warps ask for at once would make them wait for each other. */
 const LEAST_STAGES = 8;
 /** Of the residual stream that a warp can hold while it waits for the others' sums of squares. */
@@ -43,6 +44,8 @@ export interface ChainLaunch {
   /** Dynamic shared memory, bytes. */
   readonly shared: number;
   readonly stages: number;
+  /** Copies under way at a time. */
+  readonly flying: number;
   /** Places in shared memory. */
   readonly xAt: number;
   readonly sumsAt: number;
@@ -59,7 +62,7 @@ export interface ChainScratch {
 }
 
 /** @returns null where this card or these linears have no such kernel */
-export function chainLaunch(shape: ChainShape, card: StreamingCard, mostStages = MOST_STAGES): ChainLaunch | null {
+export function chainLaunch(shape: ChainShape, card: StreamingCard, mostStages = MOST_STAGES, flying = FLYING): ChainLaunch | null {
   const { bits, group, hidden, attention, intermediate, next } = shape;
   if (card.major < 9 || bits !== 4 || group !== 128 || hidden > MOST_HIDDEN) return null;
   if ([hidden, attention, intermediate].some((k) => k % SPAN !== 0) || next.some((n) => n % TILE_ROWS !== 0)) return null;
@@ -97,6 +100,7 @@ export function chainLaunch(shape: ChainShape, card: StreamingCard, mostStages =
     block: (WARPS + 1) * 32,
     shared: xAt + x + sums + partial,
     stages,
+    flying,
     xAt,
     sumsAt: xAt + x,
     partialAt: xAt + x + sums,

@@ -75,6 +75,8 @@ export const CHAIN = layout("ChainBuffers", {
   xAt: "i32",
   sumsAt: "i32",
   partialAt: "i32",
+  flying: "i32",
+  stageMagic: "i32",
   unused: "i32",
 });
 
