@@ -21,7 +21,12 @@
 //            is needed, and a meeting costs one way to L2 and one back. A buffer of packets is written
 //            again only by blocks that have had the packets of the meeting after it, which nobody sends
 //            before having read all of this one.
-//            Codes go to the tensor cores as in linear_stream.cu.
+//            The tensor cores have eight columns and there is one token: x is written as two digits of
+//            eight bits, with one factor for each span of 128 k, and columns 0 and 1 are its high and its
+//            low digits. Products of bytes then need two masks per eight codes and nothing else (0x0f
+//            for row g, 0xf0 for row g + 8, whose sums are sixteen times as large), and their sums are exact:
+//            of x no more is lost than 2^-16 of the largest in its span. RMSNorm's common factor is left
+//            to the results, so that a block does not meet for it.
 // Layout     quantized.cuh
 // Limits     one token; sm_90 and later; every k a multiple of 128, hidden <= 8192, all outputs multiples
 //            of 16, hidden % 64 == 0; inputs in their own order; shared memory by chainLaunch() in
@@ -35,6 +40,9 @@ namespace exllama {
 
 /// Polls until a packet would have arrived ten times over: then something is wrong with the launch.
 constexpr unsigned kMostPolls = 1u << 25;
+
+/// What the largest x of a span becomes: its high digit is 127.
+constexpr float kMostDigits = 32512.f;
 
 __device__ __forceinline__ void meet_chain() { asm volatile("bar.sync 1, %0;" ::"n"(kChainThreads) : "memory"); }
 
@@ -63,32 +71,47 @@ __device__ __forceinline__ uint32_t half_pair(float a, float b) {
 }
 __device__ __forceinline__ float2 float_pair(uint32_t word) { return __half22float2(*reinterpret_cast<const __half2*>(&word)); }
 
-/// Sum over `kLanes` neighbouring lanes.
-template <int kLanes>
-__device__ __forceinline__ float lanes_sum(float v) {
-#pragma unroll
-  for (int step = kLanes / 2; step > 0; step >>= 1) v += __shfl_xor_sync(0xffffffffu, v, step);
-  return v;
+/// Four k of x, one after the other, as this lane's part of a span: turned into sixteen bits each with a factor that the span
+/// has in common, high and low digit apart, in the order of the codes. All lanes take part.
+template <int kBits, int kGroup>
+__device__ __forceinline__ void place_x(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, int span, int lane, float4 v) {
+  // The bits of numbers without a sign are in the order of the numbers.
+  const uint32_t own = max(max(__float_as_uint(fabsf(v.x)), __float_as_uint(fabsf(v.y))), max(__float_as_uint(fabsf(v.z)), __float_as_uint(fabsf(v.w))));
+  const float most = __uint_as_float(__reduce_max_sync(0xffffffffu, own));
+  const float factor = most > 1e-30f ? kMostDigits / most : 0.f;
+  const int a = __float2int_rn(v.x * factor), b = __float2int_rn(v.y * factor), c = __float2int_rn(v.z * factor), d = __float2int_rn(v.w * factor);
+  // value = 256 * high + low, low from -128 to 127. In a word the codes of k, k + 2, k + 1, k + 3 follow each other.
+  const int e = a + 128, f = b + 128, g = c + 128, h = d + 128;
+  const uint32_t low = __byte_perm(__byte_perm(e, g, 0x0040), __byte_perm(f, h, 0x0040), 0x5410) ^ 0x80808080u;
+  const uint32_t high = __byte_perm(__byte_perm(e, g, 0x0051), __byte_perm(f, h, 0x0051), 0x5410);
+  const int at = (span * 2 + lane / 16) * kChunk + lane % 8 / 2 * 16 + lane % 16 / 8 * 8 + lane % 2 * 4;
+  *reinterpret_cast<uint32_t*>(shared.x + at) = high;
+  *reinterpret_cast<uint32_t*>(shared.x + p.x_pitch + at) = low;
+  const int sum = __reduce_add_sync(0xffffffffu, a + b + c + d);
+  if (lane == 0) shared.spans[span] = {most * (1.f / kMostDigits), sum};
 }
 
-/// Sums of groups of span `span`, of which each lane has four k one after the other.
-template <int kGroup>
-__device__ __forceinline__ void place_sums(float* x_sum, int span, int lane, uint2 words) {
-  const float2 a = float_pair(words.x), b = float_pair(words.y);
-  constexpr int kLanes = kGroup / 4;
-  const float sum = lanes_sum<kLanes>((a.x + a.y) + (b.x + b.y));
-  if (lane % kLanes == 0) x_sum[span * (kSpan / kGroup) + lane / kLanes] = sum;
+__device__ __forceinline__ float4 four_halves(uint32_t first, uint32_t second) {
+  const float2 a = float_pair(first), b = float_pair(second);
+  return make_float4(a.x, a.y, b.x, b.y);
 }
 
 /// x of o: what attention left.
 template <int kBits, int kGroup>
 __device__ __forceinline__ void stage_attention(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, int warp, int lane) {
+  constexpr int kBatch = 4;
+  const int spans = p.linears[kOutput].k / kSpan;
 #pragma unroll 1
-  for (int span = warp; span < p.linears[kOutput].k / kSpan; span += kChainWarps) {
-    const int at = span * 32 + lane;
-    const uint2 words = reinterpret_cast<const uint2*>(p.attention)[at];
-    reinterpret_cast<uint2*>(shared.x)[at] = words;
-    place_sums<kGroup>(shared.x_sum, span, lane, words);
+  for (int base = warp; base < spans; base += kChainWarps * kBatch) {
+    uint2 words[kBatch];
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b)
+      if (base + b * kChainWarps < spans) words[b] = reinterpret_cast<const uint2*>(p.attention)[(base + b * kChainWarps) * 32 + lane];
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      const int span = base + b * kChainWarps;
+      if (span < spans) place_x(p, shared, span, lane, four_halves(words[b].x, words[b].y));
+    }
   }
 }
 
@@ -96,74 +119,66 @@ __device__ __forceinline__ void stage_attention(const ChainParams& p, const Chai
 template <int kBits, int kGroup>
 __device__ __forceinline__ void stage_gated(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, uint32_t epoch, int warp,
                                             int lane) {
-  constexpr int kBatch = 2;
+  constexpr int kBatch = 4;
   const int spans = p.linears[kDown].k / kSpan;
 #pragma unroll 1
   for (int base = warp; base < spans; base += kChainWarps * kBatch) {
     uint4 v[kBatch];
 #pragma unroll
+    for (int b = 0; b < kBatch; ++b)
+      if (base + b * kChainWarps < spans) v[b] = look(p.gated + ((base + b * kChainWarps) * 32 + lane) * 2);
+#pragma unroll
     for (int b = 0; b < kBatch; ++b) {
       const int span = base + b * kChainWarps;
-      if (span < spans) v[b] = look(p.gated + (span * 32 + lane) * 2);
+      if (span >= spans) break;
+      receive(v[b], p.gated + (span * 32 + lane) * 2, epoch);
+      place_x(p, shared, span, lane, four_halves(v[b].x, v[b].z));
+    }
+  }
+}
+
+/// x of gate and up, or of q, k, v: the residual stream of all blocks times the norm's weights. What all of it is
+/// divided by is left to the results, and needs the warps' sums of squares.
+template <int kBits, int kGroup>
+__device__ __forceinline__ void stage_normed(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, const __half* norm, int k,
+                                             uint32_t epoch, int warp, int lane) {
+  constexpr int kBatch = 2;
+  const int spans = k / kSpan;
+  float squares = 0.f;
+#pragma unroll 1
+  for (int base = warp; base < spans; base += kChainWarps * kBatch) {
+    uint4 v[kBatch][2];
+    uint2 factors[kBatch];
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      const int span = base + b * kChainWarps, at = span * 32 + lane;
+      if (span >= spans) break;
+      factors[b] = __ldg(reinterpret_cast<const uint2*>(norm) + at);
+      v[b][0] = look(p.sums + at * 4), v[b][1] = look(p.sums + at * 4 + 2);
     }
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
       const int span = base + b * kChainWarps, at = span * 32 + lane;
       if (span >= spans) break;
-      receive(v[b], p.gated + at * 2, epoch);
-      const uint2 words = make_uint2(v[b].x, v[b].z);
-      reinterpret_cast<uint2*>(shared.x)[at] = words;
-      place_sums<kGroup>(shared.x_sum, span, lane, words);
-    }
-  }
-}
-
-/// x of gate and up, or of q, k, v: the residual stream of all blocks, normalised.
-template <int kBits, int kGroup>
-__device__ __forceinline__ void stage_normed(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, const __half* norm, float eps,
-                                             int k, uint32_t epoch, int warp, int lane) {
-  constexpr int kMost = 4, kBatch = 1;  // spans of a warp, and of them under way at a time
-  const int spans = k / kSpan;
-  float v[kMost][4];
-  float squares = 0.f;
-#pragma unroll
-  for (int first = 0; first < kMost; first += kBatch) {
-    if (warp + first * kChainWarps >= spans) break;
-    uint4 packets[kBatch][2];
-#pragma unroll
-    for (int b = 0; b < kBatch; ++b) {
-      const int span = warp + (first + b) * kChainWarps, at = span * 32 + lane;
-      if (span < spans) packets[b][0] = look(p.sums + at * 4), packets[b][1] = look(p.sums + at * 4 + 2);
-    }
-#pragma unroll
-    for (int b = 0; b < kBatch; ++b) {
-      const int span = warp + (first + b) * kChainWarps, at = span * 32 + lane;
-      if (span >= spans) break;
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        receive(packets[b][h], p.sums + at * 4 + 2 * h, epoch);
-        v[first + b][2 * h] = __uint_as_float(packets[b][h].x), v[first + b][2 * h + 1] = __uint_as_float(packets[b][h].z);
-        squares += v[first + b][2 * h] * v[first + b][2 * h] + v[first + b][2 * h + 1] * v[first + b][2 * h + 1];
-      }
+      receive(v[b][0], p.sums + at * 4, epoch);
+      receive(v[b][1], p.sums + at * 4 + 2, epoch);
+      const float4 r = make_float4(__uint_as_float(v[b][0].x), __uint_as_float(v[b][0].z), __uint_as_float(v[b][1].x), __uint_as_float(v[b][1].z));
+      squares += r.x * r.x + r.y * r.y + r.z * r.z + r.w * r.w;
+      const float4 f = four_halves(factors[b].x, factors[b].y);
+      place_x(p, shared, span, lane, make_float4(r.x * f.x, r.y * f.y, r.z * f.z, r.w * f.w));
     }
   }
   squares = warp_sum(squares);
   if (lane == 0) shared.squares[warp] = squares;
-  meet_chain();
+}
+
+/// 1 / sqrt(mean(x^2) + eps) of what stage_normed() has seen, after a meeting.
+template <typename Shared>
+__device__ __forceinline__ float norm_factor(const Shared& shared, int k, float eps) {
   float sum = 0.f;
 #pragma unroll
   for (int w = 0; w < kChainWarps; ++w) sum += shared.squares[w];
-  const float scale = rsqrtf(sum / static_cast<float>(k) + eps);
-#pragma unroll
-  for (int b = 0; b < kMost; ++b) {
-    const int span = warp + b * kChainWarps;
-    if (span >= spans) break;
-    const uint2 factors = __ldg(reinterpret_cast<const uint2*>(norm) + span * 32 + lane);
-    const float2 f0 = float_pair(factors.x), f1 = float_pair(factors.y);
-    const uint2 words = make_uint2(half_pair(v[b][0] * scale * f0.x, v[b][1] * scale * f0.y), half_pair(v[b][2] * scale * f1.x, v[b][3] * scale * f1.y));
-    reinterpret_cast<uint2*>(shared.x)[span * 32 + lane] = words;
-    place_sums<kGroup>(shared.x_sum, span, lane, words);
-  }
+  return rsqrtf(sum / static_cast<float>(k) + eps);
 }
 
 /// Loads from shared memory by 32-bit addresses, which take half of the registers that pointers do.
@@ -182,57 +197,47 @@ __device__ __forceinline__ uint32_t load_byte(uint32_t at) {
   asm volatile("ld.shared.u8 %0, [%1];" : "=r"(v) : "r"(at));
   return v;
 }
-__device__ __forceinline__ float load_float(uint32_t at) {
-  float v;
-  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(v) : "r"(at));
+__device__ __forceinline__ int2 load_ints(uint32_t at) {
+  int2 v;
+  asm volatile("ld.shared.v2.s32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(at));
   return v;
 }
 
-/// Where a span of a lane's tile and x lie in shared memory.
+/// c[16 x 8] += a[16 x 32] * b[32 x 8], bytes without and with a sign, exact. With g = lane / 4, t = lane % 4:
+///   a[0] row g, k 4t .. 4t + 3    a[1] row g + 8    a[2], a[3] the same rows, k + 16
+///   b[0] column g, k 4t .. 4t + 3    b[1] k + 16    c as in mma_16x8x16()
+__device__ __forceinline__ void multiply_bytes(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+/// Where a unit of a lane's tile and its x lie in shared memory.
 struct ChainPlace {
-  uint32_t codes, scales, zeros, x, x_sum;
+  uint32_t codes, scales, zeros, x, spans;
 };
 
-/// The products of one span. Adds to the sums of rows g and g + 8 (of the token in lanes that are multiples of four).
+/// The products of one span. Adds to the sums of rows g and g + 8, the latter times 16, in lanes that are multiples of four.
 template <int kBits, int kGroup>
 __device__ __forceinline__ void chain_span(const ChainPlace& at, int s, unsigned zero_shift, float (&sum)[2]) {
-  static_assert(kBits == 4, "codes are loaded as those of four bits");
+  static_assert(kBits == 4 && kGroup == kSpan, "codes of four bits in groups of a span");
   using L = Layout<kBits, kGroup>;
-  constexpr int kChains = kGroup == kSpan ? 2 : 1, kSteps = kGroup / 32, kGroups = kSpan / kGroup;
-  Codes<kBits> codes[2];
+  constexpr uint32_t kEven = 0x0f0f0f0fu, kOdd = 0xf0f0f0f0u;  // codes of row g, and sixteen times those of row g + 8
+  int dot[4] = {};
 #pragma unroll
-  for (int c = 0; c < 2; ++c) {
-    const uint4 v = load_16(at.codes + (2 * s + c) * L::kChunkBytes);
-    codes[c].word[0] = v.x, codes[c].word[1] = v.y, codes[c].word[2] = v.z, codes[c].word[3] = v.w;
+  for (int c = 0; c < kSpan / kChunk; ++c) {
+    const uint4 q = load_16(at.codes + (2 * s + c) * L::kChunkBytes), x = load_16(at.x + (2 * s + c) * kChunk);
+    multiply_bytes(dot, q.x & kEven, q.x & kOdd, q.y & kEven, q.y & kOdd, x.x, x.y);
+    multiply_bytes(dot, q.z & kEven, q.z & kOdd, q.w & kEven, q.w & kOdd, x.z, x.w);
   }
-#pragma unroll
-  for (int q = 0; q < kGroups; ++q) {
-    float dot[kChains][4] = {};
-#pragma unroll
-    for (int i = 0; i < kSteps; ++i) {
-      const int h = q * kSteps + i;
-      uint32_t a[2][4];
-      codes[h / 2].raw_fragment(2 * (h % 2), a[0]);
-      codes[h / 2].raw_fragment(2 * (h % 2) + 1, a[1]);
-      const uint4 b = load_16(at.x + s * (kSpan * 2) + h * 64);
-      multiply(dot[i * kChains / kSteps], a[0], b.x, b.y);
-      multiply(dot[i * kChains / kSteps], a[1], b.z, b.w);
-    }
-    const int group = s * kGroups + q;
-    const float group_sum = load_float(at.x_sum + group * 4);
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      constexpr int kOffset = Codes<kBits>::kRawOffset;
-      const int factor = Codes<kBits>::raw_factor(r);
-      const float scale = load_half(at.scales + group * L::kScaleBytes + 16 * r) * (1.f / factor);
-      const uint32_t bits = 0x4b000000u | (load_byte(at.zeros + group * L::kZeroBytes + 4 * r) >> zero_shift & 15u);
-      // 2^23 + zero as a float, by its bits; exact in the product, too.
-      const float offset = fmaf(__uint_as_float(bits), float(factor), kOffset - 8388608.f * factor);
-      float d = dot[0][2 * r];
-      if constexpr (kChains > 1) d += dot[1][2 * r];
-      sum[r] += scale * fmaf(-offset, group_sum, d);
-    }
-  }
+  const int2 span = load_ints(at.spans + s * 8);  // factor of x, sum of x
+  const int zero = load_byte(at.zeros + s * L::kZeroBytes) >> zero_shift & 15u;
+  const int zero_16 = load_byte(at.zeros + s * L::kZeroBytes + 4) << (4 - zero_shift) & 0xf0u;
+  // Sixteen bits times four bits, 128 times: exact in 32.
+  const int first = dot[0] * 256 + dot[1] - zero * span.y, second = dot[2] * 256 + dot[3] - zero_16 * span.y;
+  const float factor = __int_as_float(span.x);
+  sum[0] += static_cast<float>(first) * (load_half(at.scales + s * L::kScaleBytes) * factor);
+  sum[1] += static_cast<float>(second) * (load_half(at.scales + s * L::kScaleBytes + 16) * factor);
 }
 
 /// All units of one linear that are this block's: partial sums into shared memory.
@@ -246,6 +251,8 @@ __device__ __forceinline__ void chain_products(const ChainParams& p, const Chain
   for (int l = 0; l < linear; ++l) base += ChainShare(p.linears[l], l == kGateUp).count * ((p.linears[l].k + kSuperblock - 1) / kSuperblock);
   const unsigned g = lane / 4, zero_shift = 4 * (g & 1);
   const uint32_t ring = shared_address(shared.ring), barriers = shared_address(shared.full);
+  // Even columns of x are the high digits, odd ones the low: columns 0 and 1 are all that anybody looks at.
+  const uint32_t x_lane = shared_address(shared.x) + (g & 1) * p.x_pitch + lane % 4 * 16;
   int tile = 0, unit = warp;
 #pragma unroll 1
   for (int i = warp; i < all; i += kChainWarps, unit += kChainWarps) {
@@ -260,8 +267,8 @@ __device__ __forceinline__ void chain_products(const ChainParams& p, const Chain
         at + half * (kUnit / kChunk * L::kChunkBytes) + lane * 16,
         table + half * (kUnit / kGroup * L::kScaleBytes) + g * 2,
         table + sb_k / kGroup * L::kScaleBytes + half * (kUnit / kGroup * L::kZeroBytes) + g / 2,
-        shared_address(shared.x) + lane % 4 * 16 + unit * (kUnit * 2),
-        shared_address(shared.x_sum) + unit * (kUnit / kGroup * 4),
+        x_lane + unit * kUnit,
+        shared_address(shared.spans) + unit * (kUnit / kSpan * 8),
     };
     float sum[2] = {};
     barrier_wait(barriers + ((round & 1) * kMostChainStages + stage) * 8, round >> 1 & 1);
@@ -275,7 +282,7 @@ __device__ __forceinline__ void chain_products(const ChainParams& p, const Chain
     }
     if (lane % 4 == 0) {
       float* to = shared.partial + i * kTileRows + g;
-      to[0] = sum[0], to[8] = sum[1];
+      to[0] = sum[0], to[8] = sum[1] * (1.f / 16);
     }
   }
   meet_chain();
@@ -368,7 +375,7 @@ __device__ __forceinline__ void linear_chain_body(const ChainParams& p, uint8_t*
     const int k = w.k, units = (k + kUnit - 1) / kUnit;
     if (linear == kOutput) stage_attention(p, shared, warp, lane);
     else if (linear == kDown) stage_gated(p, shared, *shared.epoch, warp, lane);
-    else stage_normed(p, shared, linear == kGateUp ? p.norm : p.next_norm, linear == kGateUp ? p.eps : p.next_eps, k, *shared.epoch + linear / kNext, warp, lane);
+    else stage_normed(p, shared, linear == kGateUp ? p.norm : p.next_norm, k, *shared.epoch + linear / kNext, warp, lane);
     meet_chain();
     ChainShare tiles(w, linear == kGateUp);
     chain_products<kBits, kGroup>(p, shared, tiles.count, linear, warp, lane);
@@ -376,21 +383,23 @@ __device__ __forceinline__ void linear_chain_body(const ChainParams& p, uint8_t*
     const uint32_t epoch = *shared.epoch;
     const int row = settled(threadIdx.x) % kTileRows;  // of the results that this thread makes
     if (linear == kGateUp) {
+      const float scale = norm_factor(shared, k, p.eps);
 #pragma unroll 1
       for (int i = threadIdx.x; i < tiles.count / 2 * kTileRows; i += kChainThreads) {
         const int pair = i / kTileRows, from = (tiles.first / 2 + pair) * kTileRows + row;
-        const float gate = row_sum(shared, 2 * pair, row, units) + bias_of(w.bias0, from);
-        const float up = row_sum(shared, 2 * pair + 1, row, units) + bias_of(w.bias1, from);
+        const float gate = row_sum(shared, 2 * pair, row, units) * scale + bias_of(w.bias0, from);
+        const float up = row_sum(shared, 2 * pair + 1, row, units) * scale + bias_of(w.bias1, from);
         const float y = up * (gate / (1.f + __expf(-gate)));
         const float other = __shfl_xor_sync(0xffffu << (lane & 16), y, 1);  // a half warp has the rows of a tile
         if (row % 2 == 0) send(p.gated + from / 2, half_pair(y, other), epoch);
       }
     } else if (linear == kNext) {
+      const float scale = norm_factor(shared, k, p.next_eps);
 #pragma unroll 1
       for (int i = threadIdx.x; i < tiles.count * kTileRows; i += kChainThreads) {
         const ChainTile place(w, false, tiles.first + i / kTileRows);
         const int to = place.tile * kTileRows + row;
-        const float y = row_sum(shared, i / kTileRows, row, units) + bias_of(place.pick(w.bias0, w.bias1, w.bias2), to);
+        const float y = row_sum(shared, i / kTileRows, row, units) * scale + bias_of(place.pick(w.bias0, w.bias1, w.bias2), to);
         place.pick(p.y0, p.y1, p.y2)[to] = __float2half_rn(y);
       }
     } else if (threadIdx.x < tiles.count * kTileRows) {

@@ -28,10 +28,10 @@ struct ChainBuffers {
   float eps, next_eps;
   int32_t stages;                      // of the ring
   int32_t count;                       // of linears: without q, k, v one less
-  int32_t x_at, sums_at, partial_at;   // in shared memory: behind the ring
+  int32_t x_at, spans_at, partial_at;  // in shared memory, behind the ring
   int32_t flying;                      // copies that are under way at a time, fewer than stages
   int32_t stage_magic;                 // 2^20 / stages, rounded up: divides up to 30,000 superblocks by a multiplication
-  int32_t unused;
+  int32_t x_pitch;                     // bytes from the high digits of x to the low ones
 };
 static_assert(sizeof(ChainBuffers) == 120);
 
@@ -53,6 +53,12 @@ constexpr int kMostChainRows = kChainThreads;      // of the residual stream, of
 constexpr int kChainHeadBytes = kChainBarrierBytes + kMostChainRows * 4;
 static_assert(3 * kMostChainStages * 8 + kChainWarps * 4 + 4 <= kChainBarrierBytes);
 
+/// What is common to a span of x.
+struct ChainSpan {
+  float factor;  // x = factor * (256 * high + low)
+  int sum;       // of x / factor
+};
+
 /// What lies where in a block's dynamic shared memory; the same arithmetic as chain-launch.ts.
 template <int kBits, int kGroup>
 struct ChainShared {
@@ -64,8 +70,8 @@ struct ChainShared {
   uint32_t* epoch;  // of the launch's first packets; the next is that of the others
   float* kept;      // [rows of the residual stream that are the block's]
   float* partial;   // [units][kTileRows]
-  float* x_sum;     // [groups of x]
-  uint8_t* x;       // f16 [most k]
+  ChainSpan* spans; // [spans of x]
+  uint8_t* x;       // [high and low digits][x_pitch]
   uint8_t* ring;
 
   __device__ __forceinline__ ChainShared(uint8_t* base, const ChainParams& p) {
@@ -76,7 +82,7 @@ struct ChainShared {
     kept = reinterpret_cast<float*>(base + kChainBarrierBytes);
     ring = base + kChainHeadBytes;
     x = base + p.x_at;
-    x_sum = reinterpret_cast<float*>(base + p.sums_at);
+    spans = reinterpret_cast<ChainSpan*>(base + p.spans_at);
     partial = reinterpret_cast<float*>(base + p.partial_at);
   }
 };

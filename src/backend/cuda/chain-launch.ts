@@ -48,7 +48,9 @@ export interface ChainLaunch {
   readonly flying: number;
   /** Places in shared memory. */
   readonly xAt: number;
-  readonly sumsAt: number;
+  readonly spansAt: number;
+  /** Bytes from the high digits of x to the low ones: rows half of the banks apart. */
+  readonly xPitch: number;
   readonly partialAt: number;
   /** Of o, gate and up, down, and q, k, v. */
   readonly shares: readonly [ChainShare, ChainShare, ChainShare, ChainShare];
@@ -88,22 +90,24 @@ export function chainLaunch(shape: ChainShape, card: StreamingCard, mostStages =
     TILE_ROWS *
     4;
   const mostK = Math.max(hidden, attention, intermediate);
-  const x = mostK * 2;
-  const sums = Math.ceil(mostK / group / 4) * 16;
+  const xPitch = Math.ceil(mostK / SPAN) * SPAN + 64;
+  const x = 2 * xPitch;
+  const spans = Math.ceil(mostK / SPAN / 2) * 16;
   const stageBytes = Math.ceil(superblockBytes(bits, group, SUPERBLOCK) / 128) * 128;
-  const stages = Math.min(mostStages, Math.floor((card.sharedPerBlock - HEAD_BYTES - x - sums - partial) / stageBytes));
+  const stages = Math.min(mostStages, Math.floor((card.sharedPerBlock - HEAD_BYTES - x - spans - partial) / stageBytes));
   if (stages < LEAST_STAGES) return null;
   const xAt = HEAD_BYTES + stages * stageBytes;
   return {
     name: `linear_chain_q${bits}_g${group}`,
     grid,
     block: (WARPS + 1) * 32,
-    shared: xAt + x + sums + partial,
+    shared: xAt + x + spans + partial,
     stages,
     flying,
     xAt,
-    sumsAt: xAt + x,
-    partialAt: xAt + x + sums,
+    spansAt: xAt + x,
+    partialAt: xAt + x + spans,
+    xPitch,
     shares,
   };
 }

@@ -73,11 +73,11 @@ export const CHAIN = layout("ChainBuffers", {
   stages: "i32",
   count: "i32",
   xAt: "i32",
-  sumsAt: "i32",
+  spansAt: "i32",
   partialAt: "i32",
   flying: "i32",
   stageMagic: "i32",
-  unused: "i32",
+  xPitch: "i32",
 });
 
 export const CHAIN_WEIGHTS = layout("ChainWeights", {
