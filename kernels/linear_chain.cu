@@ -58,11 +58,26 @@ __device__ __forceinline__ uint4 look(const uint64_t* from) {
   return make_uint4(static_cast<uint32_t>(a), static_cast<uint32_t>(a >> 32), static_cast<uint32_t>(b), static_cast<uint32_t>(b >> 32));
 }
 
-/// Looks until those of all lanes are of this epoch.
-__device__ __forceinline__ void receive(uint4& packets, const uint64_t* from, uint32_t epoch) {
+/// Waits until a packet has been sent, of those that lanes have addresses of. Blocks send what they have at once, so
+/// one of each block's tells of the others, and a look at it takes little of L2's time.
+__device__ __forceinline__ void await_packets(const uint64_t* from, uint32_t epoch) {
+  unsigned polls = 0;
+  bool there = from == nullptr;
 #pragma unroll 1
-  for (unsigned polls = 0; __any_sync(0xffffffffu, packets.y != epoch || packets.w != epoch); packets = look(from))
+  while (true) {
+    if (!there) {
+      uint64_t packet;
+      asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(packet) : "l"(from) : "memory");
+      there = static_cast<uint32_t>(packet >> 32) == epoch;
+    }
+    if (__all_sync(0xffffffffu, there)) return;
     if (++polls > kMostPolls) __trap();
+  }
+}
+
+/// Whether all lanes' packets are of this epoch.
+__device__ __forceinline__ bool arrived(const uint4& packets, uint32_t epoch) {
+  return __all_sync(0xffffffffu, packets.y == epoch && packets.w == epoch);
 }
 
 __device__ __forceinline__ uint32_t half_pair(float a, float b) {
@@ -99,7 +114,7 @@ __device__ __forceinline__ float4 four_halves(uint32_t first, uint32_t second) {
 /// x of o: what attention left.
 template <int kBits, int kGroup>
 __device__ __forceinline__ void stage_attention(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, int warp, int lane) {
-  constexpr int kBatch = 4;
+  constexpr int kBatch = 2;
   const int spans = p.linears[kOutput].k / kSpan;
 #pragma unroll 1
   for (int base = warp; base < spans; base += kChainWarps * kBatch) {
@@ -115,25 +130,32 @@ __device__ __forceinline__ void stage_attention(const ChainParams& p, const Chai
   }
 }
 
+/// The packets that await_packets() looks at for a warp's spans: four of each span, one for each 32 k.
+constexpr int kAsked = 4;
+
 /// x of down: silu(gate) * up of all blocks.
 template <int kBits, int kGroup>
 __device__ __forceinline__ void stage_gated(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, uint32_t epoch, int warp,
                                             int lane) {
-  constexpr int kBatch = 4;
+  constexpr int kBatch = 6;
   const int spans = p.linears[kDown].k / kSpan;
 #pragma unroll 1
   for (int base = warp; base < spans; base += kChainWarps * kBatch) {
+    const int asked = base + lane / kAsked * kChainWarps;
+    await_packets(lane < kAsked * kBatch && asked < spans ? p.gated + asked * (kSpan / 2) + lane % kAsked * (kSpan / 2 / kAsked) : nullptr, epoch);
     uint4 v[kBatch];
+    for (bool all = false; !all;) {
+      all = true;
+#pragma unroll
+      for (int b = 0; b < kBatch; ++b)
+        if (base + b * kChainWarps < spans) v[b] = look(p.gated + ((base + b * kChainWarps) * 32 + lane) * 2);
+#pragma unroll
+      for (int b = 0; b < kBatch; ++b)
+        if (base + b * kChainWarps < spans) all = all && arrived(v[b], epoch);
+    }
 #pragma unroll
     for (int b = 0; b < kBatch; ++b)
-      if (base + b * kChainWarps < spans) v[b] = look(p.gated + ((base + b * kChainWarps) * 32 + lane) * 2);
-#pragma unroll
-    for (int b = 0; b < kBatch; ++b) {
-      const int span = base + b * kChainWarps;
-      if (span >= spans) break;
-      receive(v[b], p.gated + (span * 32 + lane) * 2, epoch);
-      place_x(p, shared, span, lane, four_halves(v[b].x, v[b].z));
-    }
+      if (base + b * kChainWarps < spans) place_x(p, shared, base + b * kChainWarps, lane, four_halves(v[b].x, v[b].z));
   }
 }
 
@@ -147,25 +169,32 @@ __device__ __forceinline__ void stage_normed(const ChainParams& p, const ChainSh
   float squares = 0.f;
 #pragma unroll 1
   for (int base = warp; base < spans; base += kChainWarps * kBatch) {
-    uint4 v[kBatch][2];
+    const int asked = base + lane / kAsked * kChainWarps;
     uint2 factors[kBatch];
 #pragma unroll
-    for (int b = 0; b < kBatch; ++b) {
-      const int span = base + b * kChainWarps, at = span * 32 + lane;
-      if (span >= spans) break;
-      factors[b] = __ldg(reinterpret_cast<const uint2*>(norm) + at);
-      v[b][0] = look(p.sums + at * 4), v[b][1] = look(p.sums + at * 4 + 2);
+    for (int b = 0; b < kBatch; ++b)
+      if (base + b * kChainWarps < spans) factors[b] = __ldg(reinterpret_cast<const uint2*>(norm) + (base + b * kChainWarps) * 32 + lane);
+    await_packets(lane < kAsked * kBatch && asked < spans ? p.sums + asked * kSpan + lane % kAsked * (kSpan / kAsked) : nullptr, epoch);
+    uint4 v[kBatch][2];
+    for (bool all = false; !all;) {
+      all = true;
+#pragma unroll
+      for (int b = 0; b < kBatch; ++b)
+        if (base + b * kChainWarps < spans) {
+          const uint64_t* from = p.sums + ((base + b * kChainWarps) * 32 + lane) * 4;
+          v[b][0] = look(from), v[b][1] = look(from + 2);
+        }
+#pragma unroll
+      for (int b = 0; b < kBatch; ++b)
+        if (base + b * kChainWarps < spans) all = all && arrived(v[b][0], epoch) && arrived(v[b][1], epoch);
     }
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
-      const int span = base + b * kChainWarps, at = span * 32 + lane;
-      if (span >= spans) break;
-      receive(v[b][0], p.sums + at * 4, epoch);
-      receive(v[b][1], p.sums + at * 4 + 2, epoch);
+      if (base + b * kChainWarps >= spans) break;
       const float4 r = make_float4(__uint_as_float(v[b][0].x), __uint_as_float(v[b][0].z), __uint_as_float(v[b][1].x), __uint_as_float(v[b][1].z));
       squares += r.x * r.x + r.y * r.y + r.z * r.z + r.w * r.w;
       const float4 f = four_halves(factors[b].x, factors[b].y);
-      place_x(p, shared, span, lane, make_float4(r.x * f.x, r.y * f.y, r.z * f.z, r.w * f.w));
+      place_x(p, shared, base + b * kChainWarps, lane, make_float4(r.x * f.x, r.y * f.y, r.z * f.z, r.w * f.w));
     }
   }
   squares = warp_sum(squares);
@@ -250,31 +279,40 @@ __device__ __forceinline__ void chain_products(const ChainParams& p, const Chain
 #pragma unroll 1
   for (int l = 0; l < linear; ++l) base += ChainShare(p.linears[l], l == kGateUp).count * ((p.linears[l].k + kSuperblock - 1) / kSuperblock);
   const unsigned g = lane / 4, zero_shift = 4 * (g & 1);
-  const uint32_t ring = shared_address(shared.ring), barriers = shared_address(shared.full);
+  const uint32_t memory = settled(shared_address(shared.full));  // where the block's shared memory begins, and the full barriers
   // Even columns of x are the high digits, odd ones the low: columns 0 and 1 are all that anybody looks at.
-  const uint32_t x_lane = shared_address(shared.x) + (g & 1) * p.x_pitch + lane % 4 * 16;
+  const uint32_t x_lane = memory + p.x_at + (g & 1) * p.x_pitch + lane % 4 * 16;
   int tile = 0, unit = warp;
+  // A superblock's stage and round, found by a division once and from there on by steps of no more than a ring.
+  int before = base;
+  int round = before * p.stage_magic >> 20, stage = before - round * p.stages;
 #pragma unroll 1
   for (int i = warp; i < all; i += kChainWarps, unit += kChainWarps) {
 #pragma unroll 1
     while (unit >= units) unit -= units, ++tile;
-    const unsigned superblock = base + tile * superblocks + unit / 2;
-    const unsigned round = superblock * p.stage_magic >> 20, stage = superblock - round * p.stages;
+    const int superblock = base + tile * superblocks + unit / 2;
+    stage += superblock - before;
+    before = superblock;
+    if (stage >= p.stages) stage -= p.stages, ++round;
     const int half = unit & 1, sb_k = min(kSuperblock, k - unit / 2 * kSuperblock);
     const int spans = min(kUnit, sb_k - half * kUnit) / kSpan;
-    const uint32_t at = ring + stage * ChainShared<kBits, kGroup>::kStageBytes, table = at + sb_k * (kTileRows * kBits / 8);
+    const uint32_t at = memory + kChainHeadBytes + stage * ChainShared<kBits, kGroup>::kStageBytes, table = at + sb_k * (kTileRows * kBits / 8);
     const ChainPlace place = {
         at + half * (kUnit / kChunk * L::kChunkBytes) + lane * 16,
         table + half * (kUnit / kGroup * L::kScaleBytes) + g * 2,
         table + sb_k / kGroup * L::kScaleBytes + half * (kUnit / kGroup * L::kZeroBytes) + g / 2,
         x_lane + unit * kUnit,
-        shared_address(shared.spans) + unit * (kUnit / kSpan * 8),
+        memory + p.spans_at + unit * (kUnit / kSpan * 8),
     };
     float sum[2] = {};
-    barrier_wait(barriers + ((round & 1) * kMostChainStages + stage) * 8, round >> 1 & 1);
+    barrier_wait(memory + ((round & 1) * kMostChainStages + stage) * 8, round >> 1 & 1);
+    if (spans == kUnit / kSpan) {
 #pragma unroll
-    for (int s = 0; s < kUnit / kSpan; ++s)
-      if (s < spans) chain_span<kBits, kGroup>(place, s, zero_shift, sum);
+      for (int s = 0; s < kUnit / kSpan; ++s) chain_span<kBits, kGroup>(place, s, zero_shift, sum);
+    } else {
+#pragma unroll 1
+      for (int s = 0; s < spans; ++s) chain_span<kBits, kGroup>(place, s, zero_shift, sum);
+    }
     __syncwarp();
     if (lane == 0) {
       barrier_arrive(shared.empty + stage);
@@ -291,10 +329,17 @@ __device__ __forceinline__ void chain_products(const ChainParams& p, const Chain
 /// The sum of row `row` of the block's tile number `tile`, in the order of k.
 template <typename Shared>
 __device__ __forceinline__ float row_sum(const Shared& shared, int tile, int row, int units) {
+  constexpr int kBatch = 8;
   const float* from = shared.partial + tile * units * kTileRows + row;
   float sum = 0.f;
-#pragma unroll 8
-  for (int u = 0; u < units; ++u) sum += from[u * kTileRows];
+#pragma unroll 1
+  for (int base = 0; base < units; base += kBatch) {
+    float v[kBatch];
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) v[b] = base + b < units ? from[(base + b) * kTileRows] : 0.f;
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) sum += v[b];
+  }
   return sum;
 }
 
@@ -362,20 +407,21 @@ __device__ __forceinline__ void linear_chain_body(const ChainParams& p, uint8_t*
     return;
   }
   wait_previous();
-  if (threadIdx.x == 0) *shared.epoch = 2 * p.epochs[blockIdx.x] + 1;
+  const uint32_t launches = p.epochs[blockIdx.x];
   // The blocks' rows of o are those of down: who added the first to the residual stream adds the second.
-  {
-  const ChainShare share(p.linears[kOutput], false);
-  if (threadIdx.x < share.count * kTileRows) shared.kept[threadIdx.x] = p.residual[share.first * kTileRows + threadIdx.x];
-  }
+  const ChainShare rows(p.linears[kOutput], false);
+  const bool mine = threadIdx.x < rows.count * kTileRows;
+  const float residual = mine ? p.residual[rows.first * kTileRows + threadIdx.x] : 0.f;
+  stage_attention(p, shared, warp, lane);
+  if (mine) shared.kept[threadIdx.x] = residual;
+  if (threadIdx.x == 0) *shared.epoch = 2 * launches + 1;
 #pragma unroll 1
   for (int linear = 0; linear < p.count; ++linear) {
     const ChainWeights& w = p.linears[linear];
     const int lane = settled(threadIdx.x % kWarp);  // nothing that follows from it is kept in registers from linear to linear
     const int k = w.k, units = (k + kUnit - 1) / kUnit;
-    if (linear == kOutput) stage_attention(p, shared, warp, lane);
-    else if (linear == kDown) stage_gated(p, shared, *shared.epoch, warp, lane);
-    else stage_normed(p, shared, linear == kGateUp ? p.norm : p.next_norm, k, *shared.epoch + linear / kNext, warp, lane);
+    if (linear == kDown) stage_gated(p, shared, *shared.epoch, warp, lane);
+    else if (linear != kOutput) stage_normed(p, shared, linear == kGateUp ? p.norm : p.next_norm, k, *shared.epoch + linear / kNext, warp, lane);
     meet_chain();
     ChainShare tiles(w, linear == kGateUp);
     chain_products<kBits, kGroup>(p, shared, tiles.count, linear, warp, lane);

@@ -108,10 +108,6 @@ class ChainChecks {
       ["chain, 3 flying", { overlap: true, flying: 3 }],
       ["chain, 4 flying", { overlap: true, flying: 4 }],
       ["chain, 5 flying", { overlap: true, flying: 5 }],
-      ["chain, 6 flying", { overlap: true, flying: 6 }],
-      ["chain, 8 flying", { overlap: true, flying: 8 }],
-      ["chain, 5 flying, no overlap", { overlap: false, flying: 5 }],
-      ["chain, 5 flying, 16 stages", { overlap: true, stages: 16, flying: 5 }],
     ];
     for (const name of names) {
       const shape = SHAPES[name]!;
