@@ -24,6 +24,7 @@ struct ChainBuffers {
   __half *y0, *y1, *y2;                // q, k, v
   uint64_t* sums;                      // [hidden] packets: the residual stream on its way to all blocks
   uint64_t* gated;                     // [outputs of gate / 2] packets of two f16
+  uint64_t* pieces;                    // packets of tiles whose k is divided
   uint32_t* epochs;                    // [blocks] launches so far
   float eps, next_eps;
   int32_t stages;                      // of the ring
@@ -33,7 +34,7 @@ struct ChainBuffers {
   int32_t stage_magic;                 // 2^20 / stages, rounded up: divides up to 30,000 superblocks by a multiplication
   int32_t x_pitch;                     // bytes from the high digits of x to the low ones
 };
-static_assert(sizeof(ChainBuffers) == 120);
+static_assert(sizeof(ChainBuffers) == 128);
 
 enum ChainLinear { kOutput, kGateUp, kDown, kNext, kChainLinears };
 
@@ -41,7 +42,7 @@ enum ChainLinear { kOutput, kGateUp, kDown, kNext, kChainLinears };
 struct ChainParams : ChainBuffers {
   ChainWeights linears[kChainLinears];
 };
-static_assert(sizeof(ChainParams) == 408);
+static_assert(sizeof(ChainParams) == 416);
 
 constexpr int kChainWarps = 16;                    // that compute; one more copies
 constexpr int kChainThreads = kChainWarps * kWarp;

@@ -47,16 +47,24 @@ const LAYERS: Record<string, number> = { "7b": 32, "13b": 40, "8b": 32, "70b": 1
 class ChainChecks {
   readonly #bench: KernelBench;
   readonly #gpu: DeviceContext;
-  readonly #packets: { readonly sums: bigint; readonly gated: bigint; readonly epochs: bigint };
+  readonly #packets: { readonly sums: bigint; readonly gated: bigint; readonly pieces: bigint; readonly epochs: bigint };
 
   constructor(gpu: DeviceContext) {
     this.#bench = new KernelBench(gpu);
     this.#gpu = gpu;
-    const bytes = chainScratch(8192, 32768, gpu.card.multiprocessors);
-    this.#packets = { sums: gpu.allocate(bytes.sums), gated: gpu.allocate(bytes.gated), epochs: gpu.allocate(bytes.epochs + 65536) };
-    gpu.fill(this.#packets.sums, 0, bytes.sums);
-    gpu.fill(this.#packets.gated, 0, bytes.gated);
-    gpu.fill(this.#packets.epochs, 0, bytes.epochs + 65536);
+    const largest = { bits: 4, group: 128, hidden: 8192, attention: 8192, intermediate: 28672, next: [8192, 8192, 8192] } as const;
+    const bytes = chainScratch(largest);
+    const zeros = (count: number) => {
+      const at = gpu.allocate(count);
+      gpu.fill(at, 0, count);
+      return at;
+    };
+    this.#packets = {
+      sums: zeros(bytes.sums),
+      gated: zeros(bytes.gated),
+      pieces: zeros(bytes.pieces),
+      epochs: zeros(bytes.epochs + 65536),
+    };
   }
 
   get failures(): number {

@@ -56,10 +56,11 @@ export interface ChainLaunch {
   readonly shares: readonly [ChainShare, ChainShare, ChainShare, ChainShare];
 }
 
-/** Bytes of packets and counters that a card needs for chains of this shape, see chainScratch(). */
+/** Bytes of each buffer. */
 export interface ChainScratch {
   readonly sums: number;
   readonly gated: number;
+  readonly pieces: number;
   readonly epochs: number;
 }
 
@@ -112,7 +113,25 @@ export function chainLaunch(shape: ChainShape, card: StreamingCard, mostStages =
   };
 }
 
-/** Packets of eight bytes: a number of the residual stream each, or two of what goes into down; a counter of each block. */
-export function chainScratch(hidden: number, intermediate: number, multiprocessors: number): ChainScratch {
-  return { sums: hidden * 8, gated: intermediate * 4, epochs: multiprocessors * 4 };
+/** Most blocks of a launch: no card that is known has more multiprocessors. */
+const MOST_BLOCKS = 256;
+
+/**
+ * Bytes of packets and counters that chains of this shape need, on any card, zero before the first launch: packets of eight
+ * bytes, one for each number of the residual stream, one for two numbers that go into down, and those of pieces.
+ */
+export function chainScratch({ hidden, attention, intermediate, next }: ChainShape): ChainScratch {
+  const superblocks = (k: number) => Math.ceil(k / SUPERBLOCK);
+  const pieces = (tiles: number, inputs: number, each: number) => Math.min(tiles, MOST_BLOCKS) * superblocks(inputs) * each * TILE_ROWS * 8;
+  return {
+    sums: hidden * 8,
+    gated: intermediate * 4,
+    pieces: Math.max(
+      pieces(hidden / TILE_ROWS, attention, 1),
+      pieces(intermediate / TILE_ROWS, hidden, 2),
+      pieces(hidden / TILE_ROWS, intermediate, 1),
+      pieces(next.reduce((sum, n) => sum + n / TILE_ROWS, 0), hidden, 1),
+    ),
+    epochs: MOST_BLOCKS * 4,
+  };
 }

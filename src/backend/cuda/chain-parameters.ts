@@ -27,6 +27,7 @@ export interface ChainBuffers {
   /** Packets and counters, see chainScratch(); zero before the first launch. */
   readonly sums: bigint;
   readonly gated: bigint;
+  readonly pieces: bigint;
   readonly epochs: bigint;
 }
 

@@ -67,6 +67,7 @@ export const CHAIN = layout("ChainBuffers", {
   y2: "u64",
   sums: "u64",
   gated: "u64",
+  pieces: "u64",
   epochs: "u64",
   eps: "f32",
   nextEps: "f32",
