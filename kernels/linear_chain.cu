@@ -16,6 +16,8 @@
 //            take the round before last for its own. So even and odd rounds have barriers of their own: when
 //            a warp waits for superblock s it has had s - 8 or what lies before this linear, hence s - stages
 //            has been asked for, hence s - 2 * stages has been there.
+//            Row tiles are dealt out whole; where that leaves too much to some blocks, the superblocks of those
+//            left over are dealt out to all, who send their sums to the block that has the tile.
 //            Results travel in packets of eight bytes, value and epoch, stored and loaded as one: who
 //            reads an epoch that is this launch's has the value. So nobody counts arrivals, no fence
 //            is needed, and a meeting costs one way to L2 and one back. A buffer of packets is written
@@ -269,41 +271,34 @@ __device__ __forceinline__ void chain_span(const ChainPlace& at, int s, unsigned
   sum[1] += static_cast<float>(second) * (load_half(at.scales + s * L::kScaleBytes + 16) * factor);
 }
 
-/// All units of one linear that are this block's: partial sums into shared memory.
+/// All of the block's superblocks of one linear: partial sums into shared memory, two of each superblock. `base` counts superblocks of
+/// the launch. A warp takes the first or the second half of every eighth.
 template <int kBits, int kGroup>
-__device__ __forceinline__ void chain_products(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, int tiles, int linear,
-                                               int warp, int lane) {
+__device__ __forceinline__ void chain_products(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, const ChainShare& share, int k,
+                                               int base, int warp, int lane) {
   using L = Layout<kBits, kGroup>;
-  const int k = p.linears[linear].k, units = (k + kUnit - 1) / kUnit, superblocks = (k + kSuperblock - 1) / kSuperblock, all = tiles * units;
-  int base = 0;  // superblocks of the linears ahead
-#pragma unroll 1
-  for (int l = 0; l < linear; ++l) base += ChainShare(p.linears[l], l == kGateUp).count * ((p.linears[l].k + kSuperblock - 1) / kSuperblock);
-  const unsigned g = lane / 4, zero_shift = 4 * (g & 1);
+  constexpr int kStep = kChainWarps / 2;
   const uint32_t memory = settled(shared_address(shared.full));  // where the block's shared memory begins, and the full barriers
+  const unsigned g = lane / 4, zero_shift = 4 * (g & 1);
+  const int half = warp & 1, whole = share.whole(), all = share.all();
   // Even columns of x are the high digits, odd ones the low: columns 0 and 1 are all that anybody looks at.
-  const uint32_t x_lane = memory + p.x_at + (g & 1) * p.x_pitch + lane % 4 * 16;
-  int tile = 0, unit = warp;
-  // A superblock's stage and round, found by a division once and from there on by steps of no more than a ring.
-  int before = base;
-  int round = before * p.stage_magic >> 20, stage = before - round * p.stages;
+  const uint32_t x_lane = memory + p.x_at + (g & 1) * p.x_pitch + half * kUnit + lane % 4 * 16;
+  const uint32_t spans_half = memory + p.spans_at + half * (kUnit / kSpan * sizeof(ChainSpan));
+  const uint32_t codes_lane = memory + kChainHeadBytes + half * (kUnit / kChunk * L::kChunkBytes) + lane * 16;
+  const uint32_t scales_lane = half * (kUnit / kGroup * L::kScaleBytes) + g * 2, zeros_lane = half * (kUnit / kGroup * L::kZeroBytes) + g / 2;
+  int at = warp / 2, of_tile = at;
+  int round = (base + at) * p.stage_magic >> 20, stage = base + at - round * p.stages;
 #pragma unroll 1
-  for (int i = warp; i < all; i += kChainWarps, unit += kChainWarps) {
-#pragma unroll 1
-    while (unit >= units) unit -= units, ++tile;
-    const int superblock = base + tile * superblocks + unit / 2;
-    stage += superblock - before;
-    before = superblock;
+  for (; at < all; at += kStep, of_tile += kStep, stage += kStep) {
     if (stage >= p.stages) stage -= p.stages, ++round;
-    const int half = unit & 1, sb_k = min(kSuperblock, k - unit / 2 * kSuperblock);
-    const int spans = min(kUnit, sb_k - half * kUnit) / kSpan;
-    const uint32_t at = memory + kChainHeadBytes + stage * ChainShared<kBits, kGroup>::kStageBytes, table = at + sb_k * (kTileRows * kBits / 8);
-    const ChainPlace place = {
-        at + half * (kUnit / kChunk * L::kChunkBytes) + lane * 16,
-        table + half * (kUnit / kGroup * L::kScaleBytes) + g * 2,
-        table + sb_k / kGroup * L::kScaleBytes + half * (kUnit / kGroup * L::kZeroBytes) + g / 2,
-        x_lane + unit * kUnit,
-        memory + p.spans_at + unit * (kUnit / kSpan * 8),
-    };
+#pragma unroll 1
+    while (of_tile >= share.superblocks) of_tile -= share.superblocks;
+    const int superblock = at < whole ? of_tile : (share.first_piece + (at - whole >> share.paired)) % share.superblocks;
+    const int sb_k = min(kSuperblock, k - superblock * kSuperblock), spans = min(kUnit, sb_k - half * kUnit) / kSpan;
+    const uint32_t codes = codes_lane + stage * ChainShared<kBits, kGroup>::kStageBytes;
+    const uint32_t table = memory + kChainHeadBytes + stage * ChainShared<kBits, kGroup>::kStageBytes + sb_k * (kTileRows * kBits / 8);
+    const ChainPlace place = {codes, table + scales_lane, table + sb_k / kGroup * L::kScaleBytes + zeros_lane, x_lane + superblock * kSuperblock,
+                              spans_half + superblock * (kSuperblock / kSpan * static_cast<int>(sizeof(ChainSpan)))};
     float sum[2] = {};
     barrier_wait(memory + ((round & 1) * kMostChainStages + stage) * 8, round >> 1 & 1);
     if (spans == kUnit / kSpan) {
@@ -314,36 +309,103 @@ __device__ __forceinline__ void chain_products(const ChainParams& p, const Chain
       for (int s = 0; s < spans; ++s) chain_span<kBits, kGroup>(place, s, zero_shift, sum);
     }
     __syncwarp();
-    if (lane == 0) {
-      barrier_arrive(shared.empty + stage);
-      if (sb_k <= kUnit) barrier_arrive(shared.empty + stage);  // for the unit that is not there
-    }
+    if (lane == 0) barrier_arrive(shared.empty + stage);
     if (lane % 4 == 0) {
-      float* to = shared.partial + i * kTileRows + g;
+      float* to = shared.partial + (2 * at + half) * kTileRows + g;
       to[0] = sum[0], to[8] = sum[1] * (1.f / 16);
     }
   }
   meet_chain();
 }
 
-/// The sum of row `row` of the block's tile number `tile`, in the order of k.
-template <typename Shared>
-__device__ __forceinline__ float row_sum(const Shared& shared, int tile, int row, int units) {
+/// The sum of `count` numbers `step` apart.
+__device__ __forceinline__ float row_sum(const float* from, int step, int count) {
   constexpr int kBatch = 8;
-  const float* from = shared.partial + tile * units * kTileRows + row;
   float sum = 0.f;
 #pragma unroll 1
-  for (int base = 0; base < units; base += kBatch) {
+  for (int base = 0; base < count; base += kBatch) {
     float v[kBatch];
 #pragma unroll
-    for (int b = 0; b < kBatch; ++b) v[b] = base + b < units ? from[(base + b) * kTileRows] : 0.f;
+    for (int b = 0; b < kBatch; ++b) v[b] = base + b < count ? from[(base + b) * step] : 0.f;
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) sum += v[b];
   }
   return sum;
 }
 
+/// Packets that blocks send of a part left over, into `to`: [count][kTileRows]. The last half of the warps take part, and meet.
+__device__ __forceinline__ void receive_pieces(float* to, const uint64_t* from, int count, uint32_t epoch) {
+  constexpr int kThreads = kChainThreads / 2;
+#pragma unroll 1
+  for (int i = threadIdx.x - kThreads; i < count * kTileRows; i += kThreads) {
+    uint64_t packet;
+    unsigned polls = 0;
+#pragma unroll 1
+    do {
+      asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(packet) : "l"(from + i) : "memory");
+      if (++polls > kMostPolls) __trap();
+    } while (static_cast<uint32_t>(packet >> 32) != epoch);
+    to[i] = __uint_as_float(static_cast<uint32_t>(packet));
+  }
+  asm volatile("bar.sync 2, %0;" ::"n"(kThreads) : "memory");
+}
+
 __device__ __forceinline__ float bias_of(const __half* bias, int n) { return bias == nullptr ? 0.f : __half2float(__ldg(bias + n)); }
+
+/// What becomes of one linear's sums, which are in shared memory.
+template <typename Shared>
+__device__ __forceinline__ void chain_results(const ChainParams& p, const Shared& shared, int linear) {
+  const int lane = settled(threadIdx.x % kWarp);
+  const ChainWeights& w = p.linears[linear];
+  const ChainShare share(w, linear == kGateUp, settled(blockIdx.x));
+  const uint32_t epoch = *shared.epoch;
+  const bool normed = linear == kGateUp || linear == kNext;
+  const float scale = normed ? norm_factor(shared, w.k, linear == kNext ? p.next_eps : p.eps) : 1.f;
+  const int row = threadIdx.x % kTileRows, whole = share.whole();
+  // Somebody waits for pieces: they come first.
+#pragma unroll 1
+  for (int i = threadIdx.x; i < (share.pieces << share.paired) * kTileRows; i += kChainThreads) {
+    const float sum = row_sum(shared.partial + 2 * (whole + i / kTileRows) * kTileRows + row, kTileRows, 2);
+    send(p.pieces + (share.first_piece << share.paired) * kTileRows + i, __float_as_uint(sum * scale), epoch + kPieces + linear);
+  }
+  // A half warp has the rows of a tile.
+  const auto result = [&](int t, float first, float second) {
+    const int part = share.part(t);
+    if (linear == kGateUp) {
+      const int n = part * kTileRows + row;
+      const float gate = first + bias_of(w.bias0, n), up = second + bias_of(w.bias1, n), y = up * (gate / (1.f + __expf(-gate)));
+      const float other = __shfl_xor_sync(0xffffu << (lane & 16), y, 1);
+      if (row % 2 == 0) send(p.gated + n / 2, half_pair(y, other), epoch + kGated);
+    } else if (linear == kNext) {
+      const ChainTile place(w, false, part, 0);
+      const int n = place.tile * kTileRows + row;
+      place.pick(p.y0, p.y1, p.y2)[n] = __float2half_rn(first + bias_of(place.pick(w.bias0, w.bias1, w.bias2), n));
+    } else {
+      const int n = part * kTileRows + row;
+      float& kept = shared.kept[t * kTileRows + row];
+      kept += first + bias_of(w.bias0, n);
+      if (linear == kOutput || p.count > kNext) send(p.sums + n, __float_as_uint(kept), epoch + (linear == kOutput ? kAfterOutput : kAfterDown));
+      if (linear == kDown) p.residual[n] = kept;
+    }
+  };
+#pragma unroll 1
+  for (int t = threadIdx.x / kTileRows; t < share.parts; t += kChainThreads / kTileRows) {
+    const float* from = shared.partial + (t << share.paired) * 2 * share.superblocks * kTileRows + row;
+    const int count = 2 * share.superblocks;
+    const float first = row_sum(from, kTileRows, count) * scale;
+    result(t, first, share.paired ? row_sum(from + count * kTileRows, kTileRows, count) * scale : 0.f);
+  }
+  if (share.has_divided && threadIdx.x >= kChainThreads / 2) {
+    const int count = share.superblocks << share.paired;
+    float* pieces = shared.partial + 2 * share.all() * kTileRows;
+    receive_pieces(pieces, p.pieces + share.block * count * kTileRows, count, epoch + kPieces + linear);
+    if (threadIdx.x >= kChainThreads - kTileRows) {
+      // Gate's and up's take turns.
+      const float first = row_sum(pieces + row, kTileRows << share.paired, share.superblocks);
+      result(share.each, first, share.paired ? row_sum(pieces + kTileRows + row, 2 * kTileRows, share.superblocks) : 0.f);
+    }
+  }
+}
 
 /// A copy's stage of the ring, and how often the ring has gone round.
 struct ChainRingPlace {
@@ -368,21 +430,30 @@ __device__ __forceinline__ void chain_copies(const ChainParams& p, const ChainSh
 #pragma unroll 1
   for (int linear = 0; linear < p.count; ++linear) {
     const ChainWeights& w = p.linears[linear];
-    const bool paired = linear == kGateUp;
-    const ChainShare share(w, paired);
+    const ChainShare share(w, linear == kGateUp);
     const size_t tile_bytes = L::tile_bytes(w.k);
-    const int superblocks = (w.k + kSuperblock - 1) / kSuperblock;
-    const int last_bytes = static_cast<int>(tile_bytes - size_t(superblocks - 1) * kFull);
-    for (int index = share.first; index < share.first + share.count; ++index) {
-      const ChainTile tile(w, paired, index);
-      const uint8_t* from = tile.pick(w.weights0, w.weights1, w.weights2) + size_t(tile.tile) * tile_bytes;
-      for (int sb = 0; sb < superblocks; ++sb, at.next(p.stages), from += kFull) {
-        barrier_wait(shared.empty + at.stage, at.round & 1 ^ 1);
-        const ChainRingPlace landed = at.before(p.flying, p.stages);
-        if (landed.round >= 0) barrier_wait(shared.full + landed.full(), landed.round >> 1 & 1);
-        copy_bulk(shared.ring + at.stage * ChainShared<kBits, kGroup>::kStageBytes, from, sb + 1 == superblocks ? last_bytes : kFull,
-                  shared.full + at.full(), policy);
+    const int superblocks = share.superblocks, last_bytes = static_cast<int>(tile_bytes - size_t(superblocks - 1) * kFull);
+    const auto copy = [&](int part, int of_pair, int superblock) {
+      const ChainTile tile(w, share.paired, part, of_pair);
+      const uint8_t* from = tile.pick(w.weights0, w.weights1, w.weights2) + size_t(tile.tile) * tile_bytes + size_t(superblock) * kFull;
+      barrier_wait(shared.empty + at.stage, at.round & 1 ^ 1);
+      const ChainRingPlace landed = at.before(p.flying, p.stages);
+      if (landed.round >= 0) barrier_wait(shared.full + landed.full(), landed.round >> 1 & 1);
+      copy_bulk(shared.ring + at.stage * ChainShared<kBits, kGroup>::kStageBytes, from, superblock + 1 == superblocks ? last_bytes : kFull,
+                shared.full + at.full(), policy);
+      at.next(p.stages);
+    };
+    const int whole = share.whole(), all = share.all();
+    int t = 0, superblock = 0;  // row tile of the block, and superblock of it
+#pragma unroll 1
+    for (int i = 0; i < all; ++i) {
+      int part = share.part(t >> share.paired), of_pair = t & share.paired;
+      if (i >= whole) {
+        const int piece = share.first_piece + (i - whole >> share.paired);
+        part = share.left_over + piece / superblocks, superblock = piece % superblocks, of_pair = i - whole & share.paired;
       }
+      copy(part, of_pair, superblock);
+      if (++superblock == superblocks) superblock = 0, ++t;
     }
   }
 }
@@ -408,55 +479,37 @@ __device__ __forceinline__ void linear_chain_body(const ChainParams& p, uint8_t*
   }
   wait_previous();
   const uint32_t launches = p.epochs[blockIdx.x];
-  // The blocks' rows of o are those of down: who added the first to the residual stream adds the second.
-  const ChainShare rows(p.linears[kOutput], false);
-  const bool mine = threadIdx.x < rows.count * kTileRows;
-  const float residual = mine ? p.residual[rows.first * kTileRows + threadIdx.x] : 0.f;
-  stage_attention(p, shared, warp, lane);
-  if (mine) shared.kept[threadIdx.x] = residual;
-  if (threadIdx.x == 0) *shared.epoch = 2 * launches + 1;
-#pragma unroll 1
-  for (int linear = 0; linear < p.count; ++linear) {
-    const ChainWeights& w = p.linears[linear];
-    const int lane = settled(threadIdx.x % kWarp);  // nothing that follows from it is kept in registers from linear to linear
-    const int k = w.k, units = (k + kUnit - 1) / kUnit;
-    if (linear == kDown) stage_gated(p, shared, *shared.epoch, warp, lane);
-    else if (linear != kOutput) stage_normed(p, shared, linear == kGateUp ? p.norm : p.next_norm, k, *shared.epoch + linear / kNext, warp, lane);
-    meet_chain();
-    ChainShare tiles(w, linear == kGateUp);
-    chain_products<kBits, kGroup>(p, shared, tiles.count, linear, warp, lane);
-    tiles = ChainShare(w, linear == kGateUp, settled(blockIdx.x));  // again, in the place of registers
-    const uint32_t epoch = *shared.epoch;
-    const int row = settled(threadIdx.x) % kTileRows;  // of the results that this thread makes
-    if (linear == kGateUp) {
-      const float scale = norm_factor(shared, k, p.eps);
-#pragma unroll 1
-      for (int i = threadIdx.x; i < tiles.count / 2 * kTileRows; i += kChainThreads) {
-        const int pair = i / kTileRows, from = (tiles.first / 2 + pair) * kTileRows + row;
-        const float gate = row_sum(shared, 2 * pair, row, units) * scale + bias_of(w.bias0, from);
-        const float up = row_sum(shared, 2 * pair + 1, row, units) * scale + bias_of(w.bias1, from);
-        const float y = up * (gate / (1.f + __expf(-gate)));
-        const float other = __shfl_xor_sync(0xffffu << (lane & 16), y, 1);  // a half warp has the rows of a tile
-        if (row % 2 == 0) send(p.gated + from / 2, half_pair(y, other), epoch);
+  {
+    // The parts of o are those of down: who added the first to the residual stream adds the second.
+    const ChainWeights& o = p.linears[kOutput];
+    const ChainShare share(o, false);
+    const bool mine = threadIdx.x < (share.each + (share.block < o.more)) * kTileRows;
+    const float residual = mine ? p.residual[share.part(threadIdx.x / kTileRows) * kTileRows + threadIdx.x % kTileRows] : 0.f;
+    stage_attention(p, shared, warp, lane);
+    if (mine) shared.kept[threadIdx.x] = residual;
+    if (threadIdx.x == 0) {
+      *shared.epoch = kChainEpochs * launches + 1;
+      for (int linear = 0, base = 0; linear < p.count; ++linear) {
+        shared.bases[linear] = base;
+        base += ChainShare(p.linears[linear], linear == kGateUp).all();
       }
-    } else if (linear == kNext) {
-      const float scale = norm_factor(shared, k, p.next_eps);
-#pragma unroll 1
-      for (int i = threadIdx.x; i < tiles.count * kTileRows; i += kChainThreads) {
-        const ChainTile place(w, false, tiles.first + i / kTileRows);
-        const int to = place.tile * kTileRows + row;
-        const float y = row_sum(shared, i / kTileRows, row, units) * scale + bias_of(place.pick(w.bias0, w.bias1, w.bias2), to);
-        place.pick(p.y0, p.y1, p.y2)[to] = __float2half_rn(y);
-      }
-    } else if (threadIdx.x < tiles.count * kTileRows) {
-      const int n = tiles.first * kTileRows + threadIdx.x;
-      const float residual = shared.kept[threadIdx.x] + (row_sum(shared, threadIdx.x / kTileRows, row, units) + bias_of(w.bias0, n));
-      if (linear == kOutput || p.count > kNext) send(p.sums + n, __float_as_uint(residual), epoch + linear / kDown);
-      if (linear == kDown) p.residual[n] = residual;
-      shared.kept[threadIdx.x] = residual;
     }
   }
-  if (threadIdx.x == 0) p.epochs[blockIdx.x] = *shared.epoch / 2 + 1;
+#pragma unroll 1
+  for (int linear = 0; linear < p.count; ++linear) {
+    const int lane = settled(threadIdx.x % kWarp);  // nothing that follows from it is kept in registers from linear to linear
+    {
+      const ChainWeights& w = p.linears[linear];
+      if (linear == kGateUp) stage_normed(p, shared, p.norm, w.k, *shared.epoch + kAfterOutput, warp, lane);
+      else if (linear == kDown) stage_gated(p, shared, *shared.epoch + kGated, warp, lane);
+      else if (linear == kNext) stage_normed(p, shared, p.next_norm, w.k, *shared.epoch + kAfterDown, warp, lane);
+      meet_chain();
+      const ChainShare share(w, linear == kGateUp);
+      chain_products<kBits, kGroup>(p, shared, share, w.k, shared.bases[linear], warp, lane);
+    }
+    chain_results(p, shared, linear);
+  }
+  if (threadIdx.x == 0) p.epochs[blockIdx.x] = *shared.epoch / kChainEpochs + 1;
 }
 
 }  // namespace exllama

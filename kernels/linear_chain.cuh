@@ -12,9 +12,10 @@ struct ChainWeights {
   const __half *bias0, *bias1, *bias2;            // [n] or null
   int32_t n0, n1, n2;                             // outputs; 0: no such segment
   int32_t k;                                      // inputs
-  int32_t each, more;                             // row tiles (of gate and up: pairs) of every block, and blocks that have one more
+  int32_t each, more;                             // row tiles (of gate and up: pairs) of every block; those left over
+  int32_t pieces_each, pieces_more;               // superblocks of those left over, where their k is divided
 };
-static_assert(sizeof(ChainWeights) == 72);
+static_assert(sizeof(ChainWeights) == 80);
 
 /// What a launch reads and writes beside weights.
 struct ChainBuffers {
@@ -42,7 +43,7 @@ enum ChainLinear { kOutput, kGateUp, kDown, kNext, kChainLinears };
 struct ChainParams : ChainBuffers {
   ChainWeights linears[kChainLinears];
 };
-static_assert(sizeof(ChainParams) == 416);
+static_assert(sizeof(ChainParams) == 448);
 
 constexpr int kChainWarps = 16;                    // that compute; one more copies
 constexpr int kChainThreads = kChainWarps * kWarp;
@@ -52,7 +53,10 @@ constexpr int kMostChainStages = 24;
 constexpr int kChainBarrierBytes = 768;            // full, empty, sums of squares of the warps, the epoch
 constexpr int kMostChainRows = kChainThreads;      // of the residual stream, of a block
 constexpr int kChainHeadBytes = kChainBarrierBytes + kMostChainRows * 4;
-static_assert(3 * kMostChainStages * 8 + kChainWarps * 4 + 4 <= kChainBarrierBytes);
+static_assert(3 * kMostChainStages * 8 + kChainWarps * 4 + 4 + kChainLinears * 4 <= kChainBarrierBytes);
+
+/// Epochs of a launch, counted from its first: what packets are of.
+enum ChainEpoch { kAfterOutput, kGated, kAfterDown, kPieces, kChainEpochs = kPieces + kChainLinears };
 
 /// What is common to a span of x.
 struct ChainSpan {
@@ -68,7 +72,8 @@ struct ChainShared {
   uint64_t* full;   // [rounds of the ring, even and odd][kMostChainStages]
   uint64_t* empty;
   float* squares;   // [warps]
-  uint32_t* epoch;  // of the launch's first packets; the next is that of the others
+  uint32_t* epoch;  // the first of the launch's, see ChainEpoch
+  int* bases;       // superblocks of the launch before each linear
   float* kept;      // [rows of the residual stream that are the block's]
   float* partial;   // [units][kTileRows]
   ChainSpan* spans; // [spans of x]
@@ -80,6 +85,7 @@ struct ChainShared {
     empty = full + 2 * kMostChainStages;
     squares = reinterpret_cast<float*>(empty + kMostChainStages);
     epoch = reinterpret_cast<uint32_t*>(squares + kChainWarps);
+    bases = reinterpret_cast<int*>(epoch + 1);
     kept = reinterpret_cast<float*>(base + kChainBarrierBytes);
     ring = base + kChainHeadBytes;
     x = base + p.x_at;
@@ -88,25 +94,43 @@ struct ChainShared {
   }
 };
 
-/// The row tiles of one block: [first, first + count) over all segments; gate's and up's take turns.
+/// What one block does of a linear. A "part" is a row tile, or a pair of gate's and up's.
+///
+/// Every block has `each` parts. What is left over is one part more for some blocks; or, where that would leave too many
+/// blocks idle, its superblocks are dealt out to all blocks ("pieces"), and their sums sent to the one that has the part.
 struct ChainShare {
-  int first, count;
-  __device__ __forceinline__ ChainShare(const ChainWeights& w, bool paired, unsigned block = blockIdx.x) {
-    const int more = min(static_cast<int>(block), w.more);
-    first = (static_cast<int>(block) * w.each + more) << paired;
-    count = (w.each + (static_cast<int>(block) < w.more)) << paired;
+  int block, each, parts;           // of them whole; the last one may be one left over
+  int superblocks;                  // of a row tile
+  int first_piece, pieces;          // piece i: superblock i % superblocks of the left-over part i / superblocks
+  bool paired, has_divided;         // a left-over part's sums come to this block
+  int left_over;                    // index of the first part left over
+
+  __device__ __forceinline__ ChainShare(const ChainWeights& w, bool is_pair, int of_block = blockIdx.x) {
+    block = of_block, paired = is_pair, each = w.each;
+    superblocks = (w.k + kSuperblock - 1) / kSuperblock;
+    first_piece = block * w.pieces_each + min(block, w.pieces_more);
+    pieces = w.pieces_each + (block < w.pieces_more);
+    const bool divided = w.pieces_each + w.pieces_more > 0, one_more = block < w.more;
+    parts = each + (one_more && !divided);
+    has_divided = one_more && divided;
+    left_over = gridDim.x * each;
   }
+  /// Index of this block's part number t, and of the one left over.
+  __device__ __forceinline__ int part(int t) const { return t < each ? block * each + t : left_over + block; }
+  __device__ __forceinline__ int whole() const { return (parts << paired) * superblocks; }
+  /// Superblocks that go through the block's ring.
+  __device__ __forceinline__ int all() const { return whole() + (pieces << paired); }
 };
 
-/// Row tile `index` of a linear, counted over all segments; gate and up take turns.
+/// A row tile of a linear: `part` counted over all segments.
 struct ChainTile {
   int segment, tile;
-  __device__ __forceinline__ ChainTile(const ChainWeights& w, bool paired, int index) {
+  __device__ __forceinline__ ChainTile(const ChainWeights& w, bool paired, int part, int of_pair) {
     const int tiles0 = w.n0 / kTileRows, tiles1 = w.n1 / kTileRows;
-    if (paired) segment = index & 1, tile = index >> 1;
-    else if (index < tiles0) segment = 0, tile = index;
-    else if (index < tiles0 + tiles1) segment = 1, tile = index - tiles0;
-    else segment = 2, tile = index - tiles0 - tiles1;
+    if (paired) segment = of_pair, tile = part;
+    else if (part < tiles0) segment = 0, tile = part;
+    else if (part < tiles0 + tiles1) segment = 1, tile = part - tiles0;
+    else segment = 2, tile = part - tiles0 - tiles1;
   }
   template <typename T>
   __device__ __forceinline__ T pick(T first, T second, T third) const {

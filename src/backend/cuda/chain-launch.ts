@@ -31,10 +31,15 @@ export interface ChainShape {
   readonly next: readonly number[];
 }
 
-/** Row tiles of a block: every block has `each`, the first `more` blocks one more. Gate and up are counted in pairs. */
+/** What every block does of a linear, in parts: row tiles, or pairs of gate's and up's. */
 export interface ChainShare {
+  /** Parts that each block has. */
   readonly each: number;
+  /** Parts left over: one more for each of the first blocks, whole or, where pieces are not zero, as the sum of pieces. */
   readonly more: number;
+  /** Superblocks of parts left over that each block takes, and blocks that take one more; zero: they are not divided. */
+  readonly piecesEach: number;
+  readonly piecesMore: number;
 }
 
 export interface ChainLaunch {
@@ -80,26 +85,19 @@ export function chainLaunch(shape: ChainShape, card: StreamingCard, mostStages =
   const { bits, group, hidden, attention, intermediate, next } = shape;
   if (card.major !== 9 || !hasChainKernel(shape)) return null;
   const grid = card.multiprocessors;
-  const share = (tiles: number): ChainShare => ({ each: Math.floor(tiles / grid), more: tiles % grid });
-  const rows = hidden / TILE_ROWS;
+  const outputs = next.reduce((sum, n) => sum + n / TILE_ROWS, 0);
   const shares = [
-    share(rows),
-    share(intermediate / TILE_ROWS),
-    share(rows),
-    share(next.reduce((sum, n) => sum + n / TILE_ROWS, 0)),
+    chainShare(hidden / TILE_ROWS, attention, grid),
+    chainShare(intermediate / TILE_ROWS, hidden, grid),
+    chainShare(hidden / TILE_ROWS, intermediate, grid),
+    chainShare(outputs, hidden, grid),
   ] as const;
-  const most = ({ each, more }: ChainShare) => each + (more > 0 ? 1 : 0);
-  if (most(shares[0]) * TILE_ROWS > MOST_ROWS) return null;
-  const units = (tiles: number, k: number) => tiles * Math.ceil(k / UNIT);
-  const partial =
-    Math.max(
-      units(most(shares[0]), attention),
-      units(2 * most(shares[1]), hidden),
-      units(most(shares[2]), intermediate),
-      units(most(shares[3]), hidden),
-    ) *
-    TILE_ROWS *
-    4;
+  if ((shares[0].each + 1) * TILE_ROWS > MOST_ROWS) return null;
+  const inputs = [attention, hidden, intermediate, hidden];
+  const superblocks = shares.map((share, i) => mostSuperblocks(share, inputs[i]!) * (i === 1 ? 2 : 1));
+  // Two sums of each superblock, and those of a part whose pieces others send.
+  const pieces = shares.map((share, i) => (share.piecesEach + share.piecesMore > 0 ? Math.ceil(inputs[i]! / SUPERBLOCK) * (i === 1 ? 2 : 1) : 0));
+  const partial = (Math.max(...superblocks) * (SUPERBLOCK / UNIT) + Math.max(...pieces)) * TILE_ROWS * 4;
   const mostK = Math.max(hidden, attention, intermediate);
   const xPitch = Math.ceil(mostK / SPAN) * SPAN + 64;
   const x = 2 * xPitch;
@@ -121,6 +119,26 @@ export function chainLaunch(shape: ChainShape, card: StreamingCard, mostStages =
     xPitch,
     shares,
   };
+}
+
+/**
+ * Deals out `parts` row tiles (or pairs) of `k` inputs. Dividing what is left over costs a meeting more: it is done
+ * where the block with the most has a twentieth less to do.
+ */
+function chainShare(parts: number, k: number, blocks: number): ChainShare {
+  const each = Math.floor(parts / blocks);
+  const more = parts % blocks;
+  const pieces = more * Math.ceil(k / SUPERBLOCK);
+  const whole = { each, more, piecesEach: 0, piecesMore: 0 };
+  const divided = { each, more, piecesEach: Math.floor(pieces / blocks), piecesMore: pieces % blocks };
+  return mostSuperblocks(divided, k) < 0.95 * mostSuperblocks(whole, k) ? divided : whole;
+}
+
+/** Superblocks of the block that has the most, of one row tile of each part. */
+function mostSuperblocks({ each, more, piecesEach, piecesMore }: ChainShare, k: number): number {
+  const ofPart = Math.ceil(k / SUPERBLOCK);
+  const pieces = piecesEach + (piecesMore > 0 ? 1 : 0);
+  return each * ofPart + (pieces > 0 ? pieces : more > 0 ? ofPart : 0);
 }
 
 /** Most blocks of a launch: no card that is known has more multiprocessors. */

@@ -94,6 +94,8 @@ export const CHAIN_WEIGHTS = layout("ChainWeights", {
   k: "i32",
   each: "i32",
   more: "i32",
+  piecesEach: "i32",
+  piecesMore: "i32",
 });
 
 /** linear_batch.cu */
