@@ -116,6 +116,7 @@ class ChainChecks {
       ["chain, 3 flying", { overlap: true, flying: 3 }],
       ["chain, 4 flying", { overlap: true, flying: 4 }],
       ["chain, 5 flying", { overlap: true, flying: 5 }],
+      ["chain, 7 flying", { overlap: true, flying: 7 }],
     ];
     for (const name of names) {
       const shape = SHAPES[name]!;
