@@ -23,9 +23,9 @@ export interface ChainShape {
   readonly bits: GptqFormat["bits"];
   readonly group: KernelGroup;
   readonly hidden: number;
-  /** Inputs of o. */
+  /** Inputs of o; 0: only the residual stream goes on to q, k and v. */
   readonly attention: number;
-  /** Outputs of gate, and of up. */
+  /** Outputs of gate, and of up; 0 where there is no o. */
   readonly intermediate: number;
   /** Outputs of q, k and v, or none where no layer follows. */
   readonly next: readonly number[];
@@ -69,11 +69,21 @@ export interface ChainScratch {
   readonly epochs: number;
 }
 
+/** Whether there is a kernel for it, on cards whose shared memory holds what it needs. */
+export function hasChainKernel({ bits, group, hidden, attention, intermediate, next }: ChainShape): boolean {
+  return (
+    bits === 4 &&
+    group === 128 &&
+    hidden <= MOST_HIDDEN &&
+    [hidden, attention, intermediate].every((k) => k % SPAN === 0) &&
+    next.every((n) => n % TILE_ROWS === 0)
+  );
+}
+
 /** @returns null where this card or these linears have no such kernel */
 export function chainLaunch(shape: ChainShape, card: StreamingCard, mostStages = MOST_STAGES, flying = FLYING): ChainLaunch | null {
   const { bits, group, hidden, attention, intermediate, next } = shape;
-  if (card.major !== 9 || bits !== 4 || group !== 128 || hidden > MOST_HIDDEN) return null;
-  if ([hidden, attention, intermediate].some((k) => k % SPAN !== 0) || next.some((n) => n % TILE_ROWS !== 0)) return null;
+  if (card.major !== 9 || !hasChainKernel(shape)) return null;
   const grid = card.multiprocessors;
   const outputs = next.reduce((sum, n) => sum + n / TILE_ROWS, 0);
   const shares = [
