@@ -22,7 +22,7 @@
 //            reads an epoch that is this launch's has the value. So nobody counts arrivals, no fence
 //            is needed, and a meeting costs one way to L2 and one back. A buffer of packets is written
 //            again only by blocks that have had the packets of the meeting after it, which nobody sends
-//            before having read all of this one.
+//            before having read all of this one; a block that sends nothing reads nothing.
 //            The tensor cores have eight columns and there is one token: x is written as two digits of
 //            eight bits, with one factor for each span of 128 k, and columns 0 and 1 are its high and its
 //            low digits. Products of bytes then need two masks per eight codes and nothing else (0x0f
@@ -139,7 +139,7 @@ constexpr int kAsked = 4;
 template <int kBits, int kGroup>
 __device__ __forceinline__ void stage_gated(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, uint32_t epoch, int warp,
                                             int lane) {
-  constexpr int kBatch = 6;
+  constexpr int kBatch = 5;
   const int spans = p.linears[kDown].k / kSpan;
 #pragma unroll 1
   for (int base = warp; base < spans; base += kChainWarps * kBatch) {
@@ -243,76 +243,72 @@ __device__ __forceinline__ void multiply_bytes(int (&c)[4], uint32_t a0, uint32_
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-/// Where a unit of a lane's tile and its x lie in shared memory.
-struct ChainPlace {
-  uint32_t codes, scales, zeros, x, spans;
-};
-
-/// The products of one span. Adds to the sums of rows g and g + 8, the latter times 16, in lanes that are multiples of four.
-template <int kBits, int kGroup>
-__device__ __forceinline__ void chain_span(const ChainPlace& at, int s, unsigned zero_shift, float (&sum)[2]) {
-  static_assert(kBits == 4 && kGroup == kSpan, "codes of four bits in groups of a span");
-  using L = Layout<kBits, kGroup>;
-  constexpr uint32_t kEven = 0x0f0f0f0fu, kOdd = 0xf0f0f0f0u;  // codes of row g, and sixteen times those of row g + 8
-  int dot[4] = {};
-#pragma unroll
-  for (int c = 0; c < kSpan / kChunk; ++c) {
-    const uint4 q = load_16(at.codes + (2 * s + c) * L::kChunkBytes), x = load_16(at.x + (2 * s + c) * kChunk);
-    multiply_bytes(dot, q.x & kEven, q.x & kOdd, q.y & kEven, q.y & kOdd, x.x, x.y);
-    multiply_bytes(dot, q.z & kEven, q.z & kOdd, q.w & kEven, q.w & kOdd, x.z, x.w);
-  }
-  const int2 span = load_ints(at.spans + s * 8);  // factor of x, sum of x
-  const int zero = load_byte(at.zeros + s * L::kZeroBytes) >> zero_shift & 15u;
-  const int zero_16 = load_byte(at.zeros + s * L::kZeroBytes + 4) << (4 - zero_shift) & 0xf0u;
-  // Sixteen bits times four bits, 128 times: exact in 32.
-  const int first = dot[0] * 256 + dot[1] - zero * span.y, second = dot[2] * 256 + dot[3] - zero_16 * span.y;
-  const float factor = __int_as_float(span.x);
-  sum[0] += static_cast<float>(first) * (load_half(at.scales + s * L::kScaleBytes) * factor);
-  sum[1] += static_cast<float>(second) * (load_half(at.scales + s * L::kScaleBytes + 16) * factor);
-}
-
 /// All of the block's superblocks of one linear: partial sums into shared memory, two of each superblock. `base` counts superblocks of
 /// the launch. A warp takes the first or the second half of every eighth.
+///
+/// The four spans of such a unit have two columns each, and x is zero in a span's columns but for its own: so all products go to the
+/// same sums, and when they are made lane 4 g + t finishes span t of rows g and g + 8. A span that is not there
+/// (k ends before) is computed from whatever lies behind, and dropped with its columns.
 template <int kBits, int kGroup>
 __device__ __forceinline__ void chain_products(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, const ChainShare& share, int k,
                                                int base, int warp, int lane) {
+  static_assert(kBits == 4 && kGroup == kSpan && kUnit == 4 * kSpan, "codes of four bits in groups of a span, a unit of four");
   using L = Layout<kBits, kGroup>;
-  constexpr int kStep = kChainWarps / 2;
+  constexpr int kStep = kChainWarps / 2, kSpans = kUnit / kSpan, kChunks = kSpan / kChunk, kSpanBytes = sizeof(ChainSpan);
+  constexpr uint32_t kEven = 0x0f0f0f0fu, kOdd = 0xf0f0f0f0u;  // codes of row g, and sixteen times those of row g + 8
   const uint32_t memory = settled(shared_address(shared.full));  // where the block's shared memory begins, and the full barriers
-  const unsigned g = lane / 4, zero_shift = 4 * (g & 1);
-  const int half = warp & 1, whole = share.whole(), all = share.all();
-  // Even columns of x are the high digits, odd ones the low: columns 0 and 1 are all that anybody looks at.
-  const uint32_t x_lane = memory + p.x_at + (g & 1) * p.x_pitch + half * kUnit + lane % 4 * 16;
-  const uint32_t spans_half = memory + p.spans_at + half * (kUnit / kSpan * sizeof(ChainSpan));
+  const unsigned g = lane / 4, t = lane % 4, zero_shift = 4 * (g & 1);
+  const int half = warp & 1, whole = share.whole(), all = share.all(), stages = p.stages;
+  // Even columns of x are high digits, odd ones low.
+  const uint32_t x_lane = memory + p.x_at + (g & 1) * p.x_pitch + half * kUnit + t * 16;
+  const uint32_t nothing = memory + kChainHeadBytes - kChainZeroBytes + t * 16;
+  const uint32_t span_lane = memory + p.spans_at + (half * kSpans + t) * kSpanBytes;
   const uint32_t codes_lane = memory + kChainHeadBytes + half * (kUnit / kChunk * L::kChunkBytes) + lane * 16;
-  const uint32_t scales_lane = half * (kUnit / kGroup * L::kScaleBytes) + g * 2, zeros_lane = half * (kUnit / kGroup * L::kZeroBytes) + g / 2;
+  const uint32_t scales_lane = (half * kSpans + t) * L::kScaleBytes + g * 2, zeros_lane = (half * kSpans + t) * L::kZeroBytes + g / 2;
   int at = warp / 2, of_tile = at;
-  int round = (base + at) * p.stage_magic >> 20, stage = base + at - round * p.stages;
+  int round = (base + at) * p.stage_magic >> 20, stage = base + at - round * stages;
 #pragma unroll 1
   for (; at < all; at += kStep, of_tile += kStep, stage += kStep) {
-    if (stage >= p.stages) stage -= p.stages, ++round;
+    if (stage >= stages) stage -= stages, ++round;
 #pragma unroll 1
     while (of_tile >= share.superblocks) of_tile -= share.superblocks;
     const int superblock = at < whole ? of_tile : (share.first_piece + (at - whole >> share.paired)) % share.superblocks;
-    const int sb_k = min(kSuperblock, k - superblock * kSuperblock), spans = min(kUnit, sb_k - half * kUnit) / kSpan;
+    const uint32_t x_at = x_lane + superblock * kSuperblock;
+    const int2 span = load_ints(span_lane + superblock * (kSuperblock / kSpan * kSpanBytes));  // factor of x, sum of x
+    const int sb_k = min(kSuperblock, k - superblock * kSuperblock);
     const uint32_t codes = codes_lane + stage * ChainShared<kBits, kGroup>::kStageBytes;
     const uint32_t table = memory + kChainHeadBytes + stage * ChainShared<kBits, kGroup>::kStageBytes + sb_k * (kTileRows * kBits / 8);
-    const ChainPlace place = {codes, table + scales_lane, table + sb_k / kGroup * L::kScaleBytes + zeros_lane, x_lane + superblock * kSuperblock,
-                              spans_half + superblock * (kSuperblock / kSpan * static_cast<int>(sizeof(ChainSpan)))};
-    float sum[2] = {};
+    int dot[kChunks][4] = {};
     barrier_wait(memory + ((round & 1) * kMostChainStages + stage) * 8, round >> 1 & 1);
-    if (spans == kUnit / kSpan) {
 #pragma unroll
-      for (int s = 0; s < kUnit / kSpan; ++s) chain_span<kBits, kGroup>(place, s, zero_shift, sum);
-    } else {
-#pragma unroll 1
-      for (int s = 0; s < spans; ++s) chain_span<kBits, kGroup>(place, s, zero_shift, sum);
+    for (int s = 0; s < kSpans; ++s) {
+      const uint32_t x_span = g / 2 == s ? x_at + s * kSpan : nothing;
+#pragma unroll
+      for (int c = 0; c < kChunks; ++c) {
+        const uint4 q = load_16(codes + (s * kChunks + c) * L::kChunkBytes), x = load_16(x_span + c * kChunk);
+        multiply_bytes(dot[c], q.x & kEven, q.x & kOdd, q.y & kEven, q.y & kOdd, x.x, x.y);
+        multiply_bytes(dot[c], q.z & kEven, q.z & kOdd, q.w & kEven, q.w & kOdd, x.z, x.w);
+      }
     }
+    const uint32_t zeros = table + sb_k / kGroup * L::kScaleBytes + zeros_lane;
+    const int zero = load_byte(zeros) >> zero_shift & 15u, zero_16 = load_byte(zeros + 4) << (4 - zero_shift) & 0xf0u;
+    const float factor = __int_as_float(span.x);
+    const float scale = load_half(table + scales_lane) * factor, scale_8 = load_half(table + scales_lane + 16) * factor;
     __syncwarp();
     if (lane == 0) barrier_arrive(shared.empty + stage);
-    if (lane % 4 == 0) {
+    // Sixteen bits times four bits, 128 times: exact in 32.
+    const int high = dot[0][0] + dot[1][0], low = dot[0][1] + dot[1][1], high_8 = dot[0][2] + dot[1][2], low_8 = dot[0][3] + dot[1][3];
+    float sum = static_cast<float>(high * 256 + low - zero * span.y) * scale;
+    float sum_8 = static_cast<float>(high_8 * 256 + low_8 - zero_16 * span.y) * (scale_8 * (1.f / 16));
+    if ((half * kSpans + static_cast<int>(t)) * kSpan >= sb_k) sum = sum_8 = 0.f;
+#pragma unroll
+    for (int step = 1; step < 4; step <<= 1) {
+      sum += __shfl_xor_sync(0xffffffffu, sum, step);
+      sum_8 += __shfl_xor_sync(0xffffffffu, sum_8, step);
+    }
+    if (t == 0) {
       float* to = shared.partial + (2 * at + half) * kTileRows + g;
-      to[0] = sum[0], to[8] = sum[1] * (1.f / 16);
+      to[0] = sum, to[8] = sum_8;
     }
   }
   meet_chain();
@@ -368,11 +364,13 @@ __device__ __forceinline__ void chain_results(const ChainParams& p, const Shared
     const float sum = row_sum(shared.partial + 2 * (whole + i / kTileRows) * kTileRows + row, kTileRows, 2);
     send(p.pieces + (share.first_piece << share.paired) * kTileRows + i, __float_as_uint(sum * scale), epoch + kPieces + linear);
   }
-  // A half warp has the rows of a tile.
-  const auto result = [&](int t, float first, float second) {
+  // A half warp has the rows of a tile: the sums of `count` numbers `step` apart; up's lie behind gate's.
+  const auto result = [&](int t, const float* from, int step, int count, float scale) {
     const int part = share.part(t);
+    const float first = row_sum(from, step, count) * scale;
     if (linear == kGateUp) {
       const int n = part * kTileRows + row;
+      const float second = row_sum(from + (step > kTileRows ? kTileRows : count * kTileRows), step, count) * scale;
       const float gate = first + bias_of(w.bias0, n), up = second + bias_of(w.bias1, n), y = up * (gate / (1.f + __expf(-gate)));
       const float other = __shfl_xor_sync(0xffffu << (lane & 16), y, 1);
       if (row % 2 == 0) send(p.gated + n / 2, half_pair(y, other), epoch + kGated);
@@ -388,22 +386,16 @@ __device__ __forceinline__ void chain_results(const ChainParams& p, const Shared
       if (linear == kDown) p.residual[n] = kept;
     }
   };
+  const int count = 2 * share.superblocks;
 #pragma unroll 1
-  for (int t = threadIdx.x / kTileRows; t < share.parts; t += kChainThreads / kTileRows) {
-    const float* from = shared.partial + (t << share.paired) * 2 * share.superblocks * kTileRows + row;
-    const int count = 2 * share.superblocks;
-    const float first = row_sum(from, kTileRows, count) * scale;
-    result(t, first, share.paired ? row_sum(from + count * kTileRows, kTileRows, count) * scale : 0.f);
-  }
+  for (int t = threadIdx.x / kTileRows; t < share.parts; t += kChainThreads / kTileRows)
+    result(t, shared.partial + (t << share.paired) * count * kTileRows + row, kTileRows, count, scale);
   if (share.has_divided && threadIdx.x >= kChainThreads / 2) {
-    const int count = share.superblocks << share.paired;
     float* pieces = shared.partial + 2 * share.all() * kTileRows;
-    receive_pieces(pieces, p.pieces + share.block * count * kTileRows, count, epoch + kPieces + linear);
-    if (threadIdx.x >= kChainThreads - kTileRows) {
-      // Gate's and up's take turns.
-      const float first = row_sum(pieces + row, kTileRows << share.paired, share.superblocks);
-      result(share.each, first, share.paired ? row_sum(pieces + kTileRows + row, 2 * kTileRows, share.superblocks) : 0.f);
-    }
+    const int parts = share.superblocks << share.paired;
+    receive_pieces(pieces, p.pieces + share.block * parts * kTileRows, parts, epoch + kPieces + linear);
+    // Gate's and up's take turns.
+    if (threadIdx.x >= kChainThreads - kTileRows) result(share.each, pieces + row, kTileRows << share.paired, share.superblocks, 1.f);
   }
 }
 
@@ -459,12 +451,17 @@ __device__ __forceinline__ void chain_copies(const ChainParams& p, const ChainSh
 }
 
 template <int kBits, int kGroup>
-__device__ __forceinline__ void linear_chain_body(const ChainParams& p, uint8_t* dynamic_shared) {
-  const ChainShared<kBits, kGroup> shared(dynamic_shared, p);
+__device__ __forceinline__ void linear_chain_body(const ChainParams& constants, uint8_t* dynamic_shared) {
+  constexpr int kWords = sizeof(ChainParams) / 4;
+  uint32_t* copy = reinterpret_cast<uint32_t*>(dynamic_shared + kChainBarrierBytes);
+  if (threadIdx.x < kWords) copy[threadIdx.x] = reinterpret_cast<const uint32_t*>(&constants)[threadIdx.x];
+  const ChainParams& p = *reinterpret_cast<const ChainParams*>(copy);
+  const ChainShared<kBits, kGroup> shared(dynamic_shared, constants);
   const int warp = __shfl_sync(0xffffffffu, threadIdx.x / kWarp, 0), lane = threadIdx.x % kWarp;
   allow_next();
+  if (threadIdx.x < kChainZeroBytes / 4) reinterpret_cast<uint32_t*>(dynamic_shared + kChainHeadBytes - kChainZeroBytes)[threadIdx.x] = 0;
   if (threadIdx.x == 0) {
-    for (int s = 0; s < p.stages; ++s) {
+    for (int s = 0; s < constants.stages; ++s) {
       barrier_init(shared.full + s, 1);
       barrier_init(shared.full + kMostChainStages + s, 1);
       barrier_init(shared.empty + s, 2);
@@ -498,15 +495,15 @@ __device__ __forceinline__ void linear_chain_body(const ChainParams& p, uint8_t*
 #pragma unroll 1
   for (int linear = 0; linear < p.count; ++linear) {
     const int lane = settled(threadIdx.x % kWarp);  // nothing that follows from it is kept in registers from linear to linear
-    {
-      const ChainWeights& w = p.linears[linear];
-      if (linear == kGateUp) stage_normed(p, shared, p.norm, w.k, *shared.epoch + kAfterOutput, warp, lane);
-      else if (linear == kDown) stage_gated(p, shared, *shared.epoch + kGated, warp, lane);
-      else if (linear == kNext) stage_normed(p, shared, p.next_norm, w.k, *shared.epoch + kAfterDown, warp, lane);
-      meet_chain();
-      const ChainShare share(w, linear == kGateUp);
-      chain_products<kBits, kGroup>(p, shared, share, w.k, shared.bases[linear], warp, lane);
-    }
+    const ChainWeights& w = p.linears[linear];
+    const ChainShare share(w, linear == kGateUp);
+    // Who has nothing to do here may not wait for x either: nobody would wait for this block before sending the next packets.
+    if (linear != kOutput && share.parts + share.pieces + share.has_divided == 0) continue;
+    if (linear == kGateUp) stage_normed(p, shared, p.norm, w.k, *shared.epoch + kAfterOutput, warp, lane);
+    else if (linear == kDown) stage_gated(p, shared, *shared.epoch + kGated, warp, lane);
+    else if (linear == kNext) stage_normed(p, shared, p.next_norm, w.k, *shared.epoch + kAfterDown, warp, lane);
+    meet_chain();
+    chain_products<kBits, kGroup>(p, shared, share, w.k, shared.bases[linear], warp, lane);
     chain_results(p, shared, linear);
   }
   if (threadIdx.x == 0) p.epochs[blockIdx.x] = *shared.epoch / kChainEpochs + 1;

@@ -50,9 +50,12 @@ constexpr int kChainThreads = kChainWarps * kWarp;
 constexpr int kUnit = 512;                         // k of a tile that one warp takes at a time
 constexpr int kSpan = 128;                         // k between two additions to a warp's sum; what x is staged by
 constexpr int kMostChainStages = 24;
-constexpr int kChainBarrierBytes = 768;            // full, empty, sums of squares of the warps, the epoch
+constexpr int kChainBarrierBytes = 768;            // full, empty, sums of squares of the warps, the epoch, bases
+constexpr int kChainParamBytes = 512;              // the launch's structure again: cold constants are read line after line
 constexpr int kMostChainRows = kChainThreads;      // of the residual stream, of a block
-constexpr int kChainHeadBytes = kChainBarrierBytes + kMostChainRows * 4;
+constexpr int kChainZeroBytes = 128;                // what a span's x is in the columns of others
+constexpr int kChainHeadBytes = kChainBarrierBytes + kChainParamBytes + kMostChainRows * 4 + kChainZeroBytes;
+static_assert(sizeof(ChainParams) <= kChainParamBytes);
 static_assert(3 * kMostChainStages * 8 + kChainWarps * 4 + 4 + kChainLinears * 4 <= kChainBarrierBytes);
 
 /// Epochs of a launch, counted from its first: what packets are of.
@@ -86,7 +89,7 @@ struct ChainShared {
     squares = reinterpret_cast<float*>(empty + kMostChainStages);
     epoch = reinterpret_cast<uint32_t*>(squares + kChainWarps);
     bases = reinterpret_cast<int*>(epoch + 1);
-    kept = reinterpret_cast<float*>(base + kChainBarrierBytes);
+    kept = reinterpret_cast<float*>(base + kChainBarrierBytes + kChainParamBytes);
     ring = base + kChainHeadBytes;
     x = base + p.x_at;
     spans = reinterpret_cast<ChainSpan*>(base + p.spans_at);

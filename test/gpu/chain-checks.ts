@@ -108,7 +108,25 @@ class ChainChecks {
         bench.same(`${what} y${i}`, again.y[i]!, values);
       });
     }
+    this.#compareBefore(layer, buffers, before);
     this.#free(layer, buffers);
+  }
+
+  /** q, k and v alone, as ahead of a stage's first attention. */
+  #compareBefore(layer: Layer, buffers: Buffers, before: Float32Array<ArrayBuffer>): void {
+    const bench = this.#bench;
+    const { hidden, next } = layer.shape;
+    this.#gpu.copyIn(buffers.residual, before);
+    this.#stream(layer.linears[3]!, { x: buffers.residual, y: buffers.y, norm: layer.nextNorm }, false);
+    const truth = next.map((n, i) => bench.downloadHalves(buffers.y[i]!, n));
+    const sum: ChainLinear = { weights: [], biases: [], outputs: [hidden], inputs: 0 };
+    const linears = [sum, { ...sum, outputs: [] }, sum, layer.linears[3]!];
+    this.#chain({ ...layer, shape: { ...layer.shape, attention: 0, intermediate: 0 }, linears }, buffers, {});
+    bench.same(`${JSON.stringify(layer.shape)} residual, nothing before`, bench.download(buffers.residual, hidden), before);
+    truth.forEach((values, i) => {
+      const most = values.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+      bench.compare(`${JSON.stringify(layer.shape)} y${i}, nothing before`, bench.downloadHalves(buffers.y[i]!, values.length), values, most * 2e-3);
+    });
   }
 
   time(names: readonly string[]): void {
@@ -116,6 +134,7 @@ class ChainChecks {
       ["chain, 3 flying", { overlap: true, flying: 3 }],
       ["chain, 4 flying", { overlap: true, flying: 4 }],
       ["chain, 5 flying", { overlap: true, flying: 5 }],
+      ["chain, 7 flying", { overlap: true, flying: 7 }],
     ];
     for (const name of names) {
       const shape = SHAPES[name]!;

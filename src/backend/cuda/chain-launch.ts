@@ -8,15 +8,15 @@ import { type KernelGroup, SUPERBLOCK, superblockBytes, TILE_ROWS } from "./quan
 const WARPS = 16;
 const UNIT = 512;
 const SPAN = 128;
-/** Barriers and sums of squares, and the block's rows of the residual stream. */
-const HEAD_BYTES = 768 + WARPS * 32 * 4;
+/** Barriers and sums of squares, the parameters, the block's rows of the residual stream, and zeros. */
+const HEAD_BYTES = 768 + 512 + WARPS * 32 * 4 + 128;
 const MOST_ROWS = WARPS * 32;
 const MOST_STAGES = 24;
 const FLYING = 5;
 /** Fewer superblocks under way than warps ask for at once would make them wait for each other. */
 const LEAST_STAGES = 8;
 /** Of the residual stream that a warp can hold while it waits for the others' sums of squares. */
-const MOST_HIDDEN = WARPS * SPAN * 4;
+const MOST_HIDDEN = 8192;
 
 /** Inputs and outputs of the linears of a chain. */
 export interface ChainShape {
@@ -99,9 +99,10 @@ export function chainLaunch(shape: ChainShape, card: StreamingCard, mostStages =
   const pieces = shares.map((share, i) => (share.piecesEach + share.piecesMore > 0 ? Math.ceil(inputs[i]! / SUPERBLOCK) * (i === 1 ? 2 : 1) : 0));
   const partial = (Math.max(...superblocks) * (SUPERBLOCK / UNIT) + Math.max(...pieces)) * TILE_ROWS * 4;
   const mostK = Math.max(hidden, attention, intermediate);
-  const xPitch = Math.ceil(mostK / SPAN) * SPAN + 64;
+  // Units that end behind k read on: there is something to read.
+  const xPitch = Math.ceil(mostK / SUPERBLOCK) * SUPERBLOCK + 64;
   const x = 2 * xPitch;
-  const spans = Math.ceil(mostK / SPAN / 2) * 16;
+  const spans = Math.ceil(mostK / SUPERBLOCK) * (SUPERBLOCK / SPAN) * 8;
   const stageBytes = Math.ceil(superblockBytes(bits, group, SUPERBLOCK) / 128) * 128;
   const stages = Math.min(mostStages, Math.floor((card.sharedPerBlock - HEAD_BYTES - x - spans - partial) / stageBytes));
   if (stages < LEAST_STAGES) return null;
