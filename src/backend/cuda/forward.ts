@@ -89,24 +89,6 @@ export class Forward {
     }
   }
 
-  /** From the attention of a layer, if there is one, to that of the next, if there is one. */
-  #between(layer: PlacedLayer | null, next: PlacedLayer | null): void {
-    if (this.#chain(layer, next)) return;
-    if (layer && !this.#chain(layer, null)) this.#mlp(layer, this.#output(layer));
-    if (next && !this.#chain(null, next)) this.#inputs(next);
-  }
-
-  /**
-   * All of that in one launch, where it is possible. The next q, k and v may lie where attention's output does: who sends
-   * a part of o's result has read that output, and no block begins with q before it has had all of what o's results led to.
-   */
-  #chain(layer: PlacedLayer | null, next: PlacedLayer | null): boolean {
-    if (!this.#chainPlaces) return false;
-    const residual = this.#stage.at("scratch.residual");
-    const x = this.#stage.at("scratch.block");
-    return runChain(this.#queue, layer, next, { x, residual, y: next ? this.#places(next) : [] }, this.#chainPlaces);
-  }
-
   /** Final norm, head, facts and chosen tokens of outputs `first` … `first + count − 1`. */
   outputs(first: number, count: number): void {
     const { spec, run } = this.#model;
@@ -236,18 +218,36 @@ export class Forward {
     return { x: this.#stage.at("scratch.normed") };
   }
 
+  /** From the attention of a layer, if there is one, to that of the next, if there is one. */
+  #between(layer: PlacedLayer | null, next: PlacedLayer | null): void {
+    if (this.#chain(layer, next)) return;
+    if (layer && !this.#chain(layer, null)) this.#mlp(layer, this.#output(layer));
+    if (next && !this.#chain(null, next)) this.#qkv(next);
+  }
+
+  /**
+   * All of that in one launch, where it is possible. The next q, k and v may lie where attention's output does: a block
+   * sends its part of o's result after having read that output, and writes q, k or v after having had all that became
+   * of o's results; blocks without a part of o make nothing of the output that they read.
+   */
+  #chain(layer: PlacedLayer | null, next: PlacedLayer | null): boolean {
+    if (!this.#chainPlaces) return false;
+    const residual = this.#stage.at("scratch.residual");
+    const x = this.#stage.at("scratch.block");
+    return runChain(this.#queue, layer, next, { x, residual, y: next ? this.#placesOf(next) : [] }, this.#chainPlaces);
+  }
+
   /** Where a layer's q, k and v lie; attention's output takes the place of q. */
-  #places({ spec: { attention } }: PlacedLayer): readonly [q: bigint, k: bigint, v: bigint] {
+  #placesOf({ spec: { attention } }: PlacedLayer): readonly [q: bigint, k: bigint, v: bigint] {
     const { heads, kvHeads, headDim } = attention;
     const q = this.#stage.at("scratch.block");
     const k = q + BigInt(this.#shape.rows * heads * headDim * 2);
     return [q, k, k + BigInt(this.#shape.rows * kvHeads * headDim * 2)];
   }
 
-  /** q, k and v. */
-  #inputs(layer: PlacedLayer): void {
+  #qkv(layer: PlacedLayer): void {
     const { rows } = this.#shape;
-    const y = this.#places(layer);
+    const y = this.#placesOf(layer);
     const linears = [layer.q, layer.k, layer.v];
     runLinears(
       this.#queue,
@@ -263,7 +263,7 @@ export class Forward {
 
   #attention(layer: PlacedLayer): void {
     const stage = this.#stage;
-    const [q, k, v] = this.#places(layer);
+    const [q, k, v] = this.#placesOf(layer);
     runAttention(this.#queue, layer, this.#cache, {
       ...{ q, k, v, rows: this.#shape.rows, decodeRows: this.#shape.decodeRows, tileCount: this.#shape.tiles },
       table: stage.at("scratch.ropeTable"),
