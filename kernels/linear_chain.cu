@@ -278,7 +278,7 @@ __device__ __forceinline__ void chain_products(const ChainParams& p, const Chain
     const int sb_k = min(kSuperblock, k - superblock * kSuperblock);
     const uint32_t codes = codes_lane + stage * ChainShared<kBits, kGroup>::kStageBytes;
     const uint32_t table = memory + kChainHeadBytes + stage * ChainShared<kBits, kGroup>::kStageBytes + sb_k * (kTileRows * kBits / 8);
-    int dot[kChunks][4] = {};
+    int dot[2 * kChunks][4] = {};
     barrier_wait(memory + ((round & 1) * kMostChainStages + stage) * 8, round >> 1 & 1);
 #pragma unroll
     for (int s = 0; s < kSpans; ++s) {
@@ -286,8 +286,8 @@ __device__ __forceinline__ void chain_products(const ChainParams& p, const Chain
 #pragma unroll
       for (int c = 0; c < kChunks; ++c) {
         const uint4 q = load_16(codes + (s * kChunks + c) * L::kChunkBytes), x = load_16(x_span + c * kChunk);
-        multiply_bytes(dot[c], q.x & kEven, q.x & kOdd, q.y & kEven, q.y & kOdd, x.x, x.y);
-        multiply_bytes(dot[c], q.z & kEven, q.z & kOdd, q.w & kEven, q.w & kOdd, x.z, x.w);
+        multiply_bytes(dot[s % 2 * kChunks + c], q.x & kEven, q.x & kOdd, q.y & kEven, q.y & kOdd, x.x, x.y);
+        multiply_bytes(dot[s % 2 * kChunks + c], q.z & kEven, q.z & kOdd, q.w & kEven, q.w & kOdd, x.z, x.w);
       }
     }
     const uint32_t zeros = table + sb_k / kGroup * L::kScaleBytes + zeros_lane;
@@ -297,7 +297,8 @@ __device__ __forceinline__ void chain_products(const ChainParams& p, const Chain
     __syncwarp();
     if (lane == 0) barrier_arrive(shared.empty + stage);
     // Sixteen bits times four bits, 128 times: exact in 32.
-    const int high = dot[0][0] + dot[1][0], low = dot[0][1] + dot[1][1], high_8 = dot[0][2] + dot[1][2], low_8 = dot[0][3] + dot[1][3];
+    const auto chains = [&](int i) { return dot[0][i] + dot[1][i] + (dot[2][i] + dot[3][i]); };
+    const int high = chains(0), low = chains(1), high_8 = chains(2), low_8 = chains(3);
     float sum = static_cast<float>(high * 256 + low - zero * span.y) * scale;
     float sum_8 = static_cast<float>(high_8 * 256 + low_8 - zero_16 * span.y) * (scale_8 * (1.f / 16));
     if ((half * kSpans + static_cast<int>(t)) * kSpan >= sb_k) sum = sum_8 = 0.f;
@@ -425,43 +426,40 @@ __device__ __forceinline__ void chain_copies(const ChainParams& p, const ChainSh
     const ChainShare share(w, linear == kGateUp);
     const size_t tile_bytes = L::tile_bytes(w.k);
     const int superblocks = share.superblocks, last_bytes = static_cast<int>(tile_bytes - size_t(superblocks - 1) * kFull);
-    const auto copy = [&](int part, int of_pair, int superblock) {
+    const auto begin_of = [&](int part, int of_pair) {
       const ChainTile tile(w, share.paired, part, of_pair);
-      const uint8_t* from = tile.pick(w.weights0, w.weights1, w.weights2) + size_t(tile.tile) * tile_bytes + size_t(superblock) * kFull;
+      return tile.pick(w.weights0, w.weights1, w.weights2) + size_t(tile.tile) * tile_bytes;
+    };
+    const auto copy = [&](const uint8_t* from, int bytes) {
       barrier_wait(shared.empty + at.stage, at.round & 1 ^ 1);
       const ChainRingPlace landed = at.before(p.flying, p.stages);
       if (landed.round >= 0) barrier_wait(shared.full + landed.full(), landed.round >> 1 & 1);
-      copy_bulk(shared.ring + at.stage * ChainShared<kBits, kGroup>::kStageBytes, from, superblock + 1 == superblocks ? last_bytes : kFull,
-                shared.full + at.full(), policy);
+      copy_bulk(shared.ring + at.stage * ChainShared<kBits, kGroup>::kStageBytes, from, bytes, shared.full + at.full(), policy);
       at.next(p.stages);
     };
-    const int whole = share.whole(), all = share.all();
-    int t = 0, superblock = 0;  // row tile of the block, and superblock of it
+    const int tiles = share.parts << share.paired, pieces = share.pieces << share.paired;
 #pragma unroll 1
-    for (int i = 0; i < all; ++i) {
-      int part = share.part(t >> share.paired), of_pair = t & share.paired;
-      if (i >= whole) {
-        const int piece = share.first_piece + (i - whole >> share.paired);
-        part = share.left_over + piece / superblocks, superblock = piece % superblocks, of_pair = i - whole & share.paired;
-      }
-      copy(part, of_pair, superblock);
-      if (++superblock == superblocks) superblock = 0, ++t;
+    for (int t = 0; t < tiles; ++t) {
+      const uint8_t* from = begin_of(share.part(t >> share.paired), t & share.paired);
+#pragma unroll 1
+      for (int left = superblocks - 1; left >= 0; --left, from += kFull) copy(from, left == 0 ? last_bytes : kFull);
+    }
+#pragma unroll 1
+    for (int i = 0; i < pieces; ++i) {
+      const int piece = share.first_piece + (i >> share.paired), part = piece / superblocks, superblock = piece - part * superblocks;
+      copy(begin_of(share.left_over + part, i & share.paired) + size_t(superblock) * kFull, superblock + 1 == superblocks ? last_bytes : kFull);
     }
   }
 }
 
 template <int kBits, int kGroup>
-__device__ __forceinline__ void linear_chain_body(const ChainParams& constants, uint8_t* dynamic_shared) {
-  constexpr int kWords = sizeof(ChainParams) / 4;
-  uint32_t* copy = reinterpret_cast<uint32_t*>(dynamic_shared + kChainBarrierBytes);
-  if (threadIdx.x < kWords) copy[threadIdx.x] = reinterpret_cast<const uint32_t*>(&constants)[threadIdx.x];
-  const ChainParams& p = *reinterpret_cast<const ChainParams*>(copy);
-  const ChainShared<kBits, kGroup> shared(dynamic_shared, constants);
+__device__ __forceinline__ void linear_chain_body(const ChainParams& p, uint8_t* dynamic_shared) {
+  const ChainShared<kBits, kGroup> shared(dynamic_shared, p);
   const int warp = __shfl_sync(0xffffffffu, threadIdx.x / kWarp, 0), lane = threadIdx.x % kWarp;
   allow_next();
   if (threadIdx.x < kChainZeroBytes / 4) reinterpret_cast<uint32_t*>(dynamic_shared + kChainHeadBytes - kChainZeroBytes)[threadIdx.x] = 0;
   if (threadIdx.x == 0) {
-    for (int s = 0; s < constants.stages; ++s) {
+    for (int s = 0; s < p.stages; ++s) {
       barrier_init(shared.full + s, 1);
       barrier_init(shared.full + kMostChainStages + s, 1);
       barrier_init(shared.empty + s, 2);
@@ -474,6 +472,11 @@ __device__ __forceinline__ void linear_chain_body(const ChainParams& constants, 
     chain_copies(p, shared);
     return;
   }
+  if (threadIdx.x == kWarp)
+    for (int linear = 0, base = 0; linear < p.count; ++linear) {
+      shared.bases[linear] = base;
+      base += ChainShare(p.linears[linear], linear == kGateUp).all();
+    }
   wait_previous();
   const uint32_t launches = p.epochs[blockIdx.x];
   {
@@ -484,13 +487,7 @@ __device__ __forceinline__ void linear_chain_body(const ChainParams& constants, 
     const float residual = mine ? p.residual[share.part(threadIdx.x / kTileRows) * kTileRows + threadIdx.x % kTileRows] : 0.f;
     stage_attention(p, shared, warp, lane);
     if (mine) shared.kept[threadIdx.x] = residual;
-    if (threadIdx.x == 0) {
-      *shared.epoch = kChainEpochs * launches + 1;
-      for (int linear = 0, base = 0; linear < p.count; ++linear) {
-        shared.bases[linear] = base;
-        base += ChainShare(p.linears[linear], linear == kGateUp).all();
-      }
-    }
+    if (threadIdx.x == 0) *shared.epoch = kChainEpochs * launches + 1;
   }
 #pragma unroll 1
   for (int linear = 0; linear < p.count; ++linear) {

@@ -131,7 +131,6 @@ class ChainChecks {
 
   time(names: readonly string[]): void {
     const launches: [string, { overlap: boolean; stages?: number; flying?: number }][] = [
-      ["chain, 3 flying", { overlap: true, flying: 3 }],
       ["chain, 4 flying", { overlap: true, flying: 4 }],
       ["chain, 5 flying", { overlap: true, flying: 5 }],
       ["chain, 7 flying", { overlap: true, flying: 7 }],
