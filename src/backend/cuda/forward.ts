@@ -7,13 +7,12 @@
 import type { RunShape } from "../../memory/packing.js";
 import type { ModelSpec } from "../../model/spec.js";
 import type { KernelCache } from "./attention-launch.js";
-import { chainLayout } from "./chain-shape.js";
 import { CHOOSE, EMBED, INSPECT, NORM, ROPE_TABLE, SILU_MUL, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import type { EmbeddingTable } from "./load-embeddings.js";
 import { runAdapters } from "./run-adapters.js";
 import { runAttention } from "./run-attention.js";
-import { type ChainPlaces, runChain } from "./run-chain.js";
+import { type ChainPlaces, chainPlaces, runChain } from "./run-chain.js";
 import { type LinearScratch, runGated, runLinear, runLinears, runResidual, takesNorm } from "./run-linear.js";
 import { slicesPerRow, slotBytes } from "./sampling-shape.js";
 import type { PlacedLayer, PlacedLinear, Stage } from "./stage.js";
@@ -354,13 +353,6 @@ export class Forward {
   #input(offset: number): bigint {
     return this.#stage.at("scratch.input") + BigInt(offset);
   }
-}
-
-function chainPlaces(stage: Stage): ChainPlaces | null {
-  const layout = chainLayout(stage.layers.map(({ spec }) => spec));
-  if (!layout) return null;
-  const at = (offset: number) => stage.at("scratch.chain") + BigInt(offset);
-  return { sums: at(layout.sums), gated: at(layout.gated), pieces: at(layout.pieces), epochs: at(layout.epochs) };
 }
 
 /** Bytes of the facts of so many outputs. */

@@ -4,9 +4,9 @@
 
 import { chainLaunch } from "./chain-launch.js";
 import { type ChainLinear, chainParameters } from "./chain-parameters.js";
-import { chainShape } from "./chain-shape.js";
+import { chainLayout, chainShape } from "./chain-shape.js";
 import type { KernelQueue } from "./kernel-queue.js";
-import type { PlacedLayer, PlacedLinear } from "./stage.js";
+import type { PlacedLayer, PlacedLinear, Stage } from "./stage.js";
 
 export interface ChainCall {
   /** f16 [inputs of o]: what attention has left. */
@@ -23,6 +23,14 @@ export interface ChainPlaces {
   readonly gated: bigint;
   readonly pieces: bigint;
   readonly epochs: bigint;
+}
+
+/** @returns null where no layer of the stage can use them */
+export function chainPlaces(stage: Stage): ChainPlaces | null {
+  const layout = chainLayout(stage.layers.map(({ spec }) => spec));
+  if (!layout) return null;
+  const at = (offset: number) => stage.at("scratch.chain") + BigInt(offset);
+  return { sums: at(layout.sums), gated: at(layout.gated), pieces: at(layout.pieces), epochs: at(layout.epochs) };
 }
 
 /**
