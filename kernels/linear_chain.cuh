@@ -51,11 +51,9 @@ constexpr int kUnit = 512;                         // k of a tile that one warp 
 constexpr int kSpan = 128;                         // k between two additions to a warp's sum; what x is staged by
 constexpr int kMostChainStages = 24;
 constexpr int kChainBarrierBytes = 768;            // full, empty, sums of squares of the warps, the epoch, bases
-constexpr int kChainParamBytes = 512;              // the launch's structure again: cold constants are read line after line
 constexpr int kMostChainRows = kChainThreads;      // of the residual stream, of a block
 constexpr int kChainZeroBytes = 128;                // what a span's x is in the columns of others
-constexpr int kChainHeadBytes = kChainBarrierBytes + kChainParamBytes + kMostChainRows * 4 + kChainZeroBytes;
-static_assert(sizeof(ChainParams) <= kChainParamBytes);
+constexpr int kChainHeadBytes = kChainBarrierBytes + kMostChainRows * 4 + kChainZeroBytes;
 static_assert(3 * kMostChainStages * 8 + kChainWarps * 4 + 4 + kChainLinears * 4 <= kChainBarrierBytes);
 
 /// Epochs of a launch, counted from its first: what packets are of.
@@ -89,13 +87,16 @@ struct ChainShared {
     squares = reinterpret_cast<float*>(empty + kMostChainStages);
     epoch = reinterpret_cast<uint32_t*>(squares + kChainWarps);
     bases = reinterpret_cast<int*>(epoch + 1);
-    kept = reinterpret_cast<float*>(base + kChainBarrierBytes + kChainParamBytes);
+    kept = reinterpret_cast<float*>(base + kChainBarrierBytes);
     ring = base + kChainHeadBytes;
     x = base + p.x_at;
     spans = reinterpret_cast<ChainSpan*>(base + p.spans_at);
     partial = reinterpret_cast<float*>(base + p.partial_at);
   }
 };
+
+/// The warps that compute.
+__device__ __forceinline__ void meet_chain() { asm volatile("bar.sync 1, %0;" ::"n"(kChainThreads) : "memory"); }
 
 /// What one block does of a linear. A "part" is a row tile, or a pair of gate's and up's.
 ///

@@ -52,7 +52,14 @@ class ChainChecks {
   constructor(gpu: DeviceContext) {
     this.#bench = new KernelBench(gpu);
     this.#gpu = gpu;
-    const largest = { bits: 4, group: 128, hidden: 8192, attention: 8192, intermediate: 28672, next: [8192, 8192, 8192] } as const;
+    const largest = {
+      bits: 4,
+      group: 128,
+      hidden: 8192,
+      attention: 8192,
+      intermediate: 28672,
+      next: [8192, 8192, 8192],
+    } as const;
     const bytes = chainScratch(largest);
     const zeros = (count: number) => {
       const at = gpu.allocate(count);
@@ -63,7 +70,7 @@ class ChainChecks {
       sums: zeros(bytes.sums),
       gated: zeros(bytes.gated),
       pieces: zeros(bytes.pieces),
-      epochs: zeros(bytes.epochs + 65536),
+      epochs: zeros(bytes.epochs),
     };
   }
 
@@ -125,16 +132,16 @@ class ChainChecks {
     bench.same(`${JSON.stringify(layer.shape)} residual, nothing before`, bench.download(buffers.residual, hidden), before);
     truth.forEach((values, i) => {
       const most = values.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
-      bench.compare(`${JSON.stringify(layer.shape)} y${i}, nothing before`, bench.downloadHalves(buffers.y[i]!, values.length), values, most * 2e-3);
+      bench.compare(
+        `${JSON.stringify(layer.shape)} y${i}, nothing before`,
+        bench.downloadHalves(buffers.y[i]!, values.length),
+        values,
+        most * 2e-3,
+      );
     });
   }
 
   time(names: readonly string[]): void {
-    const launches: [string, { overlap: boolean; stages?: number; flying?: number }][] = [
-      ["chain, 4 flying", { overlap: true, flying: 4 }],
-      ["chain, 5 flying", { overlap: true, flying: 5 }],
-      ["chain, 7 flying", { overlap: true, flying: 7 }],
-    ];
     for (const name of names) {
       const shape = SHAPES[name]!;
       const count = LAYERS[name]!;
@@ -146,16 +153,14 @@ class ChainChecks {
         0,
       );
       const row = (label: string, run: (layer: Layer) => void) => {
-        try {
-          const graph = this.#gpu.capture(() => {
-            for (const layer of layers) run(layer);
-          });
-          const us = (this.#bench.timed(4, () => this.#gpu.launchGraph(graph)) * 1e3) / count;
-          this.#gpu.destroyGraph(graph);
-          console.log(`${name} ${label.padEnd(28)} ${us.toFixed(1).padStart(6)} us per layer ${((bytes / us) * 1e-3).toFixed(0).padStart(5)} GB/s`);
-        } catch (error) {
-          console.log(`${name} ${label}: ${error}`);
-        }
+        const graph = this.#gpu.capture(() => {
+          for (const layer of layers) run(layer);
+        });
+        const us = (this.#bench.timed(4, () => this.#gpu.launchGraph(graph)) * 1e3) / count;
+        this.#gpu.destroyGraph(graph);
+        console.log(
+          `${name} ${label.padEnd(28)} ${us.toFixed(1).padStart(6)} us per layer ${((bytes / us) * 1e-3).toFixed(0).padStart(5)} GB/s`,
+        );
       };
       const between = (overlap: boolean) => {
         const parameters = writeParameters(NORM, {
@@ -171,63 +176,14 @@ class ChainChecks {
         this.#apart(layer, buffers, true, true);
         between(true);
       });
-      for (const [label, options] of launches) {
-        row(label, (layer) => this.#chain(layer, buffers, { next: true, ...options }));
+      for (const flying of [3, 4, 5, 6]) {
+        row(`chain, ${flying} copies`, (layer) => this.#chain(layer, buffers, { overlap: true, flying }));
         row("  and a launch between", (layer) => {
-          this.#chain(layer, buffers, { next: true, ...options });
-          between(options.overlap);
+          this.#chain(layer, buffers, { overlap: true, flying });
+          between(true);
         });
       }
       for (const layer of layers) this.#free(layer, null);
-    }
-  }
-
-  once(name: string): void {
-    const layer = this.#layer(SHAPES[name]!, false);
-    const buffers = this.#buffers(layer.shape);
-    for (let i = 0; i < 4; i++) this.#chain(layer, buffers, { next: true });
-    this.#gpu.synchronize();
-  }
-
-  trace(name: string): void {
-    const shape = SHAPES[name]!;
-    const first = this.#layer(shape, false);
-    const layers = [first, ...Array.from({ length: 15 }, () => this.#copy(first))];
-    const buffers = this.#buffers(shape);
-    const blocks = this.#gpu.card.multiprocessors;
-    for (const mode of ["alone", "between", "apart"]) {
-      this.#chain(first, buffers, {});
-      const graph = this.#gpu.capture(() => {
-        for (const layer of layers) {
-          this.#chain(layer, buffers, { next: true, overlap: mode !== "apart" });
-          if (mode === "alone") continue;
-          const parameters = writeParameters(NORM, {
-            ...{ residual: buffers.residual, rows: 0n, weight: first.norm, y: buffers.gated, hiddenState: 0n },
-            ...{ hidden: shape.hidden, eps: EPS },
-          });
-          this.#bench.launch({ family: "pointwise", name: "rms_norm", grid: [32], block: 256, parameters, overlap: mode !== "apart" });
-        }
-      });
-      this.#gpu.launchGraph(graph);
-      this.#gpu.fill(this.#packets.epochs + 4096n, 0, blocks * 256);
-      this.#gpu.launchGraph(graph);
-      const t = new Uint32Array(this.#bench.download(this.#packets.epochs + 4096n, blocks * 64).buffer);
-      const at = (b: number, i: number) => t[b * 64 + i]!;
-      const stat = (label: string, of: (b: number) => number) => {
-        const all = Array.from({ length: blocks }, (_, b) => of(b)).sort((x, y) => x - y);
-        const mean = all.reduce((x, y) => x + y, 0) / blocks;
-        console.log(`  ${label.padEnd(22)} mean ${mean.toFixed(0).padStart(6)}  min ${all[0]}  median ${all[blocks >> 1]}  max ${all[blocks - 1]}`);
-      };
-      console.log(`${name} ${mode}`);
-      stat("wait previous", (b) => (at(b, 1) - at(b, 0)) >>> 0);
-      for (const [i, linear] of ["o", "gate-up", "down", "qkv"].entries()) {
-        stat(`${linear} x`, (b) => (at(b, 2 + 4 * i) - (i === 0 ? at(b, 1) : at(b, 1 + 4 * i))) >>> 0);
-        stat(`${linear} x, all warps`, (b) => (at(b, 3 + 4 * i) - at(b, 2 + 4 * i)) >>> 0);
-        stat(`${linear} products`, (b) => (at(b, 4 + 4 * i) - at(b, 3 + 4 * i)) >>> 0);
-        stat(`${linear}   waiting per warp`, (b) => at(b, 32 + i) / 16 / 16);
-        stat(`${linear} results`, (b) => (at(b, 5 + 4 * i) - at(b, 4 + 4 * i)) >>> 0);
-      }
-      stat("total", (b) => (at(b, 17) - at(b, 0)) >>> 0);
     }
   }
 
@@ -308,14 +264,14 @@ class ChainChecks {
   #chain(
     { shape, linears, norm, nextNorm }: Layer,
     { attention, residual, y }: Buffers,
-    { next = true, overlap = false, together = true, stages, flying }: { next?: boolean; overlap?: boolean; together?: boolean; stages?: number; flying?: number },
+    { next = true, overlap = false, flying }: { next?: boolean; overlap?: boolean; flying?: number },
   ): void {
-    const launch = chainLaunch({ bits: 4, group: 128, ...shape, next: next ? shape.next : [] }, this.#gpu.card, stages, flying);
+    const launch = chainLaunch({ bits: 4, group: 128, ...shape, next: next ? shape.next : [] }, this.#gpu.card, flying);
     if (launch === null) throw new Error(`${JSON.stringify(shape)} has no chain on this card`);
     const buffers = { attention, residual, norm, eps: EPS, nextNorm, nextEps: EPS, y, ...this.#packets };
     const parameters = chainParameters(launch, buffers, next ? linears : linears.slice(0, 3));
     const { name, grid, block, shared } = launch;
-    this.#bench.launch({ family: "linear_chain", name, grid: [grid], block, shared, parameters, overlap, together });
+    this.#bench.launch({ family: "linear_chain", name, grid: [grid], block, shared, parameters, overlap, together: true });
   }
 
   #apart({ linears, norm, nextNorm }: Layer, { attention, residual, y, gated }: Buffers, next: boolean, overlap = false): void {
@@ -355,8 +311,6 @@ for (const section of asked.length > 0 ? asked : ["check", "repeat", "time"]) {
   if (section === "check") checks.check();
   else if (section === "repeat") checks.repeat();
   else if (section === "time") checks.time(["7b", "13b"]);
-  else if (section.startsWith("once-")) checks.once(section.slice(5));
-  else if (section.startsWith("trace-")) checks.trace(section.slice(6));
   else if (section in SHAPES) checks.time([section]);
   else throw new Error(`there is no section ${section}: check, repeat, time, ${Object.keys(SHAPES).join(", ")}`);
 }

@@ -6,7 +6,7 @@ import { SUPERBLOCK, superblockBytes, TILE_ROWS } from "./quantized-layout.js";
 
 const HOPPER: StreamingCard = { multiprocessors: 132, major: 9, sharedPerBlock: 232448 };
 /** What lies ahead of the ring: kChainHeadBytes of linear_chain.cuh. */
-const HEAD_BYTES = 768 + 512 + 512 * 4 + 128;
+const HEAD_BYTES = 768 + 512 * 4 + 128;
 
 const shapeOf = (hidden: number, attention: number, intermediate: number, next: readonly number[]): ChainShape => ({
   ...{ bits: 4, group: 128, hidden, attention, intermediate, next },

@@ -39,7 +39,20 @@ export function chainParameters(launch: ChainLaunch, buffers: ChainBuffers, line
   const { stages, xAt, spansAt, partialAt, flying, xPitch } = launch;
   const stageMagic = Math.ceil(2 ** 20 / stages);
   const [y0 = 0n, y1 = 0n, y2 = 0n] = y;
-  writeParametersAt(view, 0, CHAIN, { ...rest, y0, y1, y2, stages, count: linears.length, xAt, spansAt, partialAt, flying, stageMagic, xPitch });
+  writeParametersAt(view, 0, CHAIN, {
+    ...rest,
+    y0,
+    y1,
+    y2,
+    stages,
+    count: linears.length,
+    xAt,
+    spansAt,
+    partialAt,
+    flying,
+    stageMagic,
+    xPitch,
+  });
   linears.forEach(({ weights, biases, outputs, inputs }, i) => {
     const [weights0 = 0n, weights1 = 0n, weights2 = 0n] = weights;
     const [bias0 = 0n, bias1 = 0n, bias2 = 0n] = biases;
