@@ -91,6 +91,14 @@ describe("the CUDA backend's host side", () => {
     expect(cuda.leaks).toEqual([]);
   });
 
+  it("has all blocks of what one token takes between two attentions run at once, and of nothing else", async () => {
+    const cuda = new FakeCuda();
+    using model = makeSynthetic({ ...smallLlama, weights: { ...gptqWeights, groupSize: 128 } });
+    await loadAndRun(cuda, model.folder);
+    expect([...cuda.together]).toEqual(["linear_chain_q4_g128"]);
+    expect(cuda.leaks).toEqual([]);
+  });
+
   it.each(["q8", "q4"] as const)("runs with a %s cache, by the kernels that write and read it", async (cacheType) => {
     const cuda = new FakeCuda();
     await loadAndRun(cuda, fixture("tiny/llama-gqa-tied"), cacheType);

@@ -175,7 +175,7 @@ export class CudaRuntime implements Runtime {
     for (const stage of this.#stages()) {
       stage.context.use().copyIn(stage.at("scratch.frequencies"), halfTurns(this.spec, 1));
       // Weights were staged in scratch: the counters behind which blocks and pieces meet must begin at zero.
-      for (const name of ["scratch.partials", "scratch.arrivals"].filter((region) => stage.has(region)))
+      for (const name of ["scratch.partials", "scratch.arrivals", "scratch.chain"].filter((region) => stage.has(region)))
         stage.context.fill(stage.at(name), 0, stage.size(name));
       stage.context.synchronize();
     }
