@@ -27,11 +27,13 @@
 //            may stand for one that is not there; shared memory by chainLaunch() in
 //            src/backend/cuda/chain-launch.ts; all launches that share packets have the same grid
 // Reference  the same linears by linear_stream.cu, one launch each
-#include "linear_chain_products.cuh"
-#include "linear_chain_results.cuh"
+#include "linear_chain.cuh"
 #include "registers.cuh"
 
 #ifdef EXLLAMA_WGMMA
+
+#include "linear_chain_products.cuh"
+#include "linear_chain_results.cuh"
 
 namespace exllama {
 
@@ -143,12 +145,13 @@ __device__ __forceinline__ void linear_chain_body(const ChainParams& p, uint8_t*
 
 }  // namespace exllama
 
-#define EXLLAMA_CHAIN(BITS, GROUP)                                                             \
-  extern "C" __global__ void __launch_bounds__(exllama::kChainThreads + exllama::kWarp, 1)     \
-      linear_chain_q##BITS##_g##GROUP(const __grid_constant__ exllama::ChainParams p) {        \
-    extern __shared__ __align__(128) uint8_t dynamic_shared[];                                 \
-    exllama::linear_chain_body<BITS, GROUP>(p, dynamic_shared);                                \
-  }
-EXLLAMA_CHAIN(4, 128)
+#endif  // EXLLAMA_WGMMA
 
+// grid, stages and dynamic shared memory by chainLaunch(), cooperative.
+extern "C" __global__ void __launch_bounds__(exllama::kChainThreads + exllama::kWarp, 1)
+    linear_chain_q4_g128(const __grid_constant__ exllama::ChainParams p) {
+#ifdef EXLLAMA_WGMMA
+  extern __shared__ __align__(128) uint8_t dynamic_shared[];
+  exllama::linear_chain_body<4, 128>(p, dynamic_shared);
 #endif
+}
