@@ -33,6 +33,7 @@ export default defineConfig({
     "gpu/host-steps": "test/gpu/host-steps.ts",
     "gpu/decode-checks": "test/gpu/decode-checks.ts",
     "gpu/batch-checks": "test/gpu/batch-checks.ts",
+    "gpu/chain-checks": "test/gpu/chain-checks.ts",
   },
   format: "esm",
   platform: "node",

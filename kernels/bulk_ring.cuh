@@ -23,18 +23,19 @@ __device__ __forceinline__ void barrier_arrive(uint64_t* barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
 }
 
-/// Waits until the phase of this parity has ended. A new barrier counts as past parity 1.
-__device__ __forceinline__ void barrier_wait(uint64_t* barrier, uint32_t parity) {
+/// Waits until the phase of this parity has ended, of the barrier at an address in shared memory. A new barrier counts as past parity 1.
+__device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity) {
   asm volatile(
       "{\n"
       ".reg .pred done;\n"
       "again:\n"
       "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
       "@!done bra again;\n"
-      "}" ::"r"(shared_address(barrier)),
+      "}" ::"r"(barrier),
       "r"(parity)
       : "memory");
 }
+__device__ __forceinline__ void barrier_wait(uint64_t* barrier, uint32_t parity) { barrier_wait(shared_address(barrier), parity); }
 
 /// For bytes that are read once: first to leave L2.
 __device__ __forceinline__ uint64_t evict_first_policy() {

@@ -1,7 +1,7 @@
 // Compiles the kernels (wasm/index.ts) twice: with relaxed SIMD, and without for engines that lack
-// it; and their products alone (wasm/products.ts) twice: as they are, and for processors that have an
-// instruction for them (wasm/dot-add.ts). One source; `ASC_FEATURE_RELAXED_SIMD` and `DOT_ADD` choose
-// the instructions inside.
+// it; and their products alone (wasm/products.ts), in the order in which V8 joins operations (wasm/joined.ts),
+// twice: as they are, and for processors that have an instruction for them (wasm/dot-add.ts). One source;
+// `ASC_FEATURE_RELAXED_SIMD`, `JOINED` and `DOT_ADD` choose the instructions inside.
 
 import { existsSync, mkdirSync, readFileSync, renameSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -16,21 +16,22 @@ const STATIC_LIMIT = 64 * 1024;
 mkdirSync(folder, { recursive: true });
 const SIMD = ["simd", "threads"];
 const RELAXED = [...SIMD, "relaxed-simd"];
-for (const [name, entry, features, dotAdd] of [
-  ["kernels-relaxed", "wasm/index.ts", RELAXED, false],
-  ["kernels-simd", "wasm/index.ts", SIMD, false],
-  ["products-relaxed", "wasm/products.ts", RELAXED, false],
-  ["products-dot", "wasm/products.ts", RELAXED, true],
+for (const [name, entry, features, ...choices] of [
+  ["kernels-relaxed", "wasm/index.ts", RELAXED],
+  ["kernels-simd", "wasm/index.ts", SIMD],
+  ["products-relaxed", "wasm/products.ts", RELAXED, "wasm/joined.ts"],
+  ["products-dot", "wasm/products.ts", RELAXED, "wasm/joined.ts", "wasm/dot-add.ts"],
 ])
-  await build(name, entry, features, dotAdd);
+  await build(name, entry, features, choices);
 
-/** The sources, with wasm/dot-add.ts saying `dotAdd`. */
-function sourcesWith(dotAdd) {
+/** The sources, with the constant of each of `choices` true. */
+function sourcesWith(choices) {
+  const paths = choices.map((file) => join(root, file));
   return (file, baseDir) => {
     const path = join(baseDir, file);
     if (!existsSync(path)) return null; // the compiler tries several names
     const text = readFileSync(path, "utf8");
-    return dotAdd && path === join(root, "wasm/dot-add.ts") ? text.replace("= false", "= true") : text;
+    return paths.includes(path) ? text.replace("= false", "= true") : text;
   };
 }
 
@@ -42,7 +43,7 @@ function checkStaticData(bytes) {
     throw new Error(`the kernels' data ends at ${exports.static_end()}, after ${STATIC_LIMIT}`);
 }
 
-async function build(name, entry, features, dotAdd) {
+async function build(name, entry, features, choices) {
   const out = join(folder, `${name}.wasm`);
   const partial = `${out}.${process.pid}.tmp`; // complete files only: another process may be reading
   const options = [
@@ -63,7 +64,7 @@ async function build(name, entry, features, dotAdd) {
     "65536",
     ...features.flatMap((feature) => ["--enable", feature]),
   ];
-  const { error, stderr } = await asc.main(options, { readFile: sourcesWith(dotAdd) });
+  const { error, stderr } = await asc.main(options, { readFile: sourcesWith(choices) });
   if (error) {
     process.stderr.write(stderr.toString());
     process.stderr.write(`${error.message}\n`);

@@ -1,6 +1,7 @@
 // A few tokens, one by one, against 8-bit weights: eight tiles side by side, as in nibble-rows.ts.
 
-import { BYTES_HEAD, addEight, storeTile } from "./quantized-rows";
+import { JOINED } from "./joined";
+import { BYTES_HEAD, addEight, fillLines, storeTile } from "./quantized-rows";
 import { SLOT_AREA, SUMS, UNPACKED, claimSlot, releaseSlot } from "./quantized-slot";
 
 /** Tiles that are read side by side. */
@@ -19,25 +20,60 @@ function addDot8(sum: v128, x0: v128, x1: v128, x2: v128, x3: v128, w0: v128, w1
 // @ts-ignore: decorator
 @inline
 function addLines(integers: usize, w: usize, x0: v128, x1: v128, x2: v128, x3: v128): void {
-  const i0 = addDot8(
-    v128.load(integers), x0, x1, x2, x3, v128.load8x8_u(w), v128.load8x8_u(w, 32), v128.load8x8_u(w, 64), v128.load8x8_u(w, 96),
+  if (JOINED) {
+    const i0 = addDot8(
+      v128.load(integers), x0, x1, x2, x3,
+      v128.load8x8_u(w), v128.load8x8_u(w, 32), v128.load8x8_u(w, 64), v128.load8x8_u(w, 96),
+    );
+    const i1 = addDot8(
+      v128.load(integers, 16), x0, x1, x2, x3,
+      v128.load8x8_u(w, 8), v128.load8x8_u(w, 40), v128.load8x8_u(w, 72), v128.load8x8_u(w, 104),
+    );
+    const i2 = addDot8(
+      v128.load(integers, 32), x0, x1, x2, x3,
+      v128.load8x8_u(w, 16), v128.load8x8_u(w, 48), v128.load8x8_u(w, 80), v128.load8x8_u(w, 112),
+    );
+    const i3 = addDot8(
+      v128.load(integers, 48), x0, x1, x2, x3,
+      v128.load8x8_u(w, 24), v128.load8x8_u(w, 56), v128.load8x8_u(w, 88), v128.load8x8_u(w, 120),
+    );
+    v128.store(integers, i3, 48);
+    v128.store(integers, i2, 32);
+    v128.store(integers, i1, 16);
+    v128.store(integers, i0);
+    return;
+  }
+  v128.store(
+    integers,
+    addDot8(
+      v128.load(integers), x0, x1, x2, x3,
+      v128.load8x8_u(w), v128.load8x8_u(w, 32), v128.load8x8_u(w, 64), v128.load8x8_u(w, 96),
+    ),
   );
-  const i1 = addDot8(
-    v128.load(integers, 16), x0, x1, x2, x3,
-    v128.load8x8_u(w, 8), v128.load8x8_u(w, 40), v128.load8x8_u(w, 72), v128.load8x8_u(w, 104),
+  v128.store(
+    integers,
+    addDot8(
+      v128.load(integers, 16), x0, x1, x2, x3,
+      v128.load8x8_u(w, 8), v128.load8x8_u(w, 40), v128.load8x8_u(w, 72), v128.load8x8_u(w, 104),
+    ),
+    16,
   );
-  const i2 = addDot8(
-    v128.load(integers, 32), x0, x1, x2, x3,
-    v128.load8x8_u(w, 16), v128.load8x8_u(w, 48), v128.load8x8_u(w, 80), v128.load8x8_u(w, 112),
+  v128.store(
+    integers,
+    addDot8(
+      v128.load(integers, 32), x0, x1, x2, x3,
+      v128.load8x8_u(w, 16), v128.load8x8_u(w, 48), v128.load8x8_u(w, 80), v128.load8x8_u(w, 112),
+    ),
+    32,
   );
-  const i3 = addDot8(
-    v128.load(integers, 48), x0, x1, x2, x3,
-    v128.load8x8_u(w, 24), v128.load8x8_u(w, 56), v128.load8x8_u(w, 88), v128.load8x8_u(w, 120),
+  v128.store(
+    integers,
+    addDot8(
+      v128.load(integers, 48), x0, x1, x2, x3,
+      v128.load8x8_u(w, 24), v128.load8x8_u(w, 56), v128.load8x8_u(w, 88), v128.load8x8_u(w, 120),
+    ),
+    48,
   );
-  v128.store(integers, i3, 48);
-  v128.store(integers, i2, 32);
-  v128.store(integers, i1, 16);
-  v128.store(integers, i0);
 }
 
 /** Adds a block's integers of a tile to its sums. */
@@ -67,10 +103,10 @@ export function rows(
   for (let tile = tileFrom; tile < tileTo; tile += TILES) {
     const tiles = min(TILES, tileTo - tile);
     for (let token = 0; token < m; token++) {
-      memory.fill(sums, 0, TILES << 6);
+      fillLines(sums, TILES, f32x4.splat(0));
       let w = weights + <usize>tile * tileBytes, record = buffer + SLOT_AREA + <usize>token * recordBytes;
       for (let block = 0; block < blocks; block++) {
-        memory.fill(integers, 0, TILES << 6);
+        fillLines(integers, TILES, i32x4.splat(0));
         const head = w;
         w += BYTES_HEAD;
         let x = record;

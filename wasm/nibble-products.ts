@@ -6,7 +6,7 @@
 // pairPlain   8 rows × 2 tokens of i32, without relaxed SIMD.
 
 import { DOT_ADD } from "./dot-add";
-import { fold, high, low, nibbleMask, zeroTerm } from "./nibbles";
+import { CENTRED_INPUTS, centredZeros, fold, high, low, nibbleMask, zeroTerm } from "./nibbles";
 import { addEight, scalesAt, storeTile } from "./quantized-rows";
 import { CHUNK, SCALES, SLOT_AREA, SUMS, UNPACKED, ZEROS, claimSlot, releaseSlot } from "./quantized-slot";
 
@@ -17,7 +17,8 @@ function unpack<S>(w: usize, blockSize: i32, slot: usize): void {
   const scaleBytes: usize = 16 * sizeof<S>();
   for (let i: usize = 0; i < 4; i++) {
     v128.store(slot + SCALES + i * 16, scalesAt<S>(w, i));
-    v128.store(slot + ZEROS + i * 16, i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(v128.load32_zero(w + scaleBytes + i * 4))));
+    const zeros = centredZeros(i16x8.extend_low_i8x16_u(v128.load32_zero(w + scaleBytes + i * 4)));
+    v128.store(slot + ZEROS + i * 16, i32x4.extend_low_i16x8_u(zeros));
   }
   w += scaleBytes + 16;
   const mask = i8x16.splat(<i8>nibbleMask);
@@ -105,7 +106,7 @@ function pair(slot: usize, blockSize: i32, r: usize, q: usize, sumsR: usize, sum
   const z0 = v128.load(zeros), z1 = v128.load(zeros, 16), z2 = v128.load(zeros, 32), z3 = v128.load(zeros, 48);
   let i0 = zeroTerm(z0, minusR), i1 = zeroTerm(z1, minusR), i2 = zeroTerm(z2, minusR), i3 = zeroTerm(z3, minusR);
   let j0 = zeroTerm(z0, minusQ), j1 = zeroTerm(z1, minusQ), j2 = zeroTerm(z2, minusQ), j3 = zeroTerm(z3, minusQ);
-  let w = slot + UNPACKED, x = r, u = q;
+  let w = slot + UNPACKED, x = r, u = q, startR = r, startQ = q;
   const end = w + (<usize>blockSize << 4);
   if (DOT_ADD) {
     do {
@@ -124,8 +125,11 @@ function pair(slot: usize, blockSize: i32, r: usize, q: usize, sumsR: usize, sum
       u += 4;
     } while (w < end);
   } else do {
-    let s0 = i16x8.splat(0), s1 = s0, s2 = s0, s3 = s0, t0 = s0, t1 = s0, t2 = s0, t3 = s0;
-    const stop = w + 512;
+    let s0 = v128.load32_splat(startR, 8), s1 = s0, s2 = s0, s3 = s0;
+    let t0 = v128.load32_splat(startQ, 8), t1 = t0, t2 = t0, t3 = t0;
+    const stop = min(end, w + (<usize>CENTRED_INPUTS << 4));
+    startR += 4;
+    startQ += 4;
     do {
       const x0 = v128.load32_splat(x, 16), u0 = v128.load32_splat(u, 16);
       const w0 = v128.load(w), w1 = v128.load(w, 16), w2 = v128.load(w, 32), w3 = v128.load(w, 48);

@@ -4,12 +4,15 @@
 // So many sums do not fit into registers; they wait in the slot, which the first-level cache holds.
 
 import { DOT_ADD } from "./dot-add";
-import { fold, high, low, nibbleMask, zeroTerm } from "./nibbles";
-import { addEight, scalesAt, storeTile } from "./quantized-rows";
+import { JOINED } from "./joined";
+import { CENTRED, CENTRED_INPUTS, centredZeros, fold, high, low, nibbleMask, zeroTerm } from "./nibbles";
+import { addEight, fillLines, scalesAt, storeTile } from "./quantized-rows";
 import { SLOT_AREA, SUMS, UNPACKED, claimSlot, releaseSlot } from "./quantized-slot";
 
 /** Tiles that are read side by side. */
 const TILES: i32 = 8;
+/** Bytes of the integers of eight tiles. */
+const PART: usize = TILES << 6;
 
 /** Four activation codes, for every row: as bytes, or as i16 where there is no dot product of bytes. */
 // @ts-ignore: decorator
@@ -18,7 +21,7 @@ function inputs(splat: v128): v128 {
   return ASC_FEATURE_RELAXED_SIMD ? splat : i16x8.extend_low_i8x16_s(splat);
 }
 
-/** sum + four rows × 16 inputs, two words of a row each, i32x4. */
+/** sum + four rows × 16 inputs, two words of a row each: i32x4, or, centred, i16x8. */
 // @ts-ignore: decorator
 @inline
 function addDot16(sum: v128, x0: v128, x1: v128, x2: v128, x3: v128, w0: v128, w1: v128, mask: v128): v128 {
@@ -28,10 +31,9 @@ function addDot16(sum: v128, x0: v128, x1: v128, x2: v128, x3: v128, w0: v128, w
     return v128.relaxed_dot_add<i32>(x3, h1, v128.relaxed_dot_add<i32>(x2, l1, sum));
   }
   if (ASC_FEATURE_RELAXED_SIMD) {
-    // Four dot products, each of two pairs 15 · 127, are at most 15,240: they fit i16.
     const a = i16x8.add(v128.relaxed_dot<i16>(x0, l0), v128.relaxed_dot<i16>(x1, h0));
     const b = i16x8.add(v128.relaxed_dot<i16>(x2, l1), v128.relaxed_dot<i16>(x3, h1));
-    return i32x4.add(sum, i32x4.extadd_pairwise_i16x8_s(i16x8.add(a, b)));
+    return i16x8.add(sum, i16x8.add(a, b));
   }
   const a = i32x4.add(
     i32x4.add(i32x4.dot_i16x8_s(x0, i16x8.extend_low_i8x16_s(l0)), i32x4.dot_i16x8_s(x1, i16x8.extend_low_i8x16_s(h0))),
@@ -44,30 +46,48 @@ function addDot16(sum: v128, x0: v128, x1: v128, x2: v128, x3: v128, w0: v128, w
   return i32x4.add(sum, fold(a, b));
 }
 
-/** Two lines of a tile, 16 rows × 16 inputs, added to its integers i32 [16]. */
+/** Two lines of a tile, 16 rows × 16 inputs, added to its integers: four bytes a row. */
 // @ts-ignore: decorator
 @inline
 function addLines(integers: usize, w: usize, x0: v128, x1: v128, x2: v128, x3: v128, mask: v128): void {
-  const i0 = addDot16(v128.load(integers), x0, x1, x2, x3, v128.load(w), v128.load(w, 64), mask);
-  const i1 = addDot16(v128.load(integers, 16), x0, x1, x2, x3, v128.load(w, 16), v128.load(w, 80), mask);
-  const i2 = addDot16(v128.load(integers, 32), x0, x1, x2, x3, v128.load(w, 32), v128.load(w, 96), mask);
-  const i3 = addDot16(v128.load(integers, 48), x0, x1, x2, x3, v128.load(w, 48), v128.load(w, 112), mask);
-  v128.store(integers, i3, 48);
-  v128.store(integers, i2, 32);
-  v128.store(integers, i1, 16);
-  v128.store(integers, i0);
+  if (JOINED) {
+    const i0 = addDot16(v128.load(integers), x0, x1, x2, x3, v128.load(w), v128.load(w, 64), mask);
+    const i1 = addDot16(v128.load(integers, 16), x0, x1, x2, x3, v128.load(w, 16), v128.load(w, 80), mask);
+    const i2 = addDot16(v128.load(integers, 32), x0, x1, x2, x3, v128.load(w, 32), v128.load(w, 96), mask);
+    const i3 = addDot16(v128.load(integers, 48), x0, x1, x2, x3, v128.load(w, 48), v128.load(w, 112), mask);
+    v128.store(integers, i3, 48);
+    v128.store(integers, i2, 32);
+    v128.store(integers, i1, 16);
+    v128.store(integers, i0);
+    return;
+  }
+  v128.store(integers, addDot16(v128.load(integers), x0, x1, x2, x3, v128.load(w), v128.load(w, 64), mask));
+  v128.store(integers, addDot16(v128.load(integers, 16), x0, x1, x2, x3, v128.load(w, 16), v128.load(w, 80), mask), 16);
+  v128.store(integers, addDot16(v128.load(integers, 32), x0, x1, x2, x3, v128.load(w, 32), v128.load(w, 96), mask), 32);
+  v128.store(integers, addDot16(v128.load(integers, 48), x0, x1, x2, x3, v128.load(w, 48), v128.load(w, 112), mask), 48);
+}
+
+/** Four rows' integers of a block, i32; `parts` of them, centred, lie `PART` apart. */
+// @ts-ignore: decorator
+@inline
+function widened(integers: usize, parts: i32): v128 {
+  const first = v128.load(integers);
+  if (!CENTRED) return first;
+  const sum = i32x4.extadd_pairwise_i16x8_s(first);
+  return parts == 1 ? sum : i32x4.add(sum, i32x4.extadd_pairwise_i16x8_s(v128.load(integers, PART)));
 }
 
 /** Adds a block's integers of a tile to its sums. S: u16 or f32 scales, with which the block begins. */
 // @ts-ignore: decorator
 @inline
-function addTile<S>(sums: usize, integers: usize, block: usize, record: usize): void {
+function addTile<S>(sums: usize, integers: usize, parts: i32, block: usize, record: usize): void {
   const d = v128.load32_splat(record), minusSum = v128.load32_splat(record, 4);
-  const zeros = block + 16 * sizeof<S>(), z01 = v128.load8x8_u(zeros), z23 = v128.load8x8_u(zeros, 8);
-  const i0 = i32x4.add(zeroTerm(i32x4.extend_low_i16x8_u(z01), minusSum), v128.load(integers));
-  const i1 = i32x4.add(zeroTerm(i32x4.extend_high_i16x8_u(z01), minusSum), v128.load(integers, 16));
-  const i2 = i32x4.add(zeroTerm(i32x4.extend_low_i16x8_u(z23), minusSum), v128.load(integers, 32));
-  const i3 = i32x4.add(zeroTerm(i32x4.extend_high_i16x8_u(z23), minusSum), v128.load(integers, 48));
+  const zeros = block + 16 * sizeof<S>();
+  const z01 = centredZeros(v128.load8x8_u(zeros)), z23 = centredZeros(v128.load8x8_u(zeros, 8));
+  const i0 = i32x4.add(zeroTerm(i32x4.extend_low_i16x8_u(z01), minusSum), widened(integers, parts));
+  const i1 = i32x4.add(zeroTerm(i32x4.extend_high_i16x8_u(z01), minusSum), widened(integers + 16, parts));
+  const i2 = i32x4.add(zeroTerm(i32x4.extend_low_i16x8_u(z23), minusSum), widened(integers + 32, parts));
+  const i3 = i32x4.add(zeroTerm(i32x4.extend_high_i16x8_u(z23), minusSum), widened(integers + 48, parts));
   addEight(sums, i0, i1, scalesAt<S>(block, 0), scalesAt<S>(block, 1), d);
   addEight(sums + 32, i2, i3, scalesAt<S>(block, 2), scalesAt<S>(block, 3), d);
 }
@@ -80,41 +100,46 @@ export function rows<S>(
   tileTo: i32, add: i32,
 ): void {
   const slot = claimSlot(buffer), integers = slot + UNPACKED, sums = slot + SUMS;
-  const recordBytes: usize = 16 + blockSize, headBytes: usize = 16 * sizeof<S>() + 16, codeBytes = <usize>blockSize << 3;
+  const recordBytes: usize = 16 + blockSize, headBytes: usize = 16 * sizeof<S>() + 16;
+  const partInputs = CENTRED ? min(blockSize, CENTRED_INPUTS) : blockSize, parts = blockSize / partInputs;
+  const partBytes = <usize>partInputs << 3;
   const mask = i8x16.splat(<i8>nibbleMask);
   for (let tile = tileFrom; tile < tileTo; tile += TILES) {
     const tiles = min(TILES, tileTo - tile);
-    memory.fill(sums, 0, TILES << 6);
+    fillLines(sums, TILES, f32x4.splat(0));
     let w = weights + <usize>tile * tileBytes, record = buffer + SLOT_AREA;
     for (let block = 0; block < blocks; block++) {
-      memory.fill(integers, 0, TILES << 6);
       const head = w;
       w += headBytes;
       let x = record;
-      const end = w + codeBytes;
-      do {
-        const x0 = inputs(v128.load32_splat(x, 16)), x1 = inputs(v128.load32_splat(x, 20));
-        const x2 = inputs(v128.load32_splat(x, 24)), x3 = inputs(v128.load32_splat(x, 28));
-        let v = w;
-        if (tiles == TILES) {
-          addLines(integers, v, x0, x1, x2, x3, mask);
-          addLines(integers + 64, (v += tileBytes), x0, x1, x2, x3, mask);
-          addLines(integers + 128, (v += tileBytes), x0, x1, x2, x3, mask);
-          addLines(integers + 192, (v += tileBytes), x0, x1, x2, x3, mask);
-          addLines(integers + 256, (v += tileBytes), x0, x1, x2, x3, mask);
-          addLines(integers + 320, (v += tileBytes), x0, x1, x2, x3, mask);
-          addLines(integers + 384, (v += tileBytes), x0, x1, x2, x3, mask);
-          addLines(integers + 448, (v += tileBytes), x0, x1, x2, x3, mask);
-        } else {
-          for (let t = 0; t < tiles; t++) {
-            addLines(integers + (<usize>t << 6), v, x0, x1, x2, x3, mask);
-            v += tileBytes;
+      for (let part = 0, i = integers; part < parts; part++, i += PART) {
+        fillLines(i, TILES, CENTRED ? v128.load32_splat(record + (<usize>part << 2), 8) : i32x4.splat(0));
+        const end = w + partBytes;
+        do {
+          const x0 = inputs(v128.load32_splat(x, 16)), x1 = inputs(v128.load32_splat(x, 20));
+          const x2 = inputs(v128.load32_splat(x, 24)), x3 = inputs(v128.load32_splat(x, 28));
+          let v = w;
+          if (tiles == TILES) {
+            addLines(i, v, x0, x1, x2, x3, mask);
+            addLines(i + 64, (v += tileBytes), x0, x1, x2, x3, mask);
+            addLines(i + 128, (v += tileBytes), x0, x1, x2, x3, mask);
+            addLines(i + 192, (v += tileBytes), x0, x1, x2, x3, mask);
+            addLines(i + 256, (v += tileBytes), x0, x1, x2, x3, mask);
+            addLines(i + 320, (v += tileBytes), x0, x1, x2, x3, mask);
+            addLines(i + 384, (v += tileBytes), x0, x1, x2, x3, mask);
+            addLines(i + 448, (v += tileBytes), x0, x1, x2, x3, mask);
+          } else {
+            for (let t = 0; t < tiles; t++) {
+              addLines(i + (<usize>t << 6), v, x0, x1, x2, x3, mask);
+              v += tileBytes;
+            }
           }
-        }
-        w += 128;
-        x += 16;
-      } while (w < end);
-      for (let t: usize = 0; t < <usize>tiles; t++) addTile<S>(sums + (t << 6), integers + (t << 6), head + t * tileBytes, record);
+          w += 128;
+          x += 16;
+        } while (w < end);
+      }
+      for (let t: usize = 0; t < <usize>tiles; t++)
+        addTile<S>(sums + (t << 6), integers + (t << 6), parts, head + t * tileBytes, record);
       record += recordBytes;
     }
     for (let t = 0; t < tiles; t++) {

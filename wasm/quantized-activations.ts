@@ -3,11 +3,15 @@
 // four of them meet the low and four the high nibbles of a weight word; for byte weights
 // int16 of up to ±511, in order. Records of one block lie together for all tokens:
 //
-//   [blocks, tokens, record]      record: d f32 · −sum i32 · 8 bytes unused · codes
+//   [blocks, tokens, record]      record: d f32 · −sum i32 · starts 2 × 2 i16 · codes
+//
+// Starts: for each 64 inputs of int8 codes, what products of byte pairs count from (nibbles.ts): −8 · Σcodes of the
+// inputs that meet in the first and in the second lane of a row, which are the first and the last four of every eight.
 //
 // In the segmented form every segment of a token is such a record, its codes padded with
 // zeros to whole lines of 8 inputs: [tokens, segments].
 
+import { CENTRED_INPUTS } from "./nibbles";
 import { largerMagnitude, largestMagnitude } from "./quantized-rows";
 import { SLOT_AREA, quantized_reset_slots } from "./quantized-slot";
 
@@ -19,10 +23,11 @@ const ROUND_BITS: i32 = 0x4b400000;
 /** Below this 511 / max would overflow; such a block is zero for all purposes. */
 const TINY: f32 = 1e-30;
 
-/** Inputs k … k + 3 of a token; those at or after `end` or before `start` are 0. */
+/** Inputs k … k + 3 of a token; those at or after `end` or before `start` are 0. `whole`: there are none of them, and no permutation. */
 // @ts-ignore: decorator
 @inline
-function inputs(x: usize, permutation: usize, k: i32, start: i32, end: i32): v128 {
+function inputs(whole: bool, x: usize, permutation: usize, k: i32, start: i32, end: i32): v128 {
+  if (whole) return v128.load(x + (<usize>k << 2));
   if (k >= start && k + 4 <= end) {
     if (!permutation) return v128.load(x + (<usize>k << 2));
     const p = permutation + (<usize>k << 2);
@@ -54,37 +59,65 @@ function rounded(v: v128, factor: v128): v128 {
   return i32x4.sub(f32x4.add(f32x4.mul(v, factor), f32x4.splat(ROUND)), i32x4.splat(ROUND_BITS));
 }
 
+// @ts-ignore: decorator
+@inline
+function sumOf(v: v128): i32 {
+  v = i32x4.add(v, v128.shuffle<i32>(v, v, 2, 3, 0, 1));
+  return i32x4.extract_lane(v, 0) + i32x4.extract_lane(v, 1);
+}
+
 /** One record from inputs first … first + count − 1 (count a multiple of 8), zeros outside start … end − 1. */
 function quantizeRecord<C>(
   x: usize, permutation: usize, first: i32, count: i32, start: i32, end: i32, limit: f32, record: usize,
 ): void {
+  if (!permutation && first >= start && first + count <= end) quantize<C>(true, x, 0, first, count, start, end, limit, record);
+  else quantize<C>(false, x, permutation, first, count, start, end, limit, record);
+}
+
+/** Twice in the code: most records are whole, and need not ask for every input where it is. */
+// @ts-ignore: decorator
+@inline
+function quantize<C>(
+  whole: bool, x: usize, permutation: usize, first: i32, count: i32, start: i32, end: i32, limit: f32, record: usize,
+): void {
   let most = i32x4.splat(0), other = most;
   for (let k = first; k < first + count; k += 8) {
-    most = largerMagnitude(most, inputs(x, permutation, k, start, end));
-    other = largerMagnitude(other, inputs(x, permutation, k + 4, start, end));
+    most = largerMagnitude(most, inputs(whole, x, permutation, k, start, end));
+    other = largerMagnitude(other, inputs(whole, x, permutation, k + 4, start, end));
   }
   const max = largestMagnitude(i32x4.max_s(most, other));
   const factor = f32x4.splat(max < TINY ? 0 : limit / max);
-  let sum = i32x4.splat(0);
-  let to = record + 16;
-  for (let k = first; k < first + count; k += 8) {
-    const a = rounded(inputs(x, permutation, k, start, end), factor);
-    const b = rounded(inputs(x, permutation, k + 4, start, end), factor);
-    sum = i32x4.sub(sum, i32x4.add(a, b));
-    const ab = i16x8.narrow_i32x4_s(a, b);
-    if (sizeof<C>() == 2) {
-      v128.store(to, ab);
-      to += 16;
-    } else {
-      const codes = i8x16.narrow_i16x8_s(ab, ab);
-      v128.store64_lane(to, v128.shuffle<i8>(codes, codes, 0, 2, 4, 6, 1, 3, 5, 7, 0, 2, 4, 6, 1, 3, 5, 7), 0);
-      to += 8;
+  let sum = 0, to = record + 16, start64 = record + 8;
+  for (let part = first; part < first + count; part += CENTRED_INPUTS) {
+    let sumA = i32x4.splat(0), sumB = sumA;
+    const stop = min(part + CENTRED_INPUTS, first + count);
+    for (let k = part; k < stop; k += 8) {
+      const a = rounded(inputs(whole, x, permutation, k, start, end), factor);
+      const b = rounded(inputs(whole, x, permutation, k + 4, start, end), factor);
+      sumA = i32x4.sub(sumA, a);
+      sumB = i32x4.sub(sumB, b);
+      const ab = i16x8.narrow_i32x4_s(a, b);
+      if (sizeof<C>() == 2) {
+        v128.store(to, ab);
+        to += 16;
+      } else {
+        const codes = i8x16.narrow_i16x8_s(ab, ab);
+        v128.store64_lane(to, v128.shuffle<i8>(codes, codes, 0, 2, 4, 6, 1, 3, 5, 7, 0, 2, 4, 6, 1, 3, 5, 7), 0);
+        to += 8;
+      }
+    }
+    const minusA = sumOf(sumA), minusB = sumOf(sumB);
+    sum += minusA + minusB;
+    // A segment that begins amid eight inputs can have a third part; nobody reads the starts of segments.
+    if (sizeof<C>() == 1 && part < first + 2 * CENTRED_INPUTS) {
+      store<i16>(start64, <i16>(minusA << 3));
+      store<i16>(start64, <i16>(minusB << 3), 2);
+      start64 += 4;
     }
   }
-  sum = i32x4.add(sum, v128.shuffle<i32>(sum, sum, 2, 3, 0, 1));
   // NaN or infinite inputs: d carries them on, whatever the codes are.
   store<f32>(record, max < TINY ? 0 : max / limit);
-  store<i32>(record, i32x4.extract_lane(sum, 0) + i32x4.extract_lane(sum, 1), 4);
+  store<i32>(record, sum, 4);
 }
 
 /**

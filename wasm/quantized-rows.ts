@@ -38,6 +38,20 @@ export function largestMagnitude(most: v128): f32 {
   return reinterpret<f32>(i32x4.extract_lane(i32x4.max_s(most, v128.shuffle<i32>(most, most, 1, 0, 3, 2)), 0));
 }
 
+/** Lines of 64 bytes, all of `v`. (memory.fill calls out of WebAssembly, which costs a kernel for one token 4 %.) */
+// @ts-ignore: decorator
+@inline
+export function fillLines(at: usize, lines: i32, v: v128): void {
+  const end = at + (<usize>lines << 6);
+  do {
+    v128.store(at, v, 48);
+    v128.store(at, v, 32);
+    v128.store(at, v, 16);
+    v128.store(at, v);
+    at += 64;
+  } while (at < end);
+}
+
 /** sum + f32(I) · (scale · d). */
 // @ts-ignore: decorator
 @inline

@@ -16,6 +16,8 @@ export interface KernelLaunch {
   readonly shared?: number;
   /** Whether it may begin before the kernel ahead has ended; default: in captured(). */
   readonly overlap?: boolean;
+  /** All blocks at once. */
+  readonly together?: boolean;
 }
 
 /** The value of every fp16 number. */
@@ -33,9 +35,9 @@ export class KernelBench {
     this.gpu = gpu;
   }
 
-  launch({ family, name, grid, block, parameters, shared = 0, overlap = this.#capturing }: KernelLaunch): void {
+  launch({ family, name, grid, block, parameters, shared = 0, overlap = this.#capturing, together = false }: KernelLaunch): void {
     const kernel = this.gpu.kernels.get(family, name, shared);
-    this.gpu.launcher.launch(this.gpu.stream, { kernel, name, grid: [...grid], block, parameters, shared, overlap });
+    this.gpu.launcher.launch(this.gpu.stream, { kernel, name, grid: [...grid], block, parameters, shared, overlap, together });
   }
 
   /** A graph of calls whose kernels may overlap, as the engine captures them. */

@@ -15,6 +15,7 @@ import { checkAttentionSteps } from "./attention-step-checks.js";
 import { checkBatches } from "./batches.js";
 import { checkCacheWriting } from "./cache-contents.js";
 import { checkCaches } from "./caches.js";
+import { checkChains } from "./chains.js";
 import { checkGolden, checkPerplexity } from "./conformance.js";
 import { checkDeterminism } from "./determinism.js";
 import { checkDeviceList } from "./device-list.js";
@@ -85,6 +86,7 @@ async function main(): Promise<void> {
     },
     golden: () => checkGolden(backend, report),
     synthetic: () => checkSynthetic(backend, report),
+    chains: () => checkChains(sources, cards, report, older),
     batches: () => checkBatches(backend, report),
     strategies: () => checkStrategies(backend, report),
     adapters: async () => {

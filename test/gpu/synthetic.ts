@@ -11,8 +11,8 @@ import type { Report } from "./report.js";
 /** Root mean square in units of the logits' deviation, see conformance.ts; 2- and 3-bit models are noisier. */
 const MEAN_BOUND = 0.02;
 const TOKENS = 44;
-/** In few tokens (weights as stored), and in many (weights expanded). */
-const CHUNKS = [17, 44];
+/** Token by token, in few tokens (weights as stored), and in many (weights expanded). */
+const CHUNKS = [1, 17, 44];
 
 export async function checkSynthetic(backend: Backend, report: Report): Promise<void> {
   for (const { name, model } of syntheticCases)

@@ -35,6 +35,8 @@ export class FakeCuda {
   readonly cards: readonly FakeCard[];
   /** Names of the kernels launched, in order. */
   readonly launched: string[] = [];
+  /** Those of them all of whose blocks were to run at once. */
+  readonly together = new Set<string>();
   /** Functions called, in order; a test may empty it. */
   readonly made: string[] = [];
   /** Copies within a card, in order; a test may empty it. */
@@ -210,10 +212,11 @@ export class FakeCuda {
     cuTensorMapEncodeTiled: () => 0,
     cuFuncSetAttribute: () => 0,
     cuFuncLoad: () => 0,
-    cuLaunchKernelEx: (_: unknown, kernel: bigint, pointers: BigUint64Array) => {
+    cuLaunchKernelEx: (config: DataView, kernel: bigint, pointers: BigUint64Array) => {
       const name = this.#names.get(kernel);
       if (!name) throw new Error("a kernel that was never looked up is launched");
       this.launched.push(name);
+      if (isCooperative(config)) this.together.add(name);
       if (this.#capturing) this.#recorded++;
       for (const value of new BigUint64Array(koffi.view(pointers[0]!, POINTER_BYTES[name] ?? 0)))
         if (value >= DEVICE_BASE && value < DEVICE_BASE + (1n << 40n)) this.#range(value, 1);
@@ -286,6 +289,14 @@ export class FakeCuda {
   }
 }
 
+/** Whether a CUlaunchConfig has that attribute (2) among its own, of 72 bytes each. */
+function isCooperative(config: DataView): boolean {
+  const count = config.getUint32(48, true);
+  if (count === 0) return false;
+  const attributes = new DataView(koffi.view(config.getBigUint64(40, true), count * 72));
+  return Array.from({ length: count }, (_, i) => attributes.getUint32(i * 72, true)).includes(2);
+}
+
 function put(out: Int32Array, value: number): undefined {
   out[0] = value;
 }
@@ -295,6 +306,7 @@ const POINTER_BYTES: Readonly<Record<string, number>> = {
   embed: 32,
   rms_norm: 40,
   rms_norm_few: 40,
+  linear_chain_q4_g128: 88,
   rope_table: 32,
   rope_kv_f16: 88,
   rope_kv_q8: 88,

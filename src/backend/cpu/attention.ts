@@ -54,29 +54,52 @@ export class Attention {
 
   /** Rotates the row's queries and keys, and writes its keys and values into their page. */
   storeRow(step: Step, row: number): void {
+    for (let head = 0; head < this.#spec.kvHeads; head++) this.#storeHead(step, row, head);
+  }
+
+  /** The same for one KV head and its queries. */
+  #storeHead(step: Step, row: number, head: number): void {
     const { heads, kvHeads, headDim, qNorm, kNorm } = this.#spec;
     const at = this.#at;
-    const q = at.q + row * heads * headDim * 4;
-    const k = at.k + row * kvHeads * headDim * 4;
-    const v = at.v + row * kvHeads * headDim * 4;
+    const group = heads / kvHeads;
+    const q = at.q + (row * heads + head * group) * headDim * 4;
+    const k = at.k + (row * kvHeads + head) * headDim * 4;
+    const v = at.v + (row * kvHeads + head) * headDim * 4;
     const cos = at.rope + row * headDim * 4;
     const sin = cos + headDim * 2;
     const scale = 1 / Math.sqrt(headDim);
-    this.#kernels.rope_heads(q, heads, headDim, cos, sin, at.qNorm, qNorm?.eps ?? 0, scale);
-    this.#kernels.rope_heads(k, kvHeads, headDim, cos, sin, at.kNorm, kNorm?.eps ?? 0, 1);
+    this.#kernels.rope_heads(q, group, headDim, cos, sin, at.qNorm, qNorm?.eps ?? 0, scale);
+    this.#kernels.rope_heads(k, 1, headDim, cos, sin, at.kNorm, kNorm?.eps ?? 0, 1);
     if (this.#cache === "q4") {
-      this.#kernels.rotate_heads(q, heads, headDim);
-      this.#kernels.rotate_heads(k, kvHeads, headDim);
-      this.#kernels.rotate_heads(v, kvHeads, headDim);
+      this.#kernels.rotate_heads(q, group, headDim);
+      this.#kernels.rotate_heads(k, 1, headDim);
+      this.#kernels.rotate_heads(v, 1, headDim);
     }
     const position = step.position(row);
-    const page = step.page(step.entryOf(row), this.#group, Math.floor(position / PAGE_TOKENS)) * kvHeads;
-    for (let head = 0; head < kvHeads; head++) {
-      const from = head * headDim * 4;
-      const piece = (page + head) * this.#pageHead;
-      const slot = position % PAGE_TOKENS;
-      this.#store(k + from, v + from, at.keys + piece, at.values + piece, slot);
-    }
+    const page = step.page(step.entryOf(row), this.#group, Math.floor(position / PAGE_TOKENS));
+    const piece = (page * kvHeads + head) * this.#pageHead;
+    this.#store(k, v, at.keys + piece, at.values + piece, position % PAGE_TOKENS);
+  }
+
+  /**
+   * Whether a thread had best do all that there is to do for a row and a KV head: every sequence feeds one
+   * token, and there are enough of them that no thread is left with nothing to do.
+   */
+  byHead(step: Step, threads: number): boolean {
+    const items = step.rows * this.#spec.kvHeads;
+    return step.oneRowEach && (items % threads === 0 || items >= threads * 4);
+  }
+
+  /** One row and KV head: rotates, stores, attends to all pages, and leaves the output in the place of its queries. */
+  runHead(step: Step, row: number, head: number): void {
+    this.#storeHead(step, row, head);
+    this.#block(step, step.entryOf(row), head, 0);
+  }
+
+  /** Where the output of a KV head begins among a row's. */
+  outputOf(head: number): number {
+    const { heads, kvHeads, headDim } = this.#spec;
+    return ((head * heads) / kvHeads) * headDim;
   }
 
   /** One token's key and value of one KV head, to their (page, KV head). */

@@ -10,7 +10,7 @@ export interface FloatKernels {
   team_wait(control: number, ticket: number): void;
   team_claim(control: number, count: number): number;
   team_take(control: number, threads: number, thread: number, items: number, count: number): number;
-  team_await(control: number, last: number): number;
+  team_await(control: number, last: number, turns: number): number;
   touch_lines(from: number, bytes: number): void;
 
   f32_linear(

@@ -8,6 +8,8 @@ export class LinearGroup {
   readonly linears: readonly LinearKernel[];
   /** Whether prepare() does anything. */
   readonly prepares: boolean;
+  /** Inputs of a row can be prepared by themselves in multiples of so many; `null`: not at all. */
+  readonly unit: number | null;
   /** Of all linears. */
   readonly tiles: number;
   /** Per linear: where its prepared input lies; meaningless where it reads x. */
@@ -36,6 +38,8 @@ export class LinearGroup {
     this.linears = linears;
     this.tiles = linears.reduce((sum, { tiles }) => sum + tiles, 0);
     this.prepares = first.includes(true);
+    const units = linears.map(({ inputUnit }) => inputUnit);
+    this.unit = units.includes(null) ? null : Math.max(...(units as number[]));
     this.#inputs = inputs;
     this.#first = first;
   }
@@ -43,6 +47,12 @@ export class LinearGroup {
   /** Prepares rows from … to − 1 of the m rows at x for every linear. */
   prepare(x: number, m: number, from: number, to: number): void {
     for (let i = 0; i < this.linears.length; i++) if (this.#first[i]) this.linears[i]!.quantize(x, m, this.#inputs[i]!, from, to);
+  }
+
+  /** The same for inputs from … to − 1 of one row; multiples of `unit`, or all there are. */
+  prepareInputs(x: number, m: number, row: number, from: number, to: number): void {
+    for (let i = 0; i < this.linears.length; i++)
+      if (this.#first[i]) this.linears[i]!.quantizeInputs(x, m, this.#inputs[i]!, row, from, to);
   }
 
   /** Tiles from … to − 1, counted through all linears, each into its own output. */

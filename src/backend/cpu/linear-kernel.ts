@@ -19,6 +19,10 @@ export interface LinearKernel {
   inputBytes(m: number): number;
   /** Quantises rows rowFrom … rowTo − 1 of m. */
   quantize(x: number, m: number, activations: number, rowFrom: number, rowTo: number): void;
+  /** Inputs of a row can be quantised by themselves in multiples of so many; `null`: not at all. */
+  readonly inputUnit: number | null;
+  /** Quantises inputs from … to − 1 (multiples of inputUnit, or all there are) of one row of m. */
+  quantizeInputs(x: number, m: number, activations: number, row: number, from: number, to: number): void;
   /** y[m, ldy], columns of tiles tileFrom … tileTo − 1. `input`: the quantised one, or x where inputKey is null. */
   apply(input: number, m: number, y: number, ldy: number, tileFrom: number, tileTo: number): void;
 }
@@ -29,6 +33,7 @@ export const TILE_ROWS = 16;
 /** f32 weights `[out, in]`, f32 inputs. */
 export class ExactLinear implements LinearKernel {
   readonly inputKey = null;
+  readonly inputUnit = 1;
   readonly tiles: number;
   readonly out: number;
   readonly weights: number;
@@ -52,6 +57,8 @@ export class ExactLinear implements LinearKernel {
   }
 
   quantize(): void {}
+
+  quantizeInputs(): void {}
 
   apply(x: number, m: number, y: number, ldy: number, tileFrom: number, tileTo: number): void {
     const { weights, bias } = this.#place;

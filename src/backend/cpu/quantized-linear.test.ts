@@ -394,6 +394,53 @@ describe("results do not depend on how the work is divided", () => {
   });
 });
 
+describe("inputs that are prepared in pieces", () => {
+  it.each([
+    [512, gptq({}), [256, 384]],
+    [360, gptq({ groupSize: 24 * 15 }), [128]],
+    [320, gptq({ groupSize: 64 }), [64, 128, 256]],
+    [160, gptq({ groupSize: 32 }), [32, 96]],
+    [384, gptq({ bits: 8 }), [128]],
+  ])("are those that are prepared together: %d inputs", (inputs, format, cuts) => {
+    const spec = linearSpec(inputs, 16, format);
+    const random = randomNumbers(inputs);
+    const store = new TensorStore();
+    makeGptq(spec, store, random, null);
+    const m = 3;
+    for (const { kernels } of builds) {
+      const places = new Places();
+      const { place, facts } = pack(kernels, spec, store, places);
+      const linear = new QuantizedLinear(kernels, memory, spec, place, facts);
+      const x = places.take(m * inputs * 4);
+      new Float32Array(memory.buffer, x, m * inputs).set(activations(random, m, inputs));
+      const bytes = linear.inputBytes(m);
+      const [together, pieces] = [places.take(bytes), places.take(bytes)];
+      linear.quantize(x, m, together, 0, m);
+      const ends = [...cuts, inputs];
+      for (let row = m - 1; row >= 0; row--)
+        ends.forEach((to, i) => {
+          linear.quantizeInputs(x, m, pieces, row, ends[i - 1] ?? 0, to);
+        });
+      expect(new Uint8Array(memory.buffer, pieces, bytes)).toEqual(new Uint8Array(memory.buffer, together, bytes));
+      expect(cuts.every((cut) => cut % linear.inputUnit! === 0)).toBe(true);
+      places.check();
+    }
+  });
+
+  it.each([
+    ["act-order", gptq({ gIdx: true }), "act"],
+    ["segments", gptq({ groupSize: 24 }), null],
+  ] as const)("cannot be had of %s, which mixes inputs", (_title, format, order) => {
+    const spec = linearSpec(384, 16, format);
+    const random = randomNumbers(5);
+    const store = new TensorStore();
+    makeGptq(spec, store, random, order ? shuffledGroups(384, 128, random) : null);
+    const [{ kernels }] = builds as [(typeof builds)[number]];
+    const { place, facts } = pack(kernels, spec, store, new Places());
+    expect(new QuantizedLinear(kernels, memory, spec, place, facts).inputUnit).toBe(null);
+  });
+});
+
 describe("arithmetic", () => {
   it.each([4, 8] as const)("%d bits: whole numbers come out exact", (bits) => {
     const spec = linearSpec(256, 32, gptq({ bits, scaleDtype: "f32" }));
@@ -414,12 +461,20 @@ describe("arithmetic", () => {
     }
   });
 
-  it.each([4, 8] as const)("%d bits: the largest codes against the largest activations do not overflow", (bits) => {
-    const spec = linearSpec(128, 16, gptq({ bits, zeros: "v2", scaleDtype: "f32" }));
+  it.each([
+    [4, "largest"],
+    [4, "smallest"],
+    [8, "largest"],
+    [8, "smallest"],
+  ] as const)("%d bits: the %s codes against the largest activations do not overflow", (bits, which) => {
+    const out = 9 * 16; // eight tiles that are read side by side, and one alone
+    const spec = linearSpec(128, out, gptq({ bits, zeros: "v2", scaleDtype: "f32" }));
+    const largest = which === "largest";
     const store = new TensorStore();
-    store.add("l.qweight", "I32", [4 * bits, 16], new Int32Array(4 * bits * 16).fill(-1));
-    store.add("l.qzeros", "I32", [1, bits / 2], new Int32Array(bits / 2));
-    store.add("l.scales", "F32", [1, 16], new Float32Array(16).fill(1));
+    store.add("l.qweight", "I32", [4 * bits, out], new Int32Array(4 * bits * out).fill(largest ? -1 : 0));
+    const ones = bits === 4 ? 0x11111111 : 0x01010101;
+    store.add("l.qzeros", "I32", [1, (out * bits) / 32], new Int32Array((out * bits) / 32).fill(ones));
+    store.add("l.scales", "F32", [1, out], new Float32Array(out).fill(1));
     for (const sign of [1, -1])
       for (const m of [1, 6])
         for (const { kernels } of builds) {
@@ -428,7 +483,7 @@ describe("arithmetic", () => {
           const linear = new QuantizedLinear(kernels, memory, spec, place, facts);
           const limit = quantizedLayout(spec).activationLimit;
           const y = run(linear, new Float32Array(m * 128).fill(sign * limit), m, places);
-          expect([...new Set(y)]).toEqual([sign * limit * 128 * (2 ** bits - 1)]);
+          expect([...new Set(y)]).toEqual([sign * limit * 128 * (largest ? 2 ** bits - 2 : -1)]);
         }
   });
 

@@ -38,6 +38,7 @@ export class QuantizedLinear {
   readonly tileBytes: number;
   /** Linears with equal keys that read the same x can share what one of them quantised. */
   readonly inputKey: string;
+  readonly inputUnit: number | null;
   readonly #kernels: QuantizedKernels;
   readonly #place: QuantizedPlace;
   readonly #facts: PackedFacts;
@@ -62,6 +63,8 @@ export class QuantizedLinear {
     this.#place = place;
     this.#facts = facts;
     this.#permutation = facts.permuted ? place.permutation : 0;
+    // Segments and permutations mix inputs from everywhere.
+    this.inputUnit = facts.form === "records" && !facts.permuted ? layout.blockSize : null;
     this.inputKey = `${facts.form} ${spec.in} ${layout.blockSize} ${layout.activationLimit} ${facts.digest}`;
     this.#run = facts.form === "records" ? this.#records() : this.#segments();
   }
@@ -95,6 +98,15 @@ export class QuantizedLinear {
         rowFrom,
         rowTo,
       );
+  }
+
+  /** One row's inputs from … to − 1: whole blocks, or up to the last input. On the same conditions as quantize(). */
+  quantizeInputs(x: number, m: number, activations: number, row: number, from: number, to: number): void {
+    const { blockSize, activationLimit: limit } = this.layout;
+    if (row === 0 && from === 0) this.#kernels.quantized_reset_slots(activations);
+    const record = activationRecordBytes(this.layout);
+    const records = activations + ((from / blockSize) * m + row) * record;
+    this.#kernels.quantize_records(x + (row * this.spec.in + from) * 4, m, to - from, 0, blockSize, limit, records, 0, 1);
   }
 
   /**

@@ -4,6 +4,7 @@
 
 import { RegionIndex } from "../../memory/regions.js";
 import type { AdapterGroup } from "./adapter-group.js";
+import type { Attention } from "./attention.js";
 import { type FloatKernels, ValueKind } from "./kernels.js";
 import { type LayerProgram, layerProgram, type ProgramParts } from "./layer-program.js";
 import { LinearGroup } from "./linear-group.js";
@@ -17,6 +18,8 @@ const TAKEN_BITS = 6;
 const TAKEN_MASK = 63;
 /** Most tiles taken at a time. */
 const MOST_TILES = 16;
+/** Tiles that a kernel for one row reads side by side (wasm/nibble-rows.ts, wasm/byte-rows.ts): fewer are slower, one by one. */
+const TILES_TOGETHER = 8;
 
 /** Offsets of the buffers that every arena has. */
 interface Buffers {
@@ -155,22 +158,8 @@ export class StepProgram {
     this.#shrink(adapters?.qkv, normed);
     this.#linears(layer.arena, layer.qkv, normed, layer.qkvOut, rows, adapters?.qkv);
 
-    for (let row = this.#claim(1); row < rows; row = this.#claim(1)) attention.storeRow(this.#step, row);
-    this.#barrier();
-    const spread = attention.spreads(this.#step);
-    const items = attention.items(this.#step, spread);
-    for (let item = this.#claim(1); item < items; item = this.#claim(1)) attention.runItem(this.#step, spread, item);
-    this.#barrier();
-
-    if (spread || layer.o.prepares) {
-      const chunk = this.#rowChunk();
-      for (let from = this.#claim(chunk); from < rows; from = this.#claim(chunk)) {
-        const to = Math.min(rows, from + chunk);
-        if (spread) for (let row = from; row < to; row++) attention.finishRow(this.#step, row);
-        layer.o.prepare(projections.q, rows, from, to);
-      }
-      this.#barrier();
-    }
+    if (attention.byHead(this.#step, this.#parts.threads)) this.#attendByHead(layer);
+    else this.#attendByPage(layer);
     this.#awaits(layer.arena, layer.gateUp);
     this.#shrink(adapters?.o, projections.q);
     this.#linears(layer.arena, layer.o, projections.q, layer.deltaOut, rows, adapters?.o);
@@ -183,6 +172,45 @@ export class StepProgram {
     this.#awaits(following?.arena ?? this.#head.arena, following?.qkv ?? this.#head.linear);
     this.#shrink(adapters?.down, projections.gate);
     this.#linears(layer.arena, layer.down, projections.gate, layer.deltaOut, rows, adapters?.down);
+  }
+
+  /** Attention in one phase, and what o reads of it. */
+  #attendByHead({ attention, o, spec, projections }: LayerProgram): void {
+    const { rows } = this.#step;
+    const { kvHeads } = spec.attention;
+    const together = o.unit !== null && attention.outputOf(1) % o.unit === 0;
+    for (let item = this.#claim(1); item < rows * kvHeads; item = this.#claim(1)) {
+      const row = Math.floor(item / kvHeads);
+      const head = item % kvHeads;
+      attention.runHead(this.#step, row, head);
+      if (together) o.prepareInputs(projections.q, rows, row, attention.outputOf(head), attention.outputOf(head + 1));
+    }
+    this.#barrier();
+    if (!together) this.#prepareRows(o, projections.q);
+  }
+
+  /** Attention of whole prompts, or of few heads with many pages, which are spread over the threads. */
+  #attendByPage({ attention, o, projections }: LayerProgram): void {
+    const { rows } = this.#step;
+    for (let row = this.#claim(1); row < rows; row = this.#claim(1)) attention.storeRow(this.#step, row);
+    this.#barrier();
+    const spread = attention.spreads(this.#step);
+    const items = attention.items(this.#step, spread);
+    for (let item = this.#claim(1); item < items; item = this.#claim(1)) attention.runItem(this.#step, spread, item);
+    this.#barrier();
+    if (spread || o.prepares) this.#prepareRows(o, projections.q, spread ? attention : null);
+  }
+
+  /** What the linears read of x, whose rows `spread` attention finishes first. */
+  #prepareRows(linears: LinearGroup, x: number, spread: Attention | null = null): void {
+    const { rows } = this.#step;
+    const chunk = this.#rowChunk();
+    for (let from = this.#claim(chunk); from < rows; from = this.#claim(chunk)) {
+      const to = Math.min(rows, from + chunk);
+      if (spread) for (let row = from; row < to; row++) spread.finishRow(this.#step, row);
+      linears.prepare(x, rows, from, to);
+    }
+    this.#barrier();
   }
 
   /** What the adapters of these linears make of x, before it is added to their outputs. */
@@ -214,13 +242,27 @@ export class StepProgram {
   #activate({ arena, gateUp, down, projections: { gate, up } }: LayerProgram): void {
     const { kernels } = this.#buffers[arena]!;
     const { rows } = this.#step;
+    const { threads } = this.#parts;
     const { out } = gateUp.linears[0]!;
-    const chunk = this.#rowChunk();
-    for (let from = this.#claim(chunk); from < rows; from = this.#claim(chunk)) {
+    // Where rows are few, a row is divided among the threads. (silu_mul wants fours.)
+    const parts = rows < threads && down.unit !== null ? threads : 1;
+    const unit = Math.max(4, down.unit ?? 4);
+    const units = Math.ceil(out / unit);
+    const chunk = parts > 1 ? 1 : this.#rowChunk();
+    for (let item = this.#claim(chunk); item < rows * parts; item = this.#claim(chunk)) {
+      const from = Math.floor(item / parts);
       const to = Math.min(rows, from + chunk);
       const at = from * out * 4;
-      kernels.silu_mul(gate + at, up + at, out, to - from, 0, out);
-      down.prepare(gate, rows, from, to);
+      if (parts === 1) {
+        kernels.silu_mul(gate + at, up + at, out, to - from, 0, out);
+        down.prepare(gate, rows, from, to);
+        continue;
+      }
+      const part = item % parts;
+      const first = Math.floor((units * part) / parts) * unit;
+      const last = Math.min(out, Math.floor((units * (part + 1)) / parts) * unit);
+      kernels.silu_mul(gate + at, up + at, out, 1, first, last);
+      down.prepareInputs(gate, rows, from, first, last);
     }
     this.#barrier();
   }
@@ -239,7 +281,8 @@ export class StepProgram {
       const { from, to } = this.#share(tiles);
       linears.touch(this.#buffers[arena]!.kernels, outputs, from, to);
     }
-    for (let taken = this.#take(tiles); taken !== 0; taken = this.#take(tiles)) {
+    const portion = this.#portion(tiles);
+    for (let taken = this.#take(tiles, portion); taken !== 0; taken = this.#take(tiles, portion)) {
       const from = taken >>> TAKEN_BITS;
       linears.apply(x, rows, outputs, from, from + (taken & TAKEN_MASK));
       adapters?.expand(this.#step, outputs, from, from + (taken & TAKEN_MASK));
@@ -297,10 +340,16 @@ export class StepProgram {
     return Math.min(8, Math.max(2, 2 * Math.floor(share / 2)));
   }
 
-  /** Some tiles of a linear, or 0: small portions, for a thread's own lie one behind the other anyway. */
-  #take(tiles: number): number {
+  /** Tiles to take at a time: small portions, for a thread's own lie one behind the other anyway. */
+  #portion(tiles: number): number {
+    const eighth = Math.floor((tiles * MOST_TILES) / (this.#parts.threads * 128));
+    const least = this.#step.rows === 1 ? TILES_TOGETHER : 1;
+    return Math.min(MOST_TILES, Math.max(least, eighth - (eighth % least)));
+  }
+
+  /** Some tiles of a linear, or 0. */
+  #take(tiles: number, portion: number): number {
     const { threads, index } = this.#parts;
-    const portion = Math.max(1, Math.floor((tiles * MOST_TILES) / (threads * 128)));
-    return this.#team.team_take(this.#control, threads, index, tiles, Math.min(MOST_TILES, portion));
+    return this.#team.team_take(this.#control, threads, index, tiles, portion);
   }
 }

@@ -6,7 +6,8 @@
 //
 // What V8 joins must end in two stores side by side, with no other store between them, and be the same
 // on both sides, operand by operand, with loads from constant offsets of one address. So wasm/*-rows.ts
-// and wasm/*-products.ts work on groups of four rows in pairs, compute first and store last. The
+// and wasm/*-products.ts work on groups of four rows in pairs, compute first and store last (the former only in the
+// modules of products, wasm/joined.ts, for nothing is gained by that order elsewhere). The
 // higher address is stored first: V8 stores the lower one twice otherwise. It also lets the compiler in
 // front of V8 keep the order of the loads before: of two joined loads that widen bytes, V8 13 takes
 // the address of the one that comes first, right only if that is the lower one.

@@ -46,7 +46,7 @@ function layerLaunches(layer: LayerSpec, run: RunShape, rows: number, adapted: b
   return LAUNCHES_BESIDE + linears + (adapted ? ADAPTER_LAUNCHES : 0);
 }
 
-/** As if it were launched by itself: q, k and v, or gate and up, together take no more. */
+/** As if it were launched by itself: q, k and v, or gate and up, or all between two attentions, together take no more. */
 function linearLaunches(linear: LinearSpec, run: RunShape, rows: number): number {
   if (storageOf(linear).kind === "half") return 1;
   const gathered = mayPermute(linear) ? 1 : 0;

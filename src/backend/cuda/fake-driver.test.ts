@@ -106,6 +106,13 @@ describe("the CUDA backend's host side", () => {
     expect(await named(100)).toEqual([of(128, true), of(128, false), of(128, true), of(128, true)]);
     expect(await named(7)).toEqual(Array(4).fill(of(8, false)));
     await driver.runtime.dispose();
+  });
+
+  it("has all blocks of what one token takes between two attentions run at once, and of nothing else", async () => {
+    const cuda = new FakeCuda();
+    using model = makeSynthetic({ ...smallLlama, weights: { ...gptqWeights, groupSize: 128 } });
+    await loadAndRun(cuda, model.folder);
+    expect([...cuda.together]).toEqual(["linear_chain_q4_g128"]);
     expect(cuda.leaks).toEqual([]);
   });
 

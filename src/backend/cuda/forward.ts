@@ -13,6 +13,7 @@ import type { EmbeddingTable } from "./load-embeddings.js";
 import { runAdapters } from "./run-adapters.js";
 import { runAttention } from "./run-attention.js";
 import { takesOrdered } from "./run-batch.js";
+import { type ChainPlaces, chainPlaces, runChain } from "./run-chain.js";
 import { type LinearCall, type LinearScratch, runGated, runLinear, runLinears, runResidual, takesNorm } from "./run-linear.js";
 import { slicesPerRow, slotBytes } from "./sampling-shape.js";
 import type { PlacedLayer, PlacedLinear, Stage } from "./stage.js";
@@ -51,8 +52,11 @@ export class Forward {
   readonly #linears: LinearScratch;
   /** Of the decode attention, before its partial results. */
   readonly #counterBytes: number;
+  /** `null`: the linears of this step go one by one. */
+  readonly #chainPlaces: ChainPlaces | null;
 
-  constructor(model: ForwardModel, stage: Stage, queue: KernelQueue, shape: StepShape) {
+  /** @param chains one token's linears between two attentions may go in one launch */
+  constructor(model: ForwardModel, stage: Stage, queue: KernelQueue, shape: StepShape, chains: boolean) {
     this.#model = model;
     this.#stage = stage;
     this.#queue = queue;
@@ -69,6 +73,8 @@ export class Forward {
       pieces: stage.has("scratch.pieces") ? stage.at("scratch.pieces") : 0n,
       pieceBytes: stage.has("scratch.pieces") ? stage.size("scratch.pieces") : 0,
     };
+    // What adapters add comes between linears.
+    this.#chainPlaces = chains && shape.rows === 1 && !shape.adapted ? chainPlaces(stage) : null;
   }
 
   /** Embeddings on the first stage, then all of the stage's layers. */
@@ -76,9 +82,11 @@ export class Forward {
     if (this.#stage.first) this.#embed();
     if (this.#stage.layers.length === 0) return;
     this.#ropeTable();
-    for (const layer of this.#stage.layers) {
-      const normed = this.#attention(layer);
-      this.#mlp(layer, normed);
+    let layer: PlacedLayer | null = null;
+    for (const next of [...this.#stage.layers, null]) {
+      if (layer) this.#attention(layer);
+      this.#between(layer, next);
+      layer = next;
     }
   }
 
@@ -221,28 +229,68 @@ export class Forward {
     return !this.#shape.adapted && takesOrdered(this.#queue, linears, this.#shape.rows, gated, this.#linears);
   }
 
-  /** @returns whether the norm that follows has been done, too */
-  #attention(layer: PlacedLayer): boolean {
+  /** Whether attention writes its results in the order of o's codes: only that of decode rows can. */
+  #orderedOutput(layer: PlacedLayer): boolean {
+    const { rows, decodeRows } = this.#shape;
+    return decodeRows === rows && layer.spec.attention.headDim % 32 === 0 && this.#ordered([layer.o]);
+  }
+
+  /** From the attention of a layer, if there is one, to that of the next, if there is one. */
+  #between(layer: PlacedLayer | null, next: PlacedLayer | null): void {
+    if (this.#chain(layer, next)) return;
+    if (layer && !this.#chain(layer, null)) this.#mlp(layer, this.#output(layer));
+    if (next && !this.#chain(null, next)) this.#qkv(next);
+  }
+
+  /**
+   * All of that in one launch, where it is possible. The next q, k and v may lie where attention's output does: a block
+   * sends its part of o's result after having read that output, and writes q, k or v after having had all that became
+   * of o's results; blocks without a part of o make nothing of the output that they read.
+   */
+  #chain(layer: PlacedLayer | null, next: PlacedLayer | null): boolean {
+    if (!this.#chainPlaces) return false;
+    const residual = this.#stage.at("scratch.residual");
+    const x = this.#stage.at("scratch.block");
+    return runChain(this.#queue, layer, next, { x, residual, y: next ? this.#placesOf(next) : [] }, this.#chainPlaces);
+  }
+
+  /** Where a layer's q, k and v lie; attention's output takes the place of q. */
+  #placesOf({ spec: { attention } }: PlacedLayer): readonly [q: bigint, k: bigint, v: bigint] {
+    const { heads, kvHeads, headDim } = attention;
+    const q = this.#stage.at("scratch.block");
+    const k = q + BigInt(this.#shape.rows * heads * headDim * 2);
+    return [q, k, k + BigInt(this.#shape.rows * kvHeads * headDim * 2)];
+  }
+
+  #qkv(layer: PlacedLayer): void {
     const { rows } = this.#shape;
-    const { heads, kvHeads, headDim } = layer.spec.attention;
-    const stage = this.#stage;
-    const q = stage.at("scratch.block");
-    const k = q + BigInt(rows * heads * headDim * 2);
-    const v = k + BigInt(rows * kvHeads * headDim * 2);
+    const y = this.#placesOf(layer);
     const linears = [layer.q, layer.k, layer.v];
     runLinears(
       this.#queue,
       linears,
       {
         ...this.#normed(linears, layer.norms.input, layer.spec.inputNorm.eps, this.#ordered(linears)),
-        ...{ y: [q, k, v], rows, f32: false, residual: 0n, role: "qkv" },
+        ...{ y, rows, f32: false, residual: 0n, role: "qkv" },
       },
       this.#linears,
     );
-    this.#adapt(linears, stage.at("scratch.normed"), [q, k, v], false);
-    const ordered = this.#shape.decodeRows === rows && headDim % 32 === 0 && this.#ordered([layer.o]);
+    this.#adapt(linears, this.#stage.at("scratch.normed"), y, false);
+  }
+
+  #attention(layer: PlacedLayer): void {
+    const stage = this.#stage;
+    const [q, k, v] = this.#placesOf(layer);
     runAttention(this.#queue, layer, this.#cache, {
-      ...{ q, k, v, rows, ordered, decodeRows: this.#shape.decodeRows, tileCount: this.#shape.tiles },
+      ...{
+        q,
+        k,
+        v,
+        rows: this.#shape.rows,
+        ordered: this.#orderedOutput(layer),
+        decodeRows: this.#shape.decodeRows,
+        tileCount: this.#shape.tiles,
+      },
       table: stage.at("scratch.ropeTable"),
       partial: stage.at("scratch.partials") + BigInt(this.#counterBytes),
       positions: this.#input(this.#layout.positions),
@@ -251,17 +299,24 @@ export class Forward {
       tiles: this.#input(this.#layout.tiles),
       maxPages: maxPages(this.#model.run),
     });
+  }
+
+  /** @returns whether the norm that follows has been done, too */
+  #output(layer: PlacedLayer): boolean {
+    const { rows } = this.#shape;
+    const stage = this.#stage;
+    const x = stage.at("scratch.block");
     const residual = stage.at("scratch.residual");
     const next = { weight: layer.norms.postAttention, eps: layer.spec.postAttentionNorm.eps, y: stage.at("scratch.normed") };
     // What adapters add to the residual stream comes before the norm.
     const normed = runResidual(
       this.#queue,
       layer.o,
-      { x: q, rows, residual, role: "o", ordered },
+      { x, rows, residual, role: "o", ordered: this.#orderedOutput(layer) },
       this.#shape.adapted ? null : next,
       this.#linears,
     );
-    this.#adapt([layer.o], q, [residual], true);
+    this.#adapt([layer.o], x, [residual], true);
     return normed;
   }
 

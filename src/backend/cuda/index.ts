@@ -27,6 +27,8 @@ export interface CudaBackendOptions {
   graphs?: boolean;
   /** Kernels may begin before those before them have ended, where cards can do that; default true. */
   overlap?: boolean;
+  /** One token's linears between two attentions go in one launch, where cards and weights allow it; default true. */
+  chains?: boolean;
   /** The driver's libraries; default: those of this machine. */
   sources?: CardSources;
   /** Kernels of older cards; default: each card's own. */
@@ -49,6 +51,7 @@ export function createCudaBackend({
   peers = true,
   graphs = true,
   overlap = true,
+  chains = true,
   sources = openDriver(),
   image,
 }: CudaBackendOptions = {}): CudaBackend {
@@ -59,14 +62,14 @@ export function createCudaBackend({
       listCards(sources)
         .filter(({ unusable }) => unusable === null)
         .map(planDevice),
-    load: (request) => load(request, sources, { peers, graphs, overlap }, image),
+    load: (request) => load(request, sources, { peers, graphs, overlap, chains }, image),
   };
 }
 
 async function load(
   request: LoadRequest,
   sources: CardSources,
-  options: { peers: boolean; graphs: boolean; overlap: boolean },
+  options: Pick<RuntimeParts, "peers" | "graphs" | "overlap" | "chains">,
   image: KernelImage | undefined,
 ): Promise<CudaRuntime> {
   request.signal?.throwIfAborted();

@@ -16,6 +16,7 @@ export const KERNEL_FAMILIES = [
   "kv_cache",
   "linear_batch",
   "linear_batch_wgmma",
+  "linear_chain",
   "linear_half",
   "linear_half_gemv",
   "linear_prompt",

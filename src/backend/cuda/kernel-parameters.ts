@@ -56,6 +56,48 @@ export const STREAM = layout("StreamParams", {
   unused: "i32",
 });
 
+/** linear_chain.cu: first these, then CHAIN_WEIGHTS of each of four linears. */
+export const CHAIN = layout("ChainBuffers", {
+  attention: "u64",
+  norm: "u64",
+  nextNorm: "u64",
+  residual: "u64",
+  y0: "u64",
+  y1: "u64",
+  y2: "u64",
+  sums: "u64",
+  gated: "u64",
+  pieces: "u64",
+  epochs: "u64",
+  eps: "f32",
+  nextEps: "f32",
+  stages: "i32",
+  count: "i32",
+  xAt: "i32",
+  spansAt: "i32",
+  partialAt: "i32",
+  flying: "i32",
+  stageMagic: "i32",
+  xPitch: "i32",
+});
+
+export const CHAIN_WEIGHTS = layout("ChainWeights", {
+  weights0: "u64",
+  weights1: "u64",
+  weights2: "u64",
+  bias0: "u64",
+  bias1: "u64",
+  bias2: "u64",
+  n0: "i32",
+  n1: "i32",
+  n2: "i32",
+  k: "i32",
+  each: "i32",
+  more: "i32",
+  piecesEach: "i32",
+  piecesMore: "i32",
+});
+
 /** linear_batch.cu */
 export const BATCH = layout("BatchParams", {
   weights0: "u64",
@@ -422,6 +464,8 @@ export const ALL_PARAMETERS: readonly ParameterLayout[] = [
   LINEAR,
   STREAM,
   BATCH,
+  CHAIN,
+  CHAIN_WEIGHTS,
   BATCH_SUM,
   BATCH_LINEAR,
   HALF_LINEAR,

@@ -12,6 +12,8 @@ export interface KernelCall {
   readonly parameters: Uint8Array;
   /** Dynamic shared memory, bytes. */
   readonly shared?: number;
+  /** All of its blocks run at once, so that they may wait for each other. */
+  readonly together?: boolean;
   /** What it is to the step, for profiles: `qkv`, `attention`, … */
   readonly role?: string;
   /** Bytes that it has to move to or from the card's memory, where a profile compares them with the time. */
@@ -38,8 +40,9 @@ export class KernelQueue {
     else this.#launch(call);
   }
 
-  #launch({ family, name, grid, block, parameters, shared = 0 }: KernelCall): void {
+  #launch({ family, name, grid, block, parameters, shared = 0, together = false }: KernelCall): void {
     const kernel = this.context.kernels.get(family, name, shared);
-    this.context.launcher.launch(this.context.stream, { kernel, name, grid, block, parameters, shared, overlap: this.#overlap });
+    const launch = { kernel, name, grid, block, parameters, shared, together, overlap: this.#overlap };
+    this.context.launcher.launch(this.context.stream, launch);
   }
 }

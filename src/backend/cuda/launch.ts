@@ -17,26 +17,29 @@ export interface Launch {
   readonly parameters: Uint8Array;
   /** May begin before the kernel before it has ended (programmatic dependent launch; sm_90 and later). */
   readonly overlap?: boolean;
+  /** All blocks run at once, so that they may wait for each other; more of them than fit are refused. */
+  readonly together?: boolean;
 }
 
 /** CUlaunchConfig: seven u32, padding, stream, attributes, their number. */
 const CONFIG_BYTES = 56;
 /** CUlaunchAttribute: id, padding, a 64-byte value. */
 const ATTRIBUTE_BYTES = 72;
+const COOPERATIVE = 2;
 const PROGRAMMATIC_STREAM_SERIALIZATION = 6;
 
 export class Launcher {
   readonly #driver: CudaDriver;
   readonly #device: string;
   readonly #config = new DataView(new ArrayBuffer(CONFIG_BYTES));
-  readonly #attribute = new DataView(new ArrayBuffer(ATTRIBUTE_BYTES));
+  readonly #attributes = new DataView(new ArrayBuffer(2 * ATTRIBUTE_BYTES));
   readonly #pointers = new BigUint64Array(1);
 
   constructor(driver: CudaDriver, device: string) {
     this.#driver = driver;
     this.#device = device;
-    this.#attribute.setUint32(0, PROGRAMMATIC_STREAM_SERIALIZATION, true);
-    this.#attribute.setInt32(8, 1, true);
+    this.#attributes.setInt32(8, 1, true);
+    this.#attributes.setInt32(ATTRIBUTE_BYTES + 8, 1, true);
   }
 
   /** @param stream CUstream on which it runs, or which is being captured */
@@ -47,8 +50,11 @@ export class Launcher {
       config.setUint32(4 * index, value, true);
     });
     config.setBigUint64(32, stream, true);
-    config.setBigUint64(40, launch.overlap ? addressOf(this.#attribute) : 0n, true);
-    config.setUint32(48, launch.overlap ? 1 : 0, true);
+    let attributes = 0;
+    if (launch.overlap) this.#attributes.setUint32(ATTRIBUTE_BYTES * attributes++, PROGRAMMATIC_STREAM_SERIALIZATION, true);
+    if (launch.together) this.#attributes.setUint32(ATTRIBUTE_BYTES * attributes++, COOPERATIVE, true);
+    config.setBigUint64(40, attributes > 0 ? addressOf(this.#attributes) : 0n, true);
+    config.setUint32(48, attributes, true);
     this.#pointers[0] = addressOf(launch.parameters);
     this.#driver.call("cuLaunchKernelEx", [config, launch.kernel, this.#pointers, null], {
       device: `${this.#device}, kernel ${launch.name}`,

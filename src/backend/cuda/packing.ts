@@ -14,6 +14,7 @@ import { adapterRegions, adapterRowValues } from "./adapter-layout.js";
 import { mostPieceBytes } from "./batch-launch.js";
 import { LEAST_WGMMA_BATCHED, mostWgmmaPieceBytes } from "./batch-launch-wgmma.js";
 import { capturedSize } from "./captured-steps.js";
+import { chainLayout } from "./chain-shape.js";
 import { layerLinears, layerNorms } from "./layer-parts.js";
 import { expandedBytes, mayPermute, stagingBytes, storageOf, weightBytes } from "./linear-storage.js";
 import { poolBytes, sliceBytes, slotBytes } from "./sampling-shape.js";
@@ -84,6 +85,7 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
     widest((layer) => Math.max(0, ...batchedOutputs(layer, tokens).map(size)));
   const pieces = batched((outputs) => mostPieceBytes(outputs, tokens));
   const wgmmaPieces = batched(() => mostWgmmaPieceBytes(tokens));
+  const chain = chainLayout(stage.layers);
   const regions: RegionSize[] = [
     { name: "scratch.input", bytes: largestInput(spec, run).bytes },
     { name: "scratch.residual", bytes: tokens * spec.hiddenSize * 4 }, // f32 [tokens, hidden]
@@ -102,6 +104,7 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
   // Also where weights are staged while they are loaded, before the flags of what was wrong with them.
   regions.push({ name: "scratch.expanded", bytes: Math.max(most(expanded), pieces, most(stagingBytes), spec.hiddenSize * 4) });
   if (wgmmaPieces > 0) regions.push({ name: "scratch.pieces", bytes: wgmmaPieces }); // f32, 0xffffffff between launches
+  if (chain) regions.push({ name: "scratch.chain", bytes: chain.bytes }); // packets and counters, zero before the first launch
   regions.push({ name: "scratch.flags", bytes: FLAG_BYTES });
   if (stage.last)
     regions.push(

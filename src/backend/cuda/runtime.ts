@@ -174,9 +174,10 @@ export class CudaRuntime implements Runtime {
   #uploadFrequencies(): void {
     for (const stage of this.#stages()) {
       stage.context.use().copyIn(stage.at("scratch.frequencies"), halfTurns(this.spec, 1));
-      // Weights were staged in scratch: the counters behind which blocks meet must begin at zero, pieces as if none had been left.
+      // Weights were staged in scratch: the counters behind which blocks meet and what they send must begin at zero, pieces as if none had been left.
       for (const [name, byte] of [
         ["scratch.partials", 0],
+        ["scratch.chain", 0],
         ["scratch.pieces", 0xff],
       ] as const)
         if (stage.has(name)) stage.context.fill(stage.at(name), byte, stage.size(name));

@@ -15,20 +15,24 @@ export interface LauncherParts {
   readonly peers: boolean;
   /** Kernels may begin before those before them have ended. */
   readonly overlap: boolean;
+  /** One token's linears between two attentions may go in one launch. */
+  readonly chains: boolean;
 }
 
 export class StepLauncher {
   readonly stages: readonly Stage[];
   readonly #model: ForwardModel;
+  readonly #chains: boolean;
   readonly #queues: readonly KernelQueue[];
   readonly #links: readonly StageLink[];
   /** From the last stage to the first; `null`: they are one. */
   readonly #idLink: StageLink | null;
 
-  constructor({ stages, model, peers, overlap }: LauncherParts) {
+  constructor({ stages, model, peers, overlap, chains }: LauncherParts) {
     const { spec, run } = model;
     this.stages = stages;
     this.#model = model;
+    this.#chains = chains;
     this.#queues = stages.map(({ context }) => new KernelQueue(context, overlap));
     const most = stepTokens(run) * spec.hiddenSize * 4;
     this.#links = stages.slice(1).map((stage, i) => linkStages(stages[i]!, stage, "scratch.residual", most, peers));
@@ -71,6 +75,6 @@ export class StepLauncher {
   }
 
   #forward(stage: number, shape: StepShape, queue: KernelQueue): Forward {
-    return new Forward(this.#model, this.stages[stage]!, queue, shape);
+    return new Forward(this.#model, this.stages[stage]!, queue, shape, this.#chains);
   }
 }

@@ -1,0 +1,114 @@
+// The products of linear_chain.cu: four bits by sixteen, exact.
+//
+// The tensor cores have eight columns and there is one token. So x is written as two digits of eight bits, with one factor for each
+// span of 128 k, and two columns are its high and its low digits. Products of bytes need two masks per eight codes and nothing
+// else (0x0f for row g, 0xf0 for row g + 8, whose sums are sixteen times as large), and their sums are exact: of x no more is lost than
+// 2^-16 of the largest in its span. Four spans have two columns each, and x is zero in a span's columns but for its own: so
+// all products of 512 k go to the same sums, and lane 4 g + t finishes span t of rows g and g + 8.
+#pragma once
+
+#include "linear_chain.cuh"
+
+namespace exllama {
+
+/// Loads from shared memory by 32-bit addresses, which take half of the registers that pointers do.
+__device__ __forceinline__ uint4 load_16(uint32_t at) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at));
+  return v;
+}
+__device__ __forceinline__ float load_half(uint32_t at) {
+  uint16_t v;
+  asm volatile("ld.shared.u16 %0, [%1];" : "=h"(v) : "r"(at));
+  return __half2float(__ushort_as_half(v));
+}
+__device__ __forceinline__ uint32_t load_byte(uint32_t at) {
+  uint32_t v;
+  asm volatile("ld.shared.u8 %0, [%1];" : "=r"(v) : "r"(at));
+  return v;
+}
+__device__ __forceinline__ int2 load_ints(uint32_t at) {
+  int2 v;
+  asm volatile("ld.shared.v2.s32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(at));
+  return v;
+}
+
+/// c[16 x 8] += a[16 x 32] * b[32 x 8], bytes without and with a sign, exact. With g = lane / 4, t = lane % 4:
+///   a[0] row g, k 4t .. 4t + 3    a[1] row g + 8    a[2], a[3] the same rows, k + 16
+///   b[0] column g, k 4t .. 4t + 3    b[1] k + 16    c as in mma_16x8x16()
+__device__ __forceinline__ void multiply_bytes(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+/// All of the block's superblocks of one linear: partial sums into shared memory, two of each superblock. `base` counts superblocks of
+/// the launch. A warp takes the first or the second half of every eighth.
+/// A span that is not there (k ends before) is computed from whatever lies behind, and dropped with its columns.
+template <int kBits, int kGroup>
+__device__ __forceinline__ void chain_products(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, const ChainShare& share, int k,
+                                               int base, int warp, int lane) {
+  static_assert(kBits == 4 && kGroup == kSpan && kUnit == 4 * kSpan, "codes of four bits in groups of a span, a unit of four");
+  using L = Layout<kBits, kGroup>;
+  constexpr int kStep = kChainWarps / 2, kSpans = kUnit / kSpan, kChunks = kSpan / kChunk, kSpanBytes = sizeof(ChainSpan);
+  constexpr uint32_t kEven = 0x0f0f0f0fu, kOdd = 0xf0f0f0f0u;  // codes of row g, and sixteen times those of row g + 8
+  const uint32_t memory = settled(shared_address(shared.full));  // where the block's shared memory begins, and the full barriers
+  const unsigned g = lane / 4, t = lane % 4, zero_shift = 4 * (g & 1);
+  const int half = warp & 1, whole = share.whole(), all = share.all(), stages = p.stages;
+  // Even columns of x are high digits, odd ones low.
+  const uint32_t x_lane = memory + p.x_at + (g & 1) * p.x_pitch + half * kUnit + t * 16;
+  const uint32_t nothing = memory + kChainHeadBytes - kChainZeroBytes + t * 16;
+  const uint32_t span_lane = memory + p.spans_at + (half * kSpans + t) * kSpanBytes;
+  const uint32_t codes_lane = memory + kChainHeadBytes + half * (kUnit / kChunk * L::kChunkBytes) + lane * 16;
+  const uint32_t scales_lane = (half * kSpans + t) * L::kScaleBytes + g * 2, zeros_lane = (half * kSpans + t) * L::kZeroBytes + g / 2;
+  int at = warp / 2, of_tile = at;
+  int round = (base + at) * p.stage_magic >> 20, stage = base + at - round * stages;
+#pragma unroll 1
+  for (; at < all; at += kStep, of_tile += kStep, stage += kStep) {
+    if (stage >= stages) stage -= stages, ++round;
+#pragma unroll 1
+    while (of_tile >= share.superblocks) of_tile -= share.superblocks;
+    const int superblock = at < whole ? of_tile : (share.first_piece + (at - whole >> share.paired)) % share.superblocks;
+    const uint32_t x_at = x_lane + superblock * kSuperblock;
+    const int2 span = load_ints(span_lane + superblock * (kSuperblock / kSpan * kSpanBytes));  // factor of x, sum of x
+    const int sb_k = min(kSuperblock, k - superblock * kSuperblock);
+    const uint32_t codes = codes_lane + stage * ChainShared<kBits, kGroup>::kStageBytes;
+    const uint32_t table = memory + kChainHeadBytes + stage * ChainShared<kBits, kGroup>::kStageBytes + sb_k * (kTileRows * kBits / 8);
+    int dot[2 * kChunks][4] = {};
+    barrier_wait(memory + ((round & 1) * kMostChainStages + stage) * 8, round >> 1 & 1);
+#pragma unroll
+    for (int s = 0; s < kSpans; ++s) {
+      const uint32_t x_span = g / 2 == s ? x_at + s * kSpan : nothing;
+#pragma unroll
+      for (int c = 0; c < kChunks; ++c) {
+        const uint4 q = load_16(codes + (s * kChunks + c) * L::kChunkBytes), x = load_16(x_span + c * kChunk);
+        multiply_bytes(dot[s % 2 * kChunks + c], q.x & kEven, q.x & kOdd, q.y & kEven, q.y & kOdd, x.x, x.y);
+        multiply_bytes(dot[s % 2 * kChunks + c], q.z & kEven, q.z & kOdd, q.w & kEven, q.w & kOdd, x.z, x.w);
+      }
+    }
+    const uint32_t zeros = table + sb_k / kGroup * L::kScaleBytes + zeros_lane;
+    const int zero = load_byte(zeros) >> zero_shift & 15u, zero_16 = load_byte(zeros + 4) << (4 - zero_shift) & 0xf0u;
+    const float factor = __int_as_float(span.x);
+    const float scale = load_half(table + scales_lane) * factor, scale_8 = load_half(table + scales_lane + 16) * factor;
+    __syncwarp();
+    if (lane == 0) barrier_arrive(shared.empty + stage);
+    // Sixteen bits times four bits, 128 times: exact in 32.
+    const auto chains = [&](int i) { return dot[0][i] + dot[1][i] + (dot[2][i] + dot[3][i]); };
+    const int high = chains(0), low = chains(1), high_8 = chains(2), low_8 = chains(3);
+    float sum = static_cast<float>(high * 256 + low - zero * span.y) * scale;
+    float sum_8 = static_cast<float>(high_8 * 256 + low_8 - zero_16 * span.y) * (scale_8 * (1.f / 16));
+    if ((half * kSpans + static_cast<int>(t)) * kSpan >= sb_k) sum = sum_8 = 0.f;
+#pragma unroll
+    for (int step = 1; step < 4; step <<= 1) {
+      sum += __shfl_xor_sync(0xffffffffu, sum, step);
+      sum_8 += __shfl_xor_sync(0xffffffffu, sum_8, step);
+    }
+    if (t == 0) {
+      float* to = shared.partial + (2 * at + half) * kTileRows + g;
+      to[0] = sum, to[8] = sum_8;
+    }
+  }
+  meet_chain();
+}
+
+}  // namespace exllama

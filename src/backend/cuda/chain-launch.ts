@@ -1,0 +1,180 @@
+// How kernels/linear_chain.cu is launched: one block per multiprocessor, all of which must run at once, and what their
+// shared memory is cut into. Pure arithmetic, so that the plan, the launch and the tests mean the same.
+
+import type { GptqFormat } from "../../model/spec.js";
+import type { StreamingCard } from "./linear-launch.js";
+import { type KernelGroup, SUPERBLOCK, superblockBytes, TILE_ROWS } from "./quantized-layout.js";
+
+const WARPS = 16;
+const UNIT = 512;
+const SPAN = 128;
+/** Barriers and sums of squares, the block's rows of the residual stream, and zeros. */
+const HEAD_BYTES = 768 + WARPS * 32 * 4 + 128;
+const MOST_ROWS = WARPS * 32;
+const MOST_STAGES = 24;
+/** Fewer superblocks under way than warps ask for at once would make them wait for each other. */
+const LEAST_STAGES = 8;
+/** Of the residual stream that a warp can hold while it waits for the others' sums of squares. */
+const MOST_HIDDEN = 8192;
+
+/** Inputs and outputs of the linears of a chain. */
+export interface ChainShape {
+  readonly bits: GptqFormat["bits"];
+  readonly group: KernelGroup;
+  readonly hidden: number;
+  /** Inputs of o; 0: only the residual stream goes on to q, k and v. */
+  readonly attention: number;
+  /** Outputs of gate, and of up; 0 where there is no o. */
+  readonly intermediate: number;
+  /** Outputs of q, k and v, or none where no layer follows. */
+  readonly next: readonly number[];
+}
+
+/** What every block does of a linear, in parts: row tiles, or pairs of gate's and up's. */
+export interface ChainShare {
+  /** Parts that each block has. */
+  readonly each: number;
+  /** Parts left over: one more for each of the first blocks, whole or, where pieces are not zero, as the sum of pieces. */
+  readonly more: number;
+  /** Superblocks of parts left over that each block takes, and blocks that take one more; zero: they are not divided. */
+  readonly piecesEach: number;
+  readonly piecesMore: number;
+}
+
+export interface ChainLaunch {
+  readonly name: string;
+  readonly grid: number;
+  readonly block: number;
+  /** Dynamic shared memory, bytes. */
+  readonly shared: number;
+  readonly stages: number;
+  /** Copies under way at a time. */
+  readonly flying: number;
+  /** Places in shared memory. */
+  readonly xAt: number;
+  readonly spansAt: number;
+  /** Bytes from the high digits of x to the low ones: rows half of the banks apart. */
+  readonly xPitch: number;
+  readonly partialAt: number;
+  /** Of o, gate and up, down, and q, k, v. */
+  readonly shares: readonly [ChainShare, ChainShare, ChainShare, ChainShare];
+}
+
+/** Bytes of each buffer. */
+export interface ChainScratch {
+  readonly sums: number;
+  readonly gated: number;
+  readonly pieces: number;
+  readonly epochs: number;
+}
+
+/** Whether there is a kernel for it, on cards whose shared memory holds what it needs. */
+export function hasChainKernel({ bits, group, hidden, attention, intermediate, next }: ChainShape): boolean {
+  return (
+    bits === 4 &&
+    group === 128 &&
+    hidden <= MOST_HIDDEN &&
+    [hidden, attention, intermediate].every((k) => k % SPAN === 0) &&
+    next.every((n) => n % TILE_ROWS === 0)
+  );
+}
+
+/** @returns null where this card or these linears have no such kernel */
+export function chainLaunch(shape: ChainShape, card: StreamingCard, flying = copiesUnderWay(shape)): ChainLaunch | null {
+  const { bits, group, hidden, attention, intermediate, next } = shape;
+  if (card.major !== 9 || !hasChainKernel(shape)) return null;
+  const grid = card.multiprocessors;
+  const outputs = next.reduce((sum, n) => sum + n / TILE_ROWS, 0);
+  const shares = [
+    chainShare(hidden / TILE_ROWS, attention, grid),
+    chainShare(intermediate / TILE_ROWS, hidden, grid),
+    chainShare(hidden / TILE_ROWS, intermediate, grid),
+    chainShare(outputs, hidden, grid),
+  ] as const;
+  if ((shares[0].each + 1) * TILE_ROWS > MOST_ROWS) return null;
+  const inputs = [attention, hidden, intermediate, hidden];
+  const superblocks = shares.map((share, i) => mostSuperblocks(share, inputs[i]!) * (i === 1 ? 2 : 1));
+  // Two sums of each superblock, and those of a part whose pieces others send.
+  const pieces = shares.map((share, i) =>
+    share.piecesEach + share.piecesMore > 0 ? Math.ceil(inputs[i]! / SUPERBLOCK) * (i === 1 ? 2 : 1) : 0,
+  );
+  const partial = (Math.max(...superblocks) * (SUPERBLOCK / UNIT) + Math.max(...pieces)) * TILE_ROWS * 4;
+  const mostK = Math.max(hidden, attention, intermediate);
+  // Units that end behind k read on: there is something to read.
+  const xPitch = Math.ceil(mostK / SUPERBLOCK) * SUPERBLOCK + 64;
+  const x = 2 * xPitch;
+  const spans = Math.ceil(mostK / SUPERBLOCK) * (SUPERBLOCK / SPAN) * 8;
+  const stageBytes = Math.ceil(superblockBytes(bits, group, SUPERBLOCK) / 128) * 128;
+  const stages = Math.min(MOST_STAGES, Math.floor((card.sharedPerBlock - HEAD_BYTES - x - spans - partial) / stageBytes));
+  if (stages < LEAST_STAGES) return null;
+  const xAt = HEAD_BYTES + stages * stageBytes;
+  return {
+    name: `linear_chain_q${bits}_g${group}`,
+    grid,
+    block: (WARPS + 1) * 32,
+    shared: xAt + x + spans + partial,
+    stages,
+    flying,
+    xAt,
+    spansAt: xAt + x,
+    partialAt: xAt + x + spans,
+    xPitch,
+    shares,
+  };
+}
+
+/**
+ * Copies that a multiprocessor has under way. With more of them x takes longer to arrive, with fewer memory does not keep up; wide
+ * models have more to copy between two meetings (H200, µs per layer at 4 and 5: 7B 34.1 and 35.1, 70B 120.8 and 117.6).
+ */
+function copiesUnderWay({ hidden }: ChainShape): number {
+  return hidden > 6144 ? 5 : 4;
+}
+
+/**
+ * Deals out `parts` row tiles (or pairs) of `k` inputs. Dividing what is left over costs a meeting more: it is done
+ * where the block with the most has a twentieth less to do.
+ */
+function chainShare(parts: number, k: number, blocks: number): ChainShare {
+  const each = Math.floor(parts / blocks);
+  const more = parts % blocks;
+  const pieces = more * Math.ceil(k / SUPERBLOCK);
+  const whole = { each, more, piecesEach: 0, piecesMore: 0 };
+  const divided = { each, more, piecesEach: Math.floor(pieces / blocks), piecesMore: pieces % blocks };
+  return mostSuperblocks(divided, k) < 0.95 * mostSuperblocks(whole, k) ? divided : whole;
+}
+
+/** Superblocks of the block that has the most, of one row tile of each part. */
+function mostSuperblocks({ each, more, piecesEach, piecesMore }: ChainShare, k: number): number {
+  const ofPart = Math.ceil(k / SUPERBLOCK);
+  const pieces = piecesEach + (piecesMore > 0 ? 1 : 0);
+  return each * ofPart + (pieces > 0 ? pieces : more > 0 ? ofPart : 0);
+}
+
+/** Most blocks of a launch: no card that is known has more multiprocessors. */
+const MOST_BLOCKS = 256;
+
+/**
+ * Bytes of packets and counters that chains of this shape need, on any card, zero before the first launch: packets of eight
+ * bytes, one for each number of the residual stream, one for two numbers that go into down, and those of pieces.
+ */
+export function chainScratch({ hidden, attention, intermediate, next }: ChainShape): ChainScratch {
+  const superblocks = (k: number) => Math.ceil(k / SUPERBLOCK);
+  const pieces = (tiles: number, inputs: number, each: number) =>
+    Math.min(tiles, MOST_BLOCKS) * superblocks(inputs) * each * TILE_ROWS * 8;
+  return {
+    sums: hidden * 8,
+    gated: intermediate * 4,
+    pieces: Math.max(
+      pieces(hidden / TILE_ROWS, attention, 1),
+      pieces(intermediate / TILE_ROWS, hidden, 2),
+      pieces(hidden / TILE_ROWS, intermediate, 1),
+      pieces(
+        next.reduce((sum, n) => sum + n / TILE_ROWS, 0),
+        hidden,
+        1,
+      ),
+    ),
+    epochs: MOST_BLOCKS * 4,
+  };
+}

@@ -1,0 +1,59 @@
+// What goes together in a launch of kernels/linear_chain.cu, as far as a model's description shows it, and where in scratch
+// such launches keep what blocks tell each other. Pure numbers: the plan counts them, the runtime uses them.
+
+import type { LayerSpec, LinearSpec } from "../../model/spec.js";
+import { type ChainScratch, type ChainShape, chainScratch, hasChainKernel } from "./chain-launch.js";
+import { storageOf } from "./linear-storage.js";
+
+/**
+ * The linears between two attentions, that of `layer` and that of `next`: o, gate, up and down of the one, q, k and v of the
+ * other. Without `layer` only the latter, without `next` only the former.
+ *
+ * @returns null where no kernel does that
+ */
+export function chainShape(layer: LayerSpec | null, next: LayerSpec | null): ChainShape | null {
+  if (layer && layer.mlp.kind !== "gated") return null;
+  const linears = [...linearsAfter(layer), ...linearsBefore(next)];
+  const [first] = linears.map(storageOf);
+  if (first?.kind !== "quantized") return null;
+  const { group } = first;
+  const { bits } = first.format;
+  const alike = linears.every((linear) => {
+    const storage = storageOf(linear);
+    return storage.kind === "quantized" && storage.group === group && storage.format.bits === bits;
+  });
+  const shape: ChainShape = {
+    ...{ bits, group },
+    hidden: layer?.attention.o.out ?? linears[0]!.in,
+    attention: layer?.attention.o.in ?? 0,
+    intermediate: layer?.mlp.kind === "gated" ? layer.mlp.gate.out : 0,
+    next: linearsBefore(next).map(({ out }) => out),
+  };
+  return alike && hasChainKernel(shape) ? shape : null;
+}
+
+function linearsAfter(layer: LayerSpec | null): LinearSpec[] {
+  if (layer?.mlp.kind !== "gated") return [];
+  const { gate, up, down } = layer.mlp;
+  return [layer.attention.o, gate, up, down];
+}
+
+function linearsBefore(next: LayerSpec | null): LinearSpec[] {
+  return next ? [next.attention.q, next.attention.k, next.attention.v] : [];
+}
+
+/** Of a stage with these layers: bytes from the beginning of the region to each buffer, and of all of it; null: no chain is possible. */
+export function chainLayout(layers: readonly LayerSpec[]): (ChainScratch & { readonly bytes: number }) | null {
+  const shapes = layers.flatMap((layer) => [chainShape(layer, null), chainShape(null, layer)]);
+  const sizes = shapes.filter((shape) => shape !== null).map(chainScratch);
+  if (sizes.length === 0) return null;
+  let bytes = 0;
+  const take = (part: keyof ChainScratch): number => {
+    const at = bytes;
+    bytes += Math.ceil(sizes.reduce((most, size) => Math.max(most, size[part]), 0) / ALIGNMENT) * ALIGNMENT;
+    return at;
+  };
+  return { sums: take("sums"), gated: take("gated"), pieces: take("pieces"), epochs: take("epochs"), bytes };
+}
+
+const ALIGNMENT = 256;
