@@ -7,17 +7,18 @@
 import type { RunShape } from "../../memory/packing.js";
 import type { ModelSpec } from "../../model/spec.js";
 import type { KernelCache } from "./attention-launch.js";
-import { CHOOSE, EMBED, INSPECT, NORM, ROPE_TABLE, SILU_MUL, writeParameters } from "./kernel-parameters.js";
+import { EMBED, ROPE_TABLE, SILU_MUL, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import type { EmbeddingTable } from "./load-embeddings.js";
 import { runAdapters } from "./run-adapters.js";
 import { runAttention } from "./run-attention.js";
 import { takesOrdered } from "./run-batch.js";
 import { type ChainPlaces, chainPlaces, runChain } from "./run-chain.js";
-import { type LinearCall, type LinearScratch, runGated, runLinear, runLinears, runResidual, takesNorm } from "./run-linear.js";
-import { slicesPerRow, slotBytes } from "./sampling-shape.js";
+import { type LinearCall, type LinearScratch, runGated, runLinears, runResidual, takesNorm } from "./run-linear.js";
+import { runNorm } from "./run-norm.js";
+import { runOutputs } from "./run-outputs.js";
 import type { PlacedLayer, PlacedLinear, Stage } from "./stage.js";
-import { attentionScratch, FACT_BYTES, type InputLayout, inputLayout, maxPages } from "./step-shape.js";
+import { attentionScratch, type InputLayout, inputLayout, maxPages } from "./step-shape.js";
 
 /** What decides the launches of a step. */
 export interface StepShape {
@@ -92,63 +93,21 @@ export class Forward {
 
   /** Final norm, head, facts and chosen tokens of outputs `first` … `first + count − 1`. */
   outputs(first: number, count: number): void {
-    const { spec, run } = this.#model;
-    const stage = this.#stage;
-    const { norm, linear } = stage.head!;
-    const normed = stage.at("scratch.finalNormed");
-    const logits = stage.at("scratch.logits");
-    this.#queue.run({
-      family: "pointwise",
-      ...normLaunch(count, spec.hiddenSize),
-      role: "final norm",
-      bytes: count * spec.hiddenSize * 10,
-      parameters: writeParameters(NORM, {
-        residual: stage.at("scratch.residual"),
-        rows: this.#input(this.#layout.outputRows + first * 4),
-        weight: norm,
-        y: normed,
-        hiddenState: stage.at("scratch.hiddenStates"),
-        hidden: spec.hiddenSize,
-        eps: spec.finalNorm.eps,
-        ordered: 0,
-        unused: 0,
-      }),
-    });
-    runLinear(this.#queue, linear, { x: normed, y: logits, rows: count, f32: true, residual: 0n, role: "head" }, this.#linears);
-    const slices = { slices: stage.at("scratch.slices"), slicesPerRow: slicesPerRow(spec.vocabSize) };
-    this.#queue.run({
-      family: "sample",
-      name: "inspect_logits",
-      role: "facts of logits",
-      bytes: count * spec.vocabSize * 4,
-      grid: [slices.slicesPerRow, count],
-      block: 256,
-      parameters: writeParameters(INSPECT, { logits, ...slices, vocab: spec.vocabSize }),
-    });
-    this.#queue.run({
-      family: "sample",
-      name: "choose_token",
-      role: "choice of tokens",
-      bytes: count * FACT_BYTES,
-      grid: [count],
-      block: 512,
-      parameters: writeParameters(CHOOSE, {
-        logits,
-        ...slices,
-        targets: this.#input(this.#layout.targets + first * 4),
-        slots: stage.at("scratch.slots"),
-        pool: stage.at("scratch.slots") + BigInt(slotBytes(spec, run)),
-        facts: stage.at("scratch.facts"),
-        ids: this.#fedIds(first, count),
-        vocab: spec.vocabSize,
-      }),
-    });
-  }
-
-  /** What the rows of a decode step were fed, and where the step that follows right away finds what was chosen. */
-  #fedIds(first: number, count: number): bigint {
     const { rows, decodeRows } = this.#shape;
-    return decodeRows === rows && first === 0 && count === rows ? this.#input(this.#layout.ids) : 0n;
+    // What all rows of a decode step were fed, and where the step that follows right away finds what was chosen.
+    const fed = decodeRows === rows && first === 0 && count === rows;
+    runOutputs(
+      this.#queue,
+      this.#model,
+      this.#stage,
+      {
+        count,
+        rows: this.#input(this.#layout.outputRows + first * 4),
+        targets: this.#input(this.#layout.targets + first * 4),
+        ids: fed ? this.#input(this.#layout.ids) : 0n,
+      },
+      this.#linears,
+    );
   }
 
   #embed(): void {
@@ -203,23 +162,9 @@ export class Forward {
   ): Pick<LinearCall, "x" | "norm" | "ordered"> {
     if (!this.#shape.adapted && takesNorm(linears, this.#shape.rows))
       return { x: this.#stage.at("scratch.residual"), norm: { weight, eps } };
-    const { hiddenSize } = this.#model.spec;
-    this.#queue.run({
-      role: "norm",
-      bytes: this.#shape.rows * hiddenSize * 6,
-      family: "pointwise",
-      ...normLaunch(this.#shape.rows, hiddenSize),
-      parameters: writeParameters(NORM, {
-        residual: this.#stage.at("scratch.residual"),
-        rows: 0n,
-        weight,
-        y: this.#stage.at("scratch.normed"),
-        hiddenState: 0n,
-        hidden: hiddenSize,
-        eps,
-        ordered: ordered ? 1 : 0,
-        unused: 0,
-      }),
+    runNorm(this.#queue, this.#model.spec.hiddenSize, {
+      ...{ residual: this.#stage.at("scratch.residual"), rows: 0n, count: this.#shape.rows, weight, eps },
+      ...{ y: this.#stage.at("scratch.normed"), hiddenState: 0n, ordered, role: "norm" },
     });
     return { x: this.#stage.at("scratch.normed"), ordered };
   }
@@ -381,17 +326,4 @@ export class Forward {
   #input(offset: number): bigint {
     return this.#stage.at("scratch.input") + BigInt(offset);
   }
-}
-
-/** Rows up to which a block of more threads, which reads its row once, is faster. */
-const MOST_FEW_ROWS = 128;
-
-function normLaunch(rows: number, hidden: number): { name: string; grid: [number]; block: number } {
-  const few = rows <= MOST_FEW_ROWS && hidden % 4 === 0 && hidden <= 8192;
-  return few ? { name: "rms_norm_few", grid: [rows], block: 512 } : { name: "rms_norm", grid: [rows], block: 256 };
-}
-
-/** Bytes of the facts of so many outputs. */
-export function factBytes(outputs: number): number {
-  return outputs * FACT_BYTES;
 }
