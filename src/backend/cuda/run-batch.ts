@@ -1,6 +1,6 @@
 // Quantised linears of some dozens of tokens. On Hopper one launch does it all (kernels/linear_batch_wgmma.cu); elsewhere a
 // launch leaves sums of pieces of k, and another adds them up and makes of them what the step goes on with
-// (kernels/linear_batch.cu). The pieces lie in the scratch that slabs are expanded in.
+// (kernels/linear_batch.cu), whose pieces lie in the scratch that slabs are expanded in. Hopper's have a place of their own.
 
 import { type BatchLaunch, type BatchShape, batchLaunch, hasBatchKernel, LEAST_BATCHED } from "./batch-launch.js";
 import { LEAST_WGMMA_BATCHED, type WgmmaBatchLaunch, wgmmaBatchLaunch } from "./batch-launch-wgmma.js";
@@ -118,7 +118,7 @@ function shapeOf(linears: readonly PlacedLinear[], rows: number, paired: boolean
   return { bits: format.bits, group, rows, inputs: first.spec.in, outputs, paired };
 }
 
-/** On Hopper: one launch, in which the last to bring a piece makes the results. */
+/** On Hopper: one launch, in which the block that a unit begins in adds the others' pieces and makes the results. */
 function runWgmma(
   queue: KernelQueue,
   linears: readonly PlacedLinear[],
