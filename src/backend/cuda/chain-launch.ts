@@ -12,9 +12,9 @@ const SPAN = 128;
 const HEAD_BYTES = 768 + WARPS * 32 * 4 + 128;
 const MOST_ROWS = WARPS * 32;
 const MOST_STAGES = 24;
-/** Fewer superblocks under way than warps ask for at once would make them wait for each other. */
+/** As many as lie between two superblocks of a warp: what the kernel says of rounds of the ring needs them. */
 const LEAST_STAGES = 8;
-/** Of the residual stream that a warp can hold while it waits for the others' sums of squares. */
+/** The widest that has been run (70B). */
 const MOST_HIDDEN = 8192;
 
 /** Inputs and outputs of the linears of a chain. */
