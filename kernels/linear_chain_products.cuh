@@ -42,12 +42,12 @@ __device__ __forceinline__ void multiply_bytes(int (&c)[4], uint32_t a0, uint32_
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-/// All of the block's superblocks of one linear: partial sums into shared memory, two of each superblock. `base` counts superblocks of
-/// the launch. A warp takes the first or the second half of every eighth.
+/// All of the block's superblocks of one linear: partial sums into shared memory, two of each superblock. `place` is where the first is in
+/// the ring: stages, of four rounds. A warp takes the first or the second half of every eighth.
 /// A span that is not there (k ends before) is computed from whatever lies behind, and dropped with its columns.
 template <int kBits, int kGroup>
-__device__ __forceinline__ void chain_products(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, const ChainShare& share, int k,
-                                               int base, int warp, int lane) {
+__device__ __forceinline__ void chain_products(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, const ChainShare& share, int k,
+                                               int place, int warp, int lane) {
   static_assert(kBits == 4 && kGroup == kSpan && kUnit == 4 * kSpan, "codes of four bits in groups of a span, a unit of four");
   using L = Layout<kBits, kGroup>;
   constexpr int kStep = kChainWarps / 2, kSpans = kUnit / kSpan, kChunks = kSpan / kChunk, kSpanBytes = sizeof(ChainSpan);
@@ -62,7 +62,7 @@ __device__ __forceinline__ void chain_products(const ChainParams& p, const Chain
   const uint32_t codes_lane = memory + kChainHeadBytes + half * (kUnit / kChunk * L::kChunkBytes) + lane * 16;
   const uint32_t scales_lane = (half * kSpans + t) * L::kScaleBytes + g * 2, zeros_lane = (half * kSpans + t) * L::kZeroBytes + g / 2;
   int at = warp / 2, of_tile = at;
-  int round = (base + at) * p.stage_magic >> 20, stage = base + at - round * stages;
+  int round = (place + at) * p.stage_magic >> 20, stage = place + at - round * stages;
 #pragma unroll 1
   for (; at < all; at += kStep, of_tile += kStep, stage += kStep) {
     if (stage >= stages) stage -= stages, ++round;

@@ -1,4 +1,4 @@
-// How kernels/linear_chain.cu is launched: one block per multiprocessor, all of which must run at once, and what their
+// How kernels/linear_chain.cu and chain_layers.cu are launched: one block per multiprocessor, all of which must run at once, and what their
 // shared memory is cut into. Pure arithmetic, so that the plan, the launch and the tests mean the same.
 
 import type { GptqFormat } from "../../model/spec.js";
@@ -6,6 +6,8 @@ import type { StreamingCard } from "./linear-launch.js";
 import { type KernelGroup, SUPERBLOCK, superblockBytes, TILE_ROWS } from "./quantized-layout.js";
 
 const WARPS = 16;
+/** Threads: warps that compute, and those one of which copies. */
+const BLOCK = WARPS * 32 + 128;
 const UNIT = 512;
 const SPAN = 128;
 /** Barriers and sums of squares, the block's rows of the residual stream, and zeros. */
@@ -28,6 +30,13 @@ export interface ChainShape {
   readonly intermediate: number;
   /** Outputs of q, k and v, or none where no layer follows. */
   readonly next: readonly number[];
+}
+
+/** Attention of a chain that has whole layers. */
+export interface ChainHeads {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: 64 | 128;
 }
 
 /** What every block does of a linear, in parts: row tiles, or pairs of gate's and up's. */
@@ -60,12 +69,15 @@ export interface ChainLaunch {
   readonly shares: readonly [ChainShare, ChainShare, ChainShare, ChainShare];
 }
 
-/** Bytes of each buffer. */
+/** Bytes of each buffer; of the last three: where chains have attention. */
 export interface ChainScratch {
   readonly sums: number;
   readonly gated: number;
   readonly pieces: number;
   readonly epochs: number;
+  readonly heads: number;
+  readonly gathered: number;
+  readonly parts: number;
 }
 
 /** Whether there is a kernel for it, on cards whose shared memory holds what it needs. */
@@ -79,11 +91,46 @@ export function hasChainKernel({ bits, group, hidden, attention, intermediate, n
   );
 }
 
+/** Attention of which there is a kernel, or null. */
+export function chainHeads({ heads, kvHeads, headDim }: { heads: number; kvHeads: number; headDim: number }): ChainHeads | null {
+  if ((headDim !== 64 && headDim !== 128) || kvHeads > USUAL_BLOCKS || heads / kvHeads > MOST_GROUP) return null;
+  return { heads, kvHeads, headDim };
+}
+
+/** Query heads that a warp takes together. */
+function headsTogether({ heads, kvHeads }: ChainHeads): 1 | 4 {
+  return heads === kvHeads ? 1 : 4;
+}
+
+/** Parts that a KV head's keys are cut into at most, on every card that has a block for each. */
+export function mostParts({ kvHeads }: ChainHeads): number {
+  return Math.min(MOST_PARTS, Math.floor(USUAL_BLOCKS / kvHeads));
+}
+
+/** LayerAttention::Memory of linear_chain_attention.cuh: queries, the newest key and value, sums of each warp. */
+function attentionBytes(heads: ChainHeads): number {
+  const { headDim } = heads;
+  const queries = (heads.heads / heads.kvHeads) * headDim * 4;
+  return queries + 2 * headDim * 2 + WARPS * headsTogether(heads) * (headDim + 4) * 4;
+}
+
+export interface ChainOptions {
+  /** Of whole layers: their attention. */
+  readonly heads?: ChainHeads;
+  /** Copies under way at a time. */
+  readonly flying?: number;
+}
+
 /** @returns null where this card or these linears have no such kernel */
-export function chainLaunch(shape: ChainShape, card: StreamingCard, flying = copiesUnderWay(shape)): ChainLaunch | null {
+export function chainLaunch(
+  shape: ChainShape,
+  card: StreamingCard,
+  { heads, flying = copiesUnderWay(shape) }: ChainOptions = {},
+): ChainLaunch | null {
   const { bits, group, hidden, attention, intermediate, next } = shape;
   if (card.major !== 9 || !hasChainKernel(shape)) return null;
   const grid = card.multiprocessors;
+  if (heads && mostParts(heads) * heads.kvHeads > grid) return null;
   const outputs = next.reduce((sum, n) => sum + n / TILE_ROWS, 0);
   const shares = [
     chainShare(hidden / TILE_ROWS, attention, grid),
@@ -104,15 +151,18 @@ export function chainLaunch(shape: ChainShape, card: StreamingCard, flying = cop
   const xPitch = Math.ceil(mostK / SUPERBLOCK) * SUPERBLOCK + 64;
   const x = 2 * xPitch;
   const spans = Math.ceil(mostK / SUPERBLOCK) * (SUPERBLOCK / SPAN) * 8;
+  const behindRing = Math.max(x + spans + partial, heads ? attentionBytes(heads) : 0);
   const stageBytes = Math.ceil(superblockBytes(bits, group, SUPERBLOCK) / 128) * 128;
-  const stages = Math.min(MOST_STAGES, Math.floor((card.sharedPerBlock - HEAD_BYTES - x - spans - partial) / stageBytes));
+  const stages = Math.min(MOST_STAGES, Math.floor((card.sharedPerBlock - HEAD_BYTES - behindRing) / stageBytes));
   if (stages < LEAST_STAGES) return null;
   const xAt = HEAD_BYTES + stages * stageBytes;
   return {
-    name: `linear_chain_q${bits}_g${group}`,
+    name: heads
+      ? `chain_layers_q${bits}_g${group}_d${heads.headDim}_h${headsTogether(heads)}`
+      : `linear_chain_q${bits}_g${group}`,
     grid,
-    block: (WARPS + 1) * 32,
-    shared: xAt + x + spans + partial,
+    block: BLOCK,
+    shared: xAt + behindRing,
     stages,
     flying,
     xAt,
@@ -153,12 +203,19 @@ function mostSuperblocks({ each, more, piecesEach, piecesMore }: ChainShare, k: 
 
 /** Most blocks of a launch: no card that is known has more multiprocessors. */
 const MOST_BLOCKS = 256;
+/** Blocks of the card that attention's parts are made for: an H100 or H200. A card with fewer goes another way. */
+const USUAL_BLOCKS = 132;
+/** A lane of a warp for each. */
+const MOST_PARTS = 32;
+/** Query heads of a KV head. */
+const MOST_GROUP = 16;
 
 /**
  * Bytes of packets and counters that chains of this shape need, on any card, zero before the first launch: packets of eight
- * bytes, one for each number of the residual stream, one for two numbers that go into down, and those of pieces.
+ * bytes, one for each number of the residual stream, one for two numbers that go into down, and those of pieces; with
+ * attention one for two numbers of q, k, v and of what heads gather, and those of parts of keys.
  */
-export function chainScratch({ hidden, attention, intermediate, next }: ChainShape): ChainScratch {
+export function chainScratch({ hidden, attention, intermediate, next }: ChainShape, heads?: ChainHeads | null): ChainScratch {
   const superblocks = (k: number) => Math.ceil(k / SUPERBLOCK);
   const pieces = (tiles: number, inputs: number, each: number) =>
     Math.min(tiles, MOST_BLOCKS) * superblocks(inputs) * each * TILE_ROWS * 8;
@@ -176,5 +233,8 @@ export function chainScratch({ hidden, attention, intermediate, next }: ChainSha
       ),
     ),
     epochs: MOST_BLOCKS * 4,
+    heads: heads ? (heads.heads + 2 * heads.kvHeads) * heads.headDim * 4 : 0,
+    gathered: heads ? heads.heads * heads.headDim * 4 : 0,
+    parts: heads ? heads.heads * mostParts(heads) * (heads.headDim + 2) * 8 : 0,
   };
 }
