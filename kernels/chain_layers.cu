@@ -11,20 +11,18 @@
 #include "linear_chain_attention.cuh"
 #endif
 
-// Query heads to a KV head: one, or at most four at a time. Grid, stages and dynamic shared memory by chainLaunch(), cooperative.
+// Grid, stages and dynamic shared memory by chainLaunch(), cooperative.
 #ifdef EXLLAMA_WGMMA
-#define EXLLAMA_CHAIN_LAYERS(DIM, TOGETHER)                                                                     \
-  extern __shared__ __align__(128) uint8_t dynamic_shared[];                                                    \
-  exllama::linear_chain_body<4, 128, exllama::LayerAttention<DIM, TOGETHER>>(p, dynamic_shared);
+#define EXLLAMA_CHAIN_LAYERS_BODY(DIM)                                                                        \
+  extern __shared__ __align__(128) uint8_t dynamic_shared[];                                                  \
+  exllama::linear_chain_body<4, 128, exllama::LayerAttention<DIM>>(p, dynamic_shared);
 #else
-#define EXLLAMA_CHAIN_LAYERS(DIM, TOGETHER)
+#define EXLLAMA_CHAIN_LAYERS_BODY(DIM)
 #endif
-#define EXLLAMA_CHAIN_LAYERS_KERNEL(DIM, TOGETHER)                                                              \
-  extern "C" __global__ void __launch_bounds__(exllama::kChainBlock, 1)                      \
-      chain_layers_q4_g128_d##DIM##_h##TOGETHER(const __grid_constant__ exllama::ChainLayersParams p) {         \
-    EXLLAMA_CHAIN_LAYERS(DIM, TOGETHER)                                                                         \
+#define EXLLAMA_CHAIN_LAYERS(DIM)                                                                             \
+  extern "C" __global__ void __launch_bounds__(exllama::kChainBlock, 1)                                       \
+      chain_layers_q4_g128_d##DIM(const __grid_constant__ exllama::ChainLayersParams p) {                     \
+    EXLLAMA_CHAIN_LAYERS_BODY(DIM)                                                                            \
   }
-EXLLAMA_CHAIN_LAYERS_KERNEL(64, 1)
-EXLLAMA_CHAIN_LAYERS_KERNEL(64, 4)
-EXLLAMA_CHAIN_LAYERS_KERNEL(128, 1)
-EXLLAMA_CHAIN_LAYERS_KERNEL(128, 4)
+EXLLAMA_CHAIN_LAYERS(64)
+EXLLAMA_CHAIN_LAYERS(128)

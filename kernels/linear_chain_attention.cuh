@@ -2,11 +2,11 @@
 // on in packets to those that multiply o.
 //
 // Strategy   A KV head's keys are cut into parts, one for each block that has the head; a block's warps take batches of a part's keys
-//            in turn. Eight dims of a key are a lane's, so that a batch is whole rows of memory, straight into registers: those of the
-//            first batches are on their way before the heads are there, and as many bytes are under way as keep memory busy. Products
-//            in f32, of one query head or of up to four that share the KV head; the sums of a batch over dims are exchanged in halves,
-//            after which every lane has one head's score of one key, and the exponent once.
-//            The newest key and value are turned by the block that has them, go to the cache, and come into the batch from shared memory.
+//            in turn, tiles of eight, straight from memory into registers: the first are on their way before the heads are there. Tensor
+//            cores do not care in which order dims are summed, so a lane's 16 bytes of a key are two of its operands as they are; scores
+//            have heads as rows and keys as columns, which is how the second product takes them, whose rows are dims: values
+//            become its other operand by bytes exchanged between a lane's two rows.
+//            The newest key and value are turned by the block that has them, go to the cache, and come into the tile from shared memory.
 // Merging    In the order of a block's warps, then of the parts, which go in packets to one of the head's blocks.
 // Limits     f16 cache; dim 64 or 128; at most 16 query heads to a KV head; as many blocks as KV heads at least
 // Layout     kv_cells.cuh
@@ -50,27 +50,28 @@ __device__ __forceinline__ void prefetch_bulk(const void* from, int bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
 }
 
-/// Of `kTogether` query heads at a time.
-template <int kDim, int kTogether>
+/// The query heads of a KV head are the columns of a product of tensor cores, up to eight; the tile of a warp is eight keys.
+template <int kDim>
 struct LayerAttention {
-  static constexpr int kLanes = kDim / 8;           // that have a key
-  static constexpr int kPerLoad = kWarp / kLanes;   // keys
-  static constexpr int kLoads = kTogether == 1 ? 4 : 2;
-  static constexpr int kKeys = kPerLoad * kLoads;   // of a batch
-  static constexpr int kScores = kTogether * kLoads;
-  static constexpr int kApart = kLanes / kScores;   // lanes from a score to the next one
+  static constexpr int kHeads = 8;
+  static constexpr int kKeys = 8;
+  static constexpr int kCells = kDim / 8;           // of eight dims, 16 bytes
+  static constexpr int kLoads = kCells / 4;         // a lane's cells of a tile's keys, and of its values
+  static constexpr int kQueryPitch = kDim + 8;      // eight rows hit all banks
   static constexpr int kSumRow = kDim + 4;          // sums, largest exponent, denominator
-  static_assert(kApart >= 1 && kPageTokens % kKeys == 0);
+  static_assert(kDim == 64 || kDim == 128);
 
   /// In the place of x and of sums, which nobody needs meanwhile; the same arithmetic as chain-launch.ts.
   struct Memory {
-    float* queries;  // [group][kDim]
-    __half* newest;  // key and value [2][kDim]
-    float* sums;     // [warps][kTogether][kSumRow]
+    __half* queries;  // [group, rounded up to eights][kQueryPitch]
+    __half* newest;   // key and value [2][kDim]
+    float* sums;      // [warps][heads][kSumRow]
+    int heads;        // of a warp
     template <typename Shared>
     __device__ __forceinline__ Memory(const Shared& shared, int group) {
-      queries = reinterpret_cast<float*>(shared.x);
-      newest = reinterpret_cast<__half*>(queries + group * kDim);
+      heads = min(group, kHeads);
+      queries = reinterpret_cast<__half*>(shared.x);
+      newest = queries + (group + kHeads - 1) / kHeads * kHeads * kQueryPitch;
       sums = reinterpret_cast<float*>(newest + 2 * kDim);
     }
   };
@@ -82,7 +83,7 @@ struct LayerAttention {
     __device__ __forceinline__ Cut(const ChainAttention& p, int window, int position, int warp) {
       const int block = settled(blockIdx.x);
       part = block / p.kv_heads, kv_head = block - part * p.kv_heads;
-      slices = kChainWarps / ((p.group + kTogether - 1) / kTogether);
+      slices = kChainWarps / ((p.group + kHeads - 1) / kHeads);
       set = warp / slices, slice = warp - set * slices;
       const int first = window == 0 ? 0 : max(0, position + 1 - window) / 32 * 32;
       const int keys = position + 1 - first;
@@ -115,95 +116,89 @@ struct LayerAttention {
     const int asked = __ldg(p.position), position = max(asked, 0);
     const Cut cut(p, layer.window, position, warp);
     if (cut.part >= cut.parts) return;
-    const int cell = lane % kLanes, of_load = lane / kLanes, step = cut.slices * kKeys;
-    const bool has_heads = cut.set * kTogether < p.group;
+    const int g = lane / 4, t = lane % 4, step = cut.slices * kKeys;
 
+    // Of keys key g's cells 4 i + t, of values those of 2 t and 2 t + 1, cells g and, with 128 dims, g + 8.
     uint4 k[kLoads], v[kLoads];
-    // What is not there is zero, also all of a batch: registers that were left as they are would count as in use from layer to layer.
+    // What is not there is zero, also all of a tile: registers that were left as they are would count as in use from layer to layer.
     const auto load = [&](int key0) {
       const size_t at = ((size_t(__ldg(layer.pages + min(key0, position) / kPageTokens)) * p.kv_heads + cut.kv_head) * kPageTokens + key0 % kPageTokens) * kDim;
-      const uint4* keys = reinterpret_cast<const uint4*>(layer.k_cache + at) + lane;
-      const uint4* values = reinterpret_cast<const uint4*>(layer.v_cache + at) + lane;
+      const uint4* keys = reinterpret_cast<const uint4*>(layer.k_cache + at) + g * kCells + t;
+      const uint4* values = reinterpret_cast<const uint4*>(layer.v_cache + at) + 2 * t * kCells + g;
       // Of the newest key nothing is in the cache yet.
-      const int there = min(cut.end, position) - key0 - of_load;
+      const int there = min(cut.end, position) - key0;
 #pragma unroll
-      for (int i = 0; i < kLoads; ++i) k[i] = i * kPerLoad < there ? __ldg(keys + i * kWarp) : make_uint4(0, 0, 0, 0);
+      for (int i = 0; i < kLoads; ++i) k[i] = g < there ? __ldg(keys + 4 * i) : make_uint4(0, 0, 0, 0);
 #pragma unroll
-      for (int i = 0; i < kLoads; ++i) v[i] = i * kPerLoad < there ? __ldg(values + i * kWarp) : make_uint4(0, 0, 0, 0);
+      for (int i = 0; i < kLoads; ++i) v[i] = 2 * t + i % 2 < there ? __ldg(values + i % 2 * kCells + i / 2 * 8) : make_uint4(0, 0, 0, 0);
     };
-    int key0 = has_heads ? cut.begin + cut.slice * kKeys : cut.end;
+    int key0 = cut.set * kHeads < p.group ? cut.begin + cut.slice * kKeys : cut.end;
     load(key0);
     const Memory memory(shared, p.group);
     meet_chain();  // nobody reads sums of q, k, v any more
-    receive_heads(p, layer, memory, cut, position, asked >= 0, epoch - kChainEpochs + kHeads, warp, lane);
+    receive_heads(p, layer, memory, cut, position, asked >= 0, epoch - kChainEpochs + ChainEpoch::kHeads, warp, lane);
     meet_chain();
 
-    float out[kTogether][8] = {}, highest = -INFINITY, total = 0.f;
-    const float* queries = memory.queries + cut.set * kTogether * kDim + cell * 8;
+    float out[kDim / 16][4] = {}, highest = -INFINITY, total = 0.f;  // rows of dims by columns of heads; of head g
+    const uint4* queries = reinterpret_cast<const uint4*>(memory.queries + (cut.set * kHeads + g) * kQueryPitch) + t;
 #pragma unroll 1
     while (key0 < cut.end) {
       if (key0 + kKeys > position) {
+        const uint4* newest = reinterpret_cast<const uint4*>(memory.newest);
+        if (key0 + g == position) {
+#pragma unroll
+          for (int i = 0; i < kLoads; ++i) k[i] = newest[4 * i + t];
+        }
 #pragma unroll
         for (int i = 0; i < kLoads; ++i)
-          if (key0 + i * kPerLoad + of_load == position) {
-            k[i] = reinterpret_cast<const uint4*>(memory.newest)[cell];
-            v[i] = reinterpret_cast<const uint4*>(memory.newest + kDim)[cell];
-          }
+          if (key0 + 2 * t + i % 2 == position) v[i] = newest[kCells + i / 2 * 8 + g];
       }
-      float s[kScores];
+      float s[2][4] = {};  // of head g, keys 2 t and 2 t + 1
 #pragma unroll
       for (int i = 0; i < kLoads; ++i) {
-        float of_key[8];
-        widen(k[i], of_key);
-#pragma unroll
-        for (int h = 0; h < kTogether; ++h) {
-          const float4 a = reinterpret_cast<const float4*>(queries + h * kDim)[0], b = reinterpret_cast<const float4*>(queries + h * kDim)[1];
-          s[h * kLoads + i] = of_key[0] * a.x + of_key[1] * a.y + of_key[2] * a.z + of_key[3] * a.w + (of_key[4] * b.x + of_key[5] * b.y + of_key[6] * b.z + of_key[7] * b.w);
-        }
+        const uint4 q = queries[4 * i];
+        multiply(s[0], {q.x, 0, q.y, 0}, k[i].x, k[i].y);
+        multiply(s[1], {q.z, 0, q.w, 0}, k[i].z, k[i].w);
       }
-      sum_lanes(s, lane);
-      const int mine = cell / kApart % kLoads, key = key0 + mine * kPerLoad + of_load;
-      const bool seen = key < cut.end && (layer.window == 0 || key > position - layer.window);
-      const float score = seen ? s[0] * p.scale : -INFINITY;
-      const float best = fmaxf(highest, over_keys(score, [](float a, float b) { return fmaxf(a, b); }));
-      const float base = best == -INFINITY ? 0.f : best, shrink = power_of_two(highest - base), share = power_of_two(score - base);
-      highest = best, total = total * shrink + share;
+      const auto score = [&](int i) {
+        const int key = key0 + 2 * t + i;
+        const bool seen = key < cut.end && (layer.window == 0 || key > position - layer.window);
+        return seen ? (s[0][i] + s[1][i]) * p.scale : -INFINITY;
+      };
+      const float first = score(0), second = score(1);
+      float best = fmaxf(first, second);
+      best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 1));
+      best = fmaxf(highest, fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 2)));
+      const float base = best == -INFINITY ? 0.f : best, shrink = power_of_two(highest - base);
+      const float a = power_of_two(first - base), b = power_of_two(second - base);
+      highest = best, total = total * shrink + (a + b);
       if (__any_sync(0xffffffffu, shrink != 1.f)) {
+        const float even = __shfl_sync(0xffffffffu, shrink, 8 * t), odd = __shfl_sync(0xffffffffu, shrink, 8 * t + 4);
 #pragma unroll
-        for (int h = 0; h < kTogether; ++h) {
-          const float by = __shfl_sync(0xffffffffu, shrink, h * kLoads * kApart);
-#pragma unroll
-          for (int d = 0; d < 8; ++d) out[h][d] *= by;
-        }
+        for (int j = 0; j < kDim / 16; ++j) out[j][0] *= even, out[j][1] *= odd, out[j][2] *= even, out[j][3] *= odd;
       }
+      const uint32_t shares = half_pair(a, b);
 #pragma unroll
-      for (int i = 0; i < kLoads; ++i) {
-        float of_value[8];
-        widen(v[i], of_value);
-#pragma unroll
-        for (int h = 0; h < kTogether; ++h) {
-          const float by = __shfl_sync(0xffffffffu, share, of_load * kLanes + (h * kLoads + i) * kApart);
-#pragma unroll
-          for (int d = 0; d < 8; ++d) out[h][d] += by * of_value[d];
-        }
+      for (int j = 0; j < kDim / 16; ++j) {
+        // Dims j of a lane's cells: rows g and g + 8 of the tile.
+        const uint32_t upper = pair_of(v[0], v[1], j), lower = kDim == 128 ? pair_of(v[kLoads - 2], v[kLoads - 1], j) : pair_of(v[0], v[1], j + 4);
+        multiply_8(out[j], upper, lower, shares);
       }
       key0 += step;
       load(key0);
     }
-    total = over_keys(total, [](float a, float b) { return a + b; });
-    if (has_heads) {
-      float* to = memory.sums + warp * kTogether * kSumRow;
+    total += __shfl_xor_sync(0xffffffffu, total, 1);
+    total += __shfl_xor_sync(0xffffffffu, total, 2);
+    float* rows = memory.sums + warp * memory.heads * kSumRow;
+    if (g < memory.heads && t == 0) rows[g * kSumRow + kDim] = highest, rows[g * kSumRow + kDim + 1] = total;
 #pragma unroll
-      for (int h = 0; h < kTogether; ++h) {
+    for (int odd = 0; odd < 2; ++odd) {
+      if (2 * t + odd >= memory.heads) continue;
+      float4* row = reinterpret_cast<float4*>(rows + (2 * t + odd) * kSumRow) + 2 * g;
 #pragma unroll
-        for (int d = 0; d < 8; ++d)
-#pragma unroll
-          for (int far = kLanes; far < kWarp; far *= 2) out[h][d] += __shfl_xor_sync(0xffffffffu, out[h][d], far);
-        if (of_load == 0) {
-          float4* row = reinterpret_cast<float4*>(to + h * kSumRow + cell * 8);
-          row[0] = make_float4(out[h][0], out[h][1], out[h][2], out[h][3]), row[1] = make_float4(out[h][4], out[h][5], out[h][6], out[h][7]);
-        }
-        if (lane == h * kLoads * kApart) to[h * kSumRow + kDim] = highest, to[h * kSumRow + kDim + 1] = total;
+      for (int j = 0; j < kDim / 64; ++j) {
+        row[j] = make_float4(out[4 * j][odd], out[4 * j + 1][odd], out[4 * j + 2][odd], out[4 * j + 3][odd]);
+        row[j + (kDim == 128 ? 16 : 1)] = make_float4(out[4 * j][odd + 2], out[4 * j + 1][odd + 2], out[4 * j + 2][odd + 2], out[4 * j + 3][odd + 2]);
       }
     }
     meet_chain();
@@ -213,40 +208,17 @@ struct LayerAttention {
   }
 
  private:
-  __device__ __forceinline__ static void widen(const uint4& cell, float (&to)[8]) {
-    const uint32_t words[4] = {cell.x, cell.y, cell.z, cell.w};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float2 pair = float_pair(words[i]);
-      to[2 * i] = pair.x, to[2 * i + 1] = pair.y;
-    }
+  /// Half number j of two cells.
+  __device__ __forceinline__ static uint32_t pair_of(const uint4& first, const uint4& second, int j) {
+    const uint32_t a[4] = {first.x, first.y, first.z, first.w}, b[4] = {second.x, second.y, second.z, second.w};
+    return __byte_perm(a[j / 2], b[j / 2], j % 2 == 0 ? 0x5410 : 0x7632);
   }
 
-  /// Sums over the lanes of a key; then this lane has that of number (lane % kLanes) / kApart in s[0].
-  __device__ __forceinline__ static void sum_lanes(float (&s)[kScores], int lane) {
-#pragma unroll
-    for (int far = kLanes / 2, count = kScores / 2; far > 0; far /= 2, count /= 2) {
-      if (count > 0) {
-        const bool upper = lane & far;
-#pragma unroll
-        for (int i = 0; i < count; ++i) {
-          const float give = upper ? s[i] : s[i + count], keep = upper ? s[i + count] : s[i];
-          s[i] = keep + __shfl_xor_sync(0xffffffffu, give, far);
-        }
-      } else {
-        s[0] += __shfl_xor_sync(0xffffffffu, s[0], far);
-      }
-    }
-  }
-
-  /// Over all lanes that have keys of the same head.
-  template <typename Take>
-  __device__ __forceinline__ static float over_keys(float x, Take take) {
-#pragma unroll
-    for (int far = kApart; far < kApart * kLoads; far *= 2) x = take(x, __shfl_xor_sync(0xffffffffu, x, far));
-#pragma unroll
-    for (int far = kLanes; far < kWarp; far *= 2) x = take(x, __shfl_xor_sync(0xffffffffu, x, far));
-    return x;
+  /// c[16 x 8] += a[16 x 8] * b[8 x 8], as multiply() with half its k.
+  __device__ __forceinline__ static void multiply_8(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t b0) {
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a0), "r"(a1), "r"(b0));
   }
 
   /// The block's heads, turned, into shared memory; in the block of the last part the newest key and value too, and into the cache.
@@ -254,6 +226,9 @@ struct LayerAttention {
   __device__ __forceinline__ static void receive_heads(const Params& p, const ChainLayer& layer, const Memory& memory, const Cut& cut, int position,
                                                        bool is_live, uint32_t epoch, int warp, int lane) {
     const int before = cut.end > position ? 2 : 0;
+    // Columns of heads that are not there: zeros.
+    for (int i = p.group * kQueryPitch / 8 + threadIdx.x; i < (memory.newest - memory.queries) / 8; i += kChainThreads)
+      reinterpret_cast<uint4*>(memory.queries)[i] = make_uint4(0, 0, 0, 0);
     Turns<1> turns;
     turns.load(p.table, kDim, lane);
 #pragma unroll 1
@@ -274,8 +249,7 @@ struct LayerAttention {
       x.take(cells);
       if (!is_value) x.turn(cells, is_query ? layer.q_norm : layer.k_norm, p.head_eps, turns, kDim, lane);
       if (is_query) {
-        if (4 * lane < kDim)
-          reinterpret_cast<float4*>(memory.queries + (task - before) * kDim)[lane] = make_float4(x.v[0][0], x.v[0][1], x.v[0][2], x.v[0][3]);
+        x.store_half(memory.queries + (task - before) * kQueryPitch, kDim, lane);
       } else {
         x.store_half(memory.newest + is_value * kDim, kDim, lane);
         const size_t at = ((size_t(__ldg(layer.pages + position / kPageTokens)) * p.kv_heads + cut.kv_head) * kPageTokens + position % kPageTokens) * kDim;
@@ -288,8 +262,8 @@ struct LayerAttention {
   template <typename Params>
   __device__ __forceinline__ static void merge(const Params& p, const Memory& memory, const Cut& cut, int i, uint32_t epoch, int lane) {
     const int head = cut.kv_head * p.group + i, d = 4 * lane % kDim;
-    const float* rows = memory.sums + (i / kTogether * cut.slices * kTogether + i % kTogether) * kSumRow;
-    constexpr int kPitch = kTogether * kSumRow;
+    const int pitch = memory.heads * kSumRow;
+    const float* rows = memory.sums + i / kHeads * cut.slices * pitch + i % kHeads * kSumRow;
     const auto weigh = [&](float highest, float total, float& best, float& all) {
       best = warp_max(highest);
       const float share = power_of_two(highest - best);
@@ -301,10 +275,10 @@ struct LayerAttention {
     };
     float best, total;
     const bool has_slice = lane < cut.slices;
-    const float share = weigh(has_slice ? rows[lane * kPitch + kDim] : -INFINITY, has_slice ? rows[lane * kPitch + kDim + 1] : 0.f, best, total);
+    const float share = weigh(has_slice ? rows[lane * pitch + kDim] : -INFINITY, has_slice ? rows[lane * pitch + kDim + 1] : 0.f, best, total);
     float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
 #pragma unroll 4
-    for (int s = 0; s < cut.slices; ++s) add(sum, __shfl_sync(0xffffffffu, share, s), *reinterpret_cast<const float4*>(rows + s * kPitch + d));
+    for (int s = 0; s < cut.slices; ++s) add(sum, __shfl_sync(0xffffffffu, share, s), *reinterpret_cast<const float4*>(rows + s * pitch + d));
     if (cut.parts > 1) {
       constexpr int kRow = kDim + 2;
       uint64_t* parts = p.parts + size_t(head) * p.most_parts * kRow;

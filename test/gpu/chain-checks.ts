@@ -215,7 +215,15 @@ class ChainChecks {
     );
     const caches = layers.flatMap(() => [this.#gpu.allocate(cacheBytes), this.#gpu.allocate(cacheBytes)]);
     for (const cache of caches) this.#gpu.fill(cache, 0, cacheBytes);
-    for (const [least, ahead] of [[128, 0], [128, 256], [128, 512], [256, 256], [256, 512], [384, 512], [512, 512], [256, 1024]]) {
+    for (const [least, ahead] of [
+      [128, 0],
+      [128, 128],
+      [128, 256],
+      [256, 0],
+      [256, 256],
+      [512, 0],
+      [512, 256],
+    ]) {
       process.env.LEAST = String(least);
       process.env.AHEAD = String(ahead);
       let line = `${name} least ${least} ahead ${ahead}:`;

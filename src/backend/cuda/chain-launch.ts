@@ -97,21 +97,16 @@ export function chainHeads({ heads, kvHeads, headDim }: { heads: number; kvHeads
   return { heads, kvHeads, headDim };
 }
 
-/** Query heads that a warp takes together. */
-function headsTogether({ heads, kvHeads }: ChainHeads): 1 | 4 {
-  return heads === kvHeads ? 1 : 4;
-}
-
 /** Parts that a KV head's keys are cut into at most, on every card that has a block for each. */
 export function mostParts({ kvHeads }: ChainHeads): number {
   return Math.min(MOST_PARTS, Math.floor(USUAL_BLOCKS / kvHeads));
 }
 
 /** LayerAttention::Memory of linear_chain_attention.cuh: queries, the newest key and value, sums of each warp. */
-function attentionBytes(heads: ChainHeads): number {
-  const { headDim } = heads;
-  const queries = (heads.heads / heads.kvHeads) * headDim * 4;
-  return queries + 2 * headDim * 2 + WARPS * headsTogether(heads) * (headDim + 4) * 4;
+function attentionBytes({ heads, kvHeads, headDim }: ChainHeads): number {
+  const group = heads / kvHeads;
+  const queries = Math.ceil(group / HEADS_TOGETHER) * HEADS_TOGETHER * (headDim + 8) * 2;
+  return queries + 2 * headDim * 2 + WARPS * Math.min(group, HEADS_TOGETHER) * (headDim + 4) * 4;
 }
 
 export interface ChainOptions {
@@ -157,9 +152,7 @@ export function chainLaunch(
   if (stages < LEAST_STAGES) return null;
   const xAt = HEAD_BYTES + stages * stageBytes;
   return {
-    name: heads
-      ? `chain_layers_q${bits}_g${group}_d${heads.headDim}_h${headsTogether(heads)}`
-      : `linear_chain_q${bits}_g${group}`,
+    name: heads ? `chain_layers_q${bits}_g${group}_d${heads.headDim}` : `linear_chain_q${bits}_g${group}`,
     grid,
     block: BLOCK,
     shared: xAt + behindRing,
@@ -209,6 +202,8 @@ const USUAL_BLOCKS = 132;
 const MOST_PARTS = 32;
 /** Query heads of a KV head. */
 const MOST_GROUP = 16;
+/** Of them those that a warp takes. */
+const HEADS_TOGETHER = 8;
 
 /**
  * Bytes of packets and counters that chains of this shape need, on any card, zero before the first launch: packets of eight
