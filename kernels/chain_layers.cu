@@ -11,18 +11,20 @@
 #include "linear_chain_attention.cuh"
 #endif
 
-// Grid, stages and dynamic shared memory by chainLaunch(), cooperative.
+// Query heads to a KV head: one, or up to sixteen. Grid, stages and dynamic shared memory by chainLaunch(), cooperative.
 #ifdef EXLLAMA_WGMMA
-#define EXLLAMA_CHAIN_LAYERS_BODY(DIM)                                                                        \
+#define EXLLAMA_CHAIN_LAYERS_BODY(DIM, PRODUCTS)                                                              \
   extern __shared__ __align__(128) uint8_t dynamic_shared[];                                                  \
-  exllama::linear_chain_body<4, 128, exllama::LayerAttention<DIM>>(p, dynamic_shared);
+  exllama::linear_chain_body<4, 128, exllama::LayerAttention<DIM, exllama::PRODUCTS<DIM>>>(p, dynamic_shared);
 #else
-#define EXLLAMA_CHAIN_LAYERS_BODY(DIM)
+#define EXLLAMA_CHAIN_LAYERS_BODY(DIM, PRODUCTS)
 #endif
-#define EXLLAMA_CHAIN_LAYERS(DIM)                                                                             \
-  extern "C" __global__ void __launch_bounds__(exllama::kChainBlock, 1)                                       \
-      chain_layers_q4_g128_d##DIM(const __grid_constant__ exllama::ChainLayersParams p) {                     \
-    EXLLAMA_CHAIN_LAYERS_BODY(DIM)                                                                            \
+#define EXLLAMA_CHAIN_LAYERS(NAME, DIM, PRODUCTS)                                                             \
+  extern "C" __global__ void __launch_bounds__(exllama::kChainBlock, 1) NAME(                                 \
+      const __grid_constant__ exllama::ChainLayersParams p) {                                                 \
+    EXLLAMA_CHAIN_LAYERS_BODY(DIM, PRODUCTS)                                                                  \
   }
-EXLLAMA_CHAIN_LAYERS(64)
-EXLLAMA_CHAIN_LAYERS(128)
+EXLLAMA_CHAIN_LAYERS(chain_layers_q4_g128_d64, 64, OneHead)
+EXLLAMA_CHAIN_LAYERS(chain_layers_q4_g128_d128, 128, OneHead)
+EXLLAMA_CHAIN_LAYERS(chain_layers_q4_g128_d64_grouped, 64, EightHeads)
+EXLLAMA_CHAIN_LAYERS(chain_layers_q4_g128_d128_grouped, 128, EightHeads)

@@ -1,20 +1,17 @@
 // Attention of one token inside a chain: the heads come in packets from the blocks that multiplied q, k, v, what they gather goes
 // on in packets to those that multiply o.
 //
-// Strategy   A KV head's keys are cut into parts, one for each block that has the head; a block's warps take batches of a part's keys
-//            in turn, tiles of eight, straight from memory into registers: the first are on their way before the heads are there. Tensor
-//            cores do not care in which order dims are summed, so a lane's 16 bytes of a key are two of its operands as they are; scores
-//            have heads as rows and keys as columns, which is how the second product takes them, whose rows are dims: values
-//            become its other operand by bytes exchanged between a lane's two rows.
-//            The newest key and value are turned by the block that has them, go to the cache, and come into the tile from shared memory.
+// Strategy   A KV head's keys are cut into parts, one for each block that has the head. A part comes through the ring, tiles of 4 KB of
+//            keys and as much of values between the weights of q, k, v and those of o: so it is there, or on its way, before the heads
+//            are, and memory goes on to the weights behind it. A block's warps take tiles in turn.
+//            The newest key and value are turned by the block that has them, go to the cache, and are read from shared memory.
 // Merging    In the order of a block's warps, then of the parts, which go in packets to one of the head's blocks.
 // Limits     f16 cache; dim 64 or 128; at most 16 query heads to a KV head; as many blocks as KV heads at least
 // Layout     kv_cells.cuh
 #pragma once
 
-#include "attention.cuh"
 #include "kv_cells.cuh"
-#include "linear_chain_input.cuh"
+#include "linear_chain_heads.cuh"
 
 namespace exllama {
 
@@ -28,7 +25,7 @@ struct ChainAttention {
   int32_t query_heads, kv_heads, group;  // query_heads / kv_heads
   int32_t most_parts;        // of a KV head's keys, each by a block
   int32_t least_keys;        // of a part, a multiple of 64
-  int32_t keys_ahead;        // of a part, that are brought to L2 while the layer before is multiplied
+  int32_t unused;
   float scale;               // log2(e) / sqrt(dim)
   float head_eps;            // of the norms of heads
 };
@@ -45,180 +42,113 @@ static_assert(sizeof(ChainLayersParams) == 88 + 128 + 72 + kMostChainLayers * 17
 
 struct NoAttention {};
 
-/// Brings bytes (a multiple of 16, the address too) to L2.
-__device__ __forceinline__ void prefetch_bulk(const void* from, int bytes) {
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
-}
-
-/// The query heads of a KV head are the columns of a product of tensor cores, up to eight; the tile of a warp is eight keys.
+/// What attention has in a block's shared memory, in the place of x and of sums, which nobody needs meanwhile; the same arithmetic as
+/// chain-launch.ts.
 template <int kDim>
+struct AttentionMemory {
+  static constexpr int kMostHeads = 8;            // of a warp
+  static constexpr int kQueryPitch = kDim + 8;    // eight rows hit all banks
+  static constexpr int kSumRow = kDim + 4;        // sums, largest exponent, denominator
+
+  __half* queries;  // [group, rounded up to eights][kQueryPitch]
+  __half* newest;   // key and value [2][kDim]; tiles of them are read, whose other keys do not count
+  float* sums;      // [warps][heads][kSumRow]
+  int heads;        // of a warp
+
+  template <typename Shared>
+  __device__ __forceinline__ AttentionMemory(const Shared& shared, int group) {
+    heads = min(group, kMostHeads);
+    queries = reinterpret_cast<__half*>(shared.x);
+    newest = queries + (group + kMostHeads - 1) / kMostHeads * kMostHeads * kQueryPitch;
+    sums = reinterpret_cast<float*>(newest + 2 * kDim);
+  }
+};
+
+/// How a KV head's keys are dealt out: to blocks, to groups of a block's warps that have different query heads, to warps.
+template <typename Products>
+struct AttentionCut {
+  int kv_head, part, parts, begin, end;
+  int old, tiles;          // keys of the part that are in the cache already, and what they are copied in
+  int slices, set, slice;  // a warp takes every slices-th tile
+
+  __device__ __forceinline__ AttentionCut(const ChainAttention& p, int window, int position, int warp) {
+    const int block = settled(blockIdx.x);
+    part = block / p.kv_heads, kv_head = block - part * p.kv_heads;
+    slices = kChainWarps / ((p.group + Products::kHeads - 1) / Products::kHeads);
+    set = warp / slices, slice = warp - set * slices;
+    const int first = window == 0 ? 0 : max(0, position + 1 - window) / 32 * 32;
+    const int keys = position + 1 - first;
+    const int each = max(p.least_keys, ((keys + p.most_parts - 1) / p.most_parts + 63) / 64 * 64);
+    parts = (keys + each - 1) / each;
+    begin = first + part * each, end = min(begin + each, position + 1);
+    old = part < parts ? min(end, position) - begin : 0;
+    tiles = (old + Products::kKeys - 1) / Products::kKeys;
+  }
+};
+
+/// Attention of one layer, in a block; `Products` is what a warp does.
+template <int kDim, typename Products>
 struct LayerAttention {
-  static constexpr int kHeads = 8;
-  static constexpr int kKeys = 8;
-  static constexpr int kCells = kDim / 8;           // of eight dims, 16 bytes
-  static constexpr int kLoads = kCells / 4;         // a lane's cells of a tile's keys, and of its values
-  static constexpr int kQueryPitch = kDim + 8;      // eight rows hit all banks
-  static constexpr int kSumRow = kDim + 4;          // sums, largest exponent, denominator
-  static_assert(kDim == 64 || kDim == 128);
+  using Memory = AttentionMemory<kDim>;
+  using Cut = AttentionCut<Products>;
+  static constexpr int kTileBytes = Products::kKeys * kDim * 2;  // of keys, and again of values
+  static_assert(kPageTokens % Products::kKeys == 0 && 64 % Products::kKeys == 0);
 
-  /// In the place of x and of sums, which nobody needs meanwhile; the same arithmetic as chain-launch.ts.
-  struct Memory {
-    __half* queries;  // [group, rounded up to eights][kQueryPitch]
-    __half* newest;   // key and value [2][kDim]
-    float* sums;      // [warps][heads][kSumRow]
-    int heads;        // of a warp
-    template <typename Shared>
-    __device__ __forceinline__ Memory(const Shared& shared, int group) {
-      heads = min(group, kHeads);
-      queries = reinterpret_cast<__half*>(shared.x);
-      newest = queries + (group + kHeads - 1) / kHeads * kHeads * kQueryPitch;
-      sums = reinterpret_cast<float*>(newest + 2 * kDim);
-    }
-  };
-
-  /// How a KV head's keys are dealt out: to blocks, to groups of a block's warps that have different query heads, to warps.
-  struct Cut {
-    int kv_head, part, parts, begin, end;
-    int slices, set, slice;
-    __device__ __forceinline__ Cut(const ChainAttention& p, int window, int position, int warp) {
-      const int block = settled(blockIdx.x);
-      part = block / p.kv_heads, kv_head = block - part * p.kv_heads;
-      slices = kChainWarps / ((p.group + kHeads - 1) / kHeads);
-      set = warp / slices, slice = warp - set * slices;
-      const int first = window == 0 ? 0 : max(0, position + 1 - window) / 32 * 32;
-      const int keys = position + 1 - first;
-      const int each = max(p.least_keys, ((keys + p.most_parts - 1) / p.most_parts + 63) / 64 * 64);
-      parts = (keys + each - 1) / each;
-      begin = first + part * each, end = min(begin + each, position + 1);
-    }
-  };
-
-  /// Asks for a quarter of the keys and values that this block will read first, a part's beginning, to be brought to L2.
-  template <typename Params>
-  __device__ __forceinline__ static void prefetch(const Params& p, const ChainLayer& layer, int quarter) {
-    const int position = max(__ldg(p.position), 0);
-    const Cut cut(p, layer.window, position, 0);
-    const int count = max(0, min(min(cut.end, position) - cut.begin, p.keys_ahead));
-    const int end = cut.begin + count * (quarter + 1) / 4;
+  /// Calls take(keys, values) for each tile of this block's part.
+  template <typename Params, typename Take>
+  __device__ __forceinline__ static void for_each_tile(const Params& p, const ChainLayer& layer, Take take) {
+    const Cut cut(p, layer.window, max(__ldg(p.position), 0), 0);
 #pragma unroll 1
-    for (int key = cut.begin + count * quarter / 4; key < end;) {
-      const int next = min(end, key / kPageTokens * kPageTokens + kPageTokens);
-      const size_t at = ((size_t(__ldg(layer.pages + key / kPageTokens)) * p.kv_heads + cut.kv_head) * kPageTokens + key % kPageTokens) * kDim;
-      prefetch_bulk(layer.k_cache + at, (next - key) * kDim * 2);
-      prefetch_bulk(layer.v_cache + at, (next - key) * kDim * 2);
-      key = next;
+    for (int tile = 0, key = cut.begin; tile < cut.tiles; ++tile, key += Products::kKeys) {
+      const size_t at = cell_at(p, layer, cut.kv_head, key);
+      take(layer.k_cache + at, layer.v_cache + at);
     }
   }
 
+  /// `place` is where the first tile is in the ring, see chain_products(). @returns how many tiles there were
   template <typename Params, typename Shared>
-  __device__ __forceinline__ static void attend(const Params& p, const Shared& shared, const ChainLayer& layer, uint32_t epoch, int warp_of_block) {
+  __device__ __forceinline__ static int attend(const Params& p, const Shared& shared, const ChainLayer& layer, uint32_t epoch, int place, int warp_of_block) {
     const int lane = settled(threadIdx.x % kWarp), warp = settled(warp_of_block);  // nothing is computed ahead of the loop over layers
     const int asked = __ldg(p.position), position = max(asked, 0);
     const Cut cut(p, layer.window, position, warp);
-    if (cut.part >= cut.parts) return;
-    const int g = lane / 4, t = lane % 4, step = cut.slices * kKeys;
-
-    // Of keys key g's cells 4 i + t, of values those of 2 t and 2 t + 1, cells g and, with 128 dims, g + 8.
-    uint4 k[kLoads], v[kLoads];
-    // What is not there is zero, also all of a tile: registers that were left as they are would count as in use from layer to layer.
-    const auto load = [&](int key0) {
-      const size_t at = ((size_t(__ldg(layer.pages + min(key0, position) / kPageTokens)) * p.kv_heads + cut.kv_head) * kPageTokens + key0 % kPageTokens) * kDim;
-      const uint4* keys = reinterpret_cast<const uint4*>(layer.k_cache + at) + g * kCells + t;
-      const uint4* values = reinterpret_cast<const uint4*>(layer.v_cache + at) + 2 * t * kCells + g;
-      // Of the newest key nothing is in the cache yet.
-      const int there = min(cut.end, position) - key0;
-#pragma unroll
-      for (int i = 0; i < kLoads; ++i) k[i] = g < there ? __ldg(keys + 4 * i) : make_uint4(0, 0, 0, 0);
-#pragma unroll
-      for (int i = 0; i < kLoads; ++i) v[i] = 2 * t + i % 2 < there ? __ldg(values + i % 2 * kCells + i / 2 * 8) : make_uint4(0, 0, 0, 0);
-    };
-    int key0 = cut.set * kHeads < p.group ? cut.begin + cut.slice * kKeys : cut.end;
-    load(key0);
+    if (cut.part >= cut.parts) return 0;
     const Memory memory(shared, p.group);
     meet_chain();  // nobody reads sums of q, k, v any more
     receive_heads(p, layer, memory, cut, position, asked >= 0, epoch - kChainEpochs + ChainEpoch::kHeads, warp, lane);
     meet_chain();
 
-    float out[kDim / 16][4] = {}, highest = -INFINITY, total = 0.f;  // rows of dims by columns of heads; of head g
-    const uint4* queries = reinterpret_cast<const uint4*>(memory.queries + (cut.set * kHeads + g) * kQueryPitch) + t;
+    const bool has_heads = cut.set * Products::kHeads < p.group;
+    Products products;
+    products.begin(memory.queries + cut.set * Products::kHeads * Memory::kQueryPitch, Memory::kQueryPitch, lane);
+    const int unseen = layer.window == 0 ? 0 : position - layer.window + 1 - cut.begin;  // keys of the part that are too far away
+    int tile = cut.slice;
 #pragma unroll 1
-    while (key0 < cut.end) {
-      if (key0 + kKeys > position) {
-        const uint4* newest = reinterpret_cast<const uint4*>(memory.newest);
-        if (key0 + g == position) {
-#pragma unroll
-          for (int i = 0; i < kLoads; ++i) k[i] = newest[4 * i + t];
-        }
-#pragma unroll
-        for (int i = 0; i < kLoads; ++i)
-          if (key0 + 2 * t + i % 2 == position) v[i] = newest[kCells + i / 2 * 8 + g];
-      }
-      float s[2][4] = {};  // of head g, keys 2 t and 2 t + 1
-#pragma unroll
-      for (int i = 0; i < kLoads; ++i) {
-        const uint4 q = queries[4 * i];
-        multiply(s[0], {q.x, 0, q.y, 0}, k[i].x, k[i].y);
-        multiply(s[1], {q.z, 0, q.w, 0}, k[i].z, k[i].w);
-      }
-      const auto score = [&](int i) {
-        const int key = key0 + 2 * t + i;
-        const bool seen = key < cut.end && (layer.window == 0 || key > position - layer.window);
-        return seen ? (s[0][i] + s[1][i]) * p.scale : -INFINITY;
-      };
-      const float first = score(0), second = score(1);
-      float best = fmaxf(first, second);
-      best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 1));
-      best = fmaxf(highest, fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 2)));
-      const float base = best == -INFINITY ? 0.f : best, shrink = power_of_two(highest - base);
-      const float a = power_of_two(first - base), b = power_of_two(second - base);
-      highest = best, total = total * shrink + (a + b);
-      if (__any_sync(0xffffffffu, shrink != 1.f)) {
-        const float even = __shfl_sync(0xffffffffu, shrink, 8 * t), odd = __shfl_sync(0xffffffffu, shrink, 8 * t + 4);
-#pragma unroll
-        for (int j = 0; j < kDim / 16; ++j) out[j][0] *= even, out[j][1] *= odd, out[j][2] *= even, out[j][3] *= odd;
-      }
-      const uint32_t shares = half_pair(a, b);
-#pragma unroll
-      for (int j = 0; j < kDim / 16; ++j) {
-        // Dims j of a lane's cells: rows g and g + 8 of the tile.
-        const uint32_t upper = pair_of(v[0], v[1], j), lower = kDim == 128 ? pair_of(v[kLoads - 2], v[kLoads - 1], j) : pair_of(v[0], v[1], j + 4);
-        multiply_8(out[j], upper, lower, shares);
-      }
-      key0 += step;
-      load(key0);
-    }
-    total += __shfl_xor_sync(0xffffffffu, total, 1);
-    total += __shfl_xor_sync(0xffffffffu, total, 2);
-    float* rows = memory.sums + warp * memory.heads * kSumRow;
-    if (g < memory.heads && t == 0) rows[g * kSumRow + kDim] = highest, rows[g * kSumRow + kDim + 1] = total;
-#pragma unroll
-    for (int odd = 0; odd < 2; ++odd) {
-      if (2 * t + odd >= memory.heads) continue;
-      float4* row = reinterpret_cast<float4*>(rows + (2 * t + odd) * kSumRow) + 2 * g;
-#pragma unroll
-      for (int j = 0; j < kDim / 64; ++j) {
-        row[j] = make_float4(out[4 * j][odd], out[4 * j + 1][odd], out[4 * j + 2][odd], out[4 * j + 3][odd]);
-        row[j + (kDim == 128 ? 16 : 1)] = make_float4(out[4 * j][odd + 2], out[4 * j + 1][odd + 2], out[4 * j + 2][odd + 2], out[4 * j + 3][odd + 2]);
+    for (; tile < cut.tiles; tile += cut.slices) {
+      const int round = (place + tile) * p.stage_magic >> 20, stage = place + tile - round * p.stages, key = tile * Products::kKeys;
+      barrier_wait(shared.full + (round & 1) * kMostChainStages + stage, round >> 1 & 1);
+      const uint8_t* keys = shared.ring + stage * Shared::kStageBytes;
+      products.step(keys, keys + kTileBytes, unseen - key, min(Products::kKeys, cut.old - key), p.scale, lane);
+      __syncwarp();
+      // A stage is empty when two warps say so; of those without heads nobody comes here.
+      if (lane == 0) {
+        barrier_arrive(shared.empty + stage);
+        if (p.group <= Products::kHeads) barrier_arrive(shared.empty + stage);
       }
     }
+    if (tile == cut.tiles && cut.end > position) products.step(memory.newest, memory.newest + kDim, 0, 1, p.scale, lane);
+    if (has_heads) products.store(memory.sums + warp * memory.heads * Memory::kSumRow, Memory::kSumRow, memory.heads, lane);
     meet_chain();
 #pragma unroll 1
     for (int i = warp; i < p.group; i += kChainWarps) merge(p, memory, cut, i, epoch, lane);
     meet_chain();  // x may take the place
+    return cut.tiles;
   }
 
  private:
-  /// Half number j of two cells.
-  __device__ __forceinline__ static uint32_t pair_of(const uint4& first, const uint4& second, int j) {
-    const uint32_t a[4] = {first.x, first.y, first.z, first.w}, b[4] = {second.x, second.y, second.z, second.w};
-    return __byte_perm(a[j / 2], b[j / 2], j % 2 == 0 ? 0x5410 : 0x7632);
-  }
-
-  /// c[16 x 8] += a[16 x 8] * b[8 x 8], as multiply() with half its k.
-  __device__ __forceinline__ static void multiply_8(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t b0) {
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a0), "r"(a1), "r"(b0));
+  /// Of a key or value in the cache, in elements.
+  template <typename Params>
+  __device__ __forceinline__ static size_t cell_at(const Params& p, const ChainLayer& layer, int kv_head, int key) {
+    return ((size_t(__ldg(layer.pages + key / kPageTokens)) * p.kv_heads + kv_head) * kPageTokens + key % kPageTokens) * kDim;
   }
 
   /// The block's heads, turned, into shared memory; in the block of the last part the newest key and value too, and into the cache.
@@ -227,7 +157,7 @@ struct LayerAttention {
                                                        bool is_live, uint32_t epoch, int warp, int lane) {
     const int before = cut.end > position ? 2 : 0;
     // Columns of heads that are not there: zeros.
-    for (int i = p.group * kQueryPitch / 8 + threadIdx.x; i < (memory.newest - memory.queries) / 8; i += kChainThreads)
+    for (int i = p.group * Memory::kQueryPitch / 8 + threadIdx.x; i < (memory.newest - memory.queries) / 8; i += kChainThreads)
       reinterpret_cast<uint4*>(memory.queries)[i] = make_uint4(0, 0, 0, 0);
     Turns<1> turns;
     turns.load(p.table, kDim, lane);
@@ -236,12 +166,7 @@ struct LayerAttention {
       const bool is_query = task >= before, is_value = !is_query && task == 1;
       const int head = is_query ? cut.kv_head * p.group + task - before : p.query_heads + cut.kv_head + (is_value ? p.kv_heads : 0);
       const uint64_t* from = p.heads + head * (kDim / 2) + lane % (kDim / 4) * 2;
-      uint4 packets;
-      unsigned polls = 0;
-      do {
-        packets = look(from);
-        if (++polls > kMostPolls) give_up();
-      } while (!arrived(packets, epoch));
+      const uint4 packets = receive(from, epoch);
       HeadCells<1> cells;
       cells.own[0] = 4 * lane < kDim ? make_uint2(packets.x, packets.z) : make_uint2(0, 0);
       cells.partner[0] = make_uint2(__shfl_xor_sync(0xffffffffu, cells.own[0].x, kDim / 8), __shfl_xor_sync(0xffffffffu, cells.own[0].y, kDim / 8));
@@ -249,10 +174,10 @@ struct LayerAttention {
       x.take(cells);
       if (!is_value) x.turn(cells, is_query ? layer.q_norm : layer.k_norm, p.head_eps, turns, kDim, lane);
       if (is_query) {
-        x.store_half(memory.queries + (task - before) * kQueryPitch, kDim, lane);
+        x.store_half(memory.queries + (task - before) * Memory::kQueryPitch, kDim, lane);
       } else {
         x.store_half(memory.newest + is_value * kDim, kDim, lane);
-        const size_t at = ((size_t(__ldg(layer.pages + position / kPageTokens)) * p.kv_heads + cut.kv_head) * kPageTokens + position % kPageTokens) * kDim;
+        const size_t at = cell_at(p, layer, cut.kv_head, position);
         if (is_live) x.store_half((is_value ? layer.v_cache : layer.k_cache) + at, kDim, lane);
       }
     }
@@ -262,8 +187,8 @@ struct LayerAttention {
   template <typename Params>
   __device__ __forceinline__ static void merge(const Params& p, const Memory& memory, const Cut& cut, int i, uint32_t epoch, int lane) {
     const int head = cut.kv_head * p.group + i, d = 4 * lane % kDim;
-    const int pitch = memory.heads * kSumRow;
-    const float* rows = memory.sums + i / kHeads * cut.slices * pitch + i % kHeads * kSumRow;
+    const int pitch = memory.heads * Memory::kSumRow;
+    const float* rows = memory.sums + i / Products::kHeads * cut.slices * pitch + i % Products::kHeads * Memory::kSumRow;
     const auto weigh = [&](float highest, float total, float& best, float& all) {
       best = warp_max(highest);
       const float share = power_of_two(highest - best);

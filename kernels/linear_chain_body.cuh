@@ -27,8 +27,29 @@ __device__ __forceinline__ void chain_copies(const Params& p, const ChainShared<
   constexpr int kFull = L::superblock_bytes(kSuperblock);
   const uint64_t policy = evict_first_policy();
   ChainRingPlace at = {0, 0};
+  // When the next stage is empty, and few enough copies are under way: its address.
+  const auto next_stage = [&] {
+    barrier_wait(shared.empty + at.stage, at.round & 1 ^ 1);
+    const ChainRingPlace landed = at.before(p.flying, p.stages);
+    if (landed.round >= 0) barrier_wait(shared.full + landed.full(), landed.round >> 1 & 1);
+    return shared.ring + at.stage * ChainShared<kBits, kGroup>::kStageBytes;
+  };
+  const auto copy = [&](const uint8_t* from, int bytes) {
+    uint8_t* to = next_stage();
+    copy_bulk(to, from, bytes, shared.full + at.full(), policy);
+    at.next(p.stages);
+  };
 #pragma unroll 1
-  for (int link = p.first_link, last = p.first_link + p.links; link < last; ++link)
+  for (int link = p.first_link, last = p.first_link + p.links; link < last; ++link) {
+    if constexpr (Params::kAttends) {
+      if (link == 0) wait_previous();  // keys, values, where they are: of launches before, which weights are not
+      if (link >= 0)
+        Attention::for_each_tile(p, p.layer[link], [&](const __half* keys, const __half* values) {
+          uint8_t* to = next_stage();
+          copy_bulk_pair(to, keys, values, Attention::kTileBytes, shared.full + at.full());
+          at.next(p.stages);
+        });
+    }
 #pragma unroll 1
     for (int linear = first_linear(link); linear < linears_end(p, link); ++linear) {
       const ChainShape& w = p.linears[linear];
@@ -40,22 +61,6 @@ __device__ __forceinline__ void chain_copies(const Params& p, const ChainShared<
         const ChainTile tile(w, share.paired, part, of_pair);
         return weights[tile.segment] + size_t(tile.tile) * tile_bytes;
       };
-      const auto copy = [&](const uint8_t* from, int bytes) {
-        barrier_wait(shared.empty + at.stage, at.round & 1 ^ 1);
-        const ChainRingPlace landed = at.before(p.flying, p.stages);
-        if (landed.round >= 0) barrier_wait(shared.full + landed.full(), landed.round >> 1 & 1);
-        copy_bulk(shared.ring + at.stage * ChainShared<kBits, kGroup>::kStageBytes, from, bytes, shared.full + at.full(), policy);
-        at.next(p.stages);
-      };
-      if constexpr (Params::kAttends) {
-        // Positions and pages are of launches before, weights are not.
-        if (link < 0) {
-          wait_previous();
-          for (int quarter = 0; quarter < 4; ++quarter) Attention::prefetch(p, p.layer[0], quarter);
-        } else if (link + 1 < p.layers) {
-          Attention::prefetch(p, p.layer[link + 1], linear);
-        }
-      }
       const int tiles = share.parts << share.paired, pieces = share.pieces << share.paired;
 #pragma unroll 1
       for (int t = 0; t < tiles; ++t) {
@@ -69,6 +74,7 @@ __device__ __forceinline__ void chain_copies(const Params& p, const ChainShared<
         copy(begin_of(share.left_over + part, i & share.paired) + size_t(superblock) * kFull, superblock + 1 == superblocks ? last_bytes : kFull);
       }
     }
+  }
 }
 
 template <int kBits, int kGroup, typename Attention, typename Params>
@@ -108,10 +114,14 @@ __device__ __forceinline__ void linear_chain_body(const Params& p, uint8_t* dyna
     meet_chain();
   }
   int place = 0;
+  const auto later = [&](int place, int count) {
+    place += count;
+    return place - ((place * p.stage_magic >> 20) & ~3) * p.stages;  // whole fours of rounds
+  };
 #pragma unroll 1
   for (int link = p.first_link, last = p.first_link + p.links; link < last; ++link) {
     if constexpr (Params::kAttends)
-      if (link >= 0) Attention::attend(p, shared, p.layer[link], *shared.epoch + (link - p.first_link) * kChainEpochs, block_warp);
+      if (link >= 0) place = later(place, Attention::attend(p, shared, p.layer[link], *shared.epoch + (link - p.first_link) * kChainEpochs, place, block_warp));
 #pragma unroll 1
     for (int linear = first_linear(link); linear < linears_end(p, link); ++linear) {
       const int lane = settled(threadIdx.x % kWarp), warp = settled(block_warp);  // nothing that follows from them is kept in registers from linear to linear
@@ -134,8 +144,7 @@ __device__ __forceinline__ void linear_chain_body(const Params& p, uint8_t* dyna
       meet_chain();
       chain_products<kBits, kGroup>(p, shared, share, w.k, place, warp, lane);
       chain_results(p, shared, layer, link, linear, epoch);
-      place += share.all();
-      place -= ((place * p.stage_magic >> 20) & ~3) * p.stages;  // whole fours of rounds
+      place = later(place, share.all());
     }
   }
   if (threadIdx.x == 0) p.epochs[blockIdx.x] = *shared.epoch - 1 + p.links * kChainEpochs;

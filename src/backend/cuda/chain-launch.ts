@@ -16,6 +16,8 @@ const MOST_ROWS = WARPS * 32;
 const MOST_STAGES = 24;
 /** As many as lie between two superblocks of a warp: what the kernel says of rounds of the ring needs them. */
 const LEAST_STAGES = 8;
+/** A warp takes every sixteenth tile of keys, and some copies beside it may be under way: half of that, for rounds are told apart by twos. */
+const LEAST_STAGES_OF_LAYERS = 11;
 /** The widest that has been run (70B). */
 const MOST_HIDDEN = 8192;
 
@@ -149,10 +151,10 @@ export function chainLaunch(
   const behindRing = Math.max(x + spans + partial, heads ? attentionBytes(heads) : 0);
   const stageBytes = Math.ceil(superblockBytes(bits, group, SUPERBLOCK) / 128) * 128;
   const stages = Math.min(MOST_STAGES, Math.floor((card.sharedPerBlock - HEAD_BYTES - behindRing) / stageBytes));
-  if (stages < LEAST_STAGES) return null;
+  if (stages < (heads ? LEAST_STAGES_OF_LAYERS : LEAST_STAGES)) return null;
   const xAt = HEAD_BYTES + stages * stageBytes;
   return {
-    name: heads ? `chain_layers_q${bits}_g${group}_d${heads.headDim}` : `linear_chain_q${bits}_g${group}`,
+    name: heads ? `chain_layers_q${bits}_g${group}_d${heads.headDim}${heads.heads > heads.kvHeads ? "_grouped" : ""}` : `linear_chain_q${bits}_g${group}`,
     grid,
     block: BLOCK,
     shared: xAt + behindRing,

@@ -80,7 +80,7 @@ export function chainLayersParameters(
     group: attention.heads / attention.kvHeads,
     mostParts: mostParts(attention),
     leastKeys: Number(process.env.LEAST ?? 128),
-    keysAhead: Number(process.env.AHEAD ?? 512),
+    unused: 0,
     scale: Math.LOG2E / Math.sqrt(attention.headDim),
   });
   writeLayers(view, at + CHAIN_ATTENTION.bytes, layers);
@@ -100,7 +100,7 @@ function begin(
   const bytes = new Uint8Array(at + middle + layers * CHAIN_LAYER.bytes);
   const view = new DataView(bytes.buffer);
   const stageMagic = Math.ceil(2 ** 20 / stages);
-  const places = { stages, stageMagic, xAt, spansAt, partialAt, xPitch, flying, unused: 0 };
+  const places = { stages, stageMagic, xAt, spansAt, partialAt, xPitch, flying: Number(process.env.FLY ?? flying), unused: 0 };
   writeParametersAt(view, 0, CHAIN, { ...buffers, ...links, ...places });
   const outputs = [[hidden], [intermediate, intermediate], [hidden], next];
   [attention, hidden, intermediate, hidden].forEach((k, i) => {

@@ -108,7 +108,7 @@ export const CHAIN_ATTENTION = layout("ChainAttention", {
   group: "i32",
   mostParts: "i32",
   leastKeys: "i32",
-  keysAhead: "i32",
+  unused: "i32",
   scale: "f32",
   headEps: "f32",
 });
