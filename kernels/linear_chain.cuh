@@ -50,8 +50,7 @@ struct ChainBuffers {
   int32_t stage_magic;                 // 2^20 / stages, rounded up: divides up to 30,000 superblocks by a multiplication
   int32_t x_at, spans_at, partial_at;  // in shared memory, behind the ring
   int32_t x_pitch;                     // bytes from the high digits of x to the low ones
-  int32_t flying;                      // copies that are under way at a time, fewer than stages
-  int32_t unused;
+  int32_t flying, flying_tiles;        // copies that are under way at a time, fewer than stages: of weights, of keys and values
 };
 static_assert(sizeof(ChainBuffers) == 88);
 

@@ -199,11 +199,12 @@ struct LayerAttention {
       sum.x += by * part.x, sum.y += by * part.y, sum.z += by * part.z, sum.w += by * part.w;
     };
     float best, total;
-    const bool has_slice = lane < cut.slices;
+    const int slices = min(cut.slices, cut.tiles + (cut.end == cut.begin + cut.old ? 0 : 1));  // that had keys, the newest included
+    const bool has_slice = lane < slices;
     const float share = weigh(has_slice ? rows[lane * pitch + kDim] : -INFINITY, has_slice ? rows[lane * pitch + kDim + 1] : 0.f, best, total);
     float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
 #pragma unroll 4
-    for (int s = 0; s < cut.slices; ++s) add(sum, __shfl_sync(0xffffffffu, share, s), *reinterpret_cast<const float4*>(rows + s * pitch + d));
+    for (int s = 0; s < slices; ++s) add(sum, __shfl_sync(0xffffffffu, share, s), *reinterpret_cast<const float4*>(rows + s * pitch + d));
     if (cut.parts > 1) {
       constexpr int kRow = kDim + 2;
       uint64_t* parts = p.parts + size_t(head) * p.most_parts * kRow;

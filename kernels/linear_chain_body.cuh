@@ -28,14 +28,14 @@ __device__ __forceinline__ void chain_copies(const Params& p, const ChainShared<
   const uint64_t policy = evict_first_policy();
   ChainRingPlace at = {0, 0};
   // When the next stage is empty, and few enough copies are under way: its address.
-  const auto next_stage = [&] {
+  const auto next_stage = [&](int flying) {
     barrier_wait(shared.empty + at.stage, at.round & 1 ^ 1);
-    const ChainRingPlace landed = at.before(p.flying, p.stages);
+    const ChainRingPlace landed = at.before(flying, p.stages);
     if (landed.round >= 0) barrier_wait(shared.full + landed.full(), landed.round >> 1 & 1);
     return shared.ring + at.stage * ChainShared<kBits, kGroup>::kStageBytes;
   };
   const auto copy = [&](const uint8_t* from, int bytes) {
-    uint8_t* to = next_stage();
+    uint8_t* to = next_stage(p.flying);
     copy_bulk(to, from, bytes, shared.full + at.full(), policy);
     at.next(p.stages);
   };
@@ -45,7 +45,7 @@ __device__ __forceinline__ void chain_copies(const Params& p, const ChainShared<
       if (link == 0) wait_previous();  // keys, values, where they are: of launches before, which weights are not
       if (link >= 0)
         Attention::for_each_tile(p, p.layer[link], [&](const __half* keys, const __half* values) {
-          uint8_t* to = next_stage();
+          uint8_t* to = next_stage(p.flying_tiles);
           copy_bulk_pair(to, keys, values, Attention::kTileBytes, shared.full + at.full());
           at.next(p.stages);
         });

@@ -192,7 +192,7 @@ class ChainChecks {
         this.#apart(layer, buffers, true, true);
         between(true);
       });
-      for (const flying of [4]) {
+      for (const flying of [3, 4, 5]) {
         row(`chain, ${flying} copies`, (layer) => this.#chain(layer, buffers, { overlap: true, flying }));
         row("  and a launch between", (layer) => {
           this.#chain(layer, buffers, { overlap: true, flying });
@@ -215,10 +215,11 @@ class ChainChecks {
     );
     const caches = layers.flatMap(() => [this.#gpu.allocate(cacheBytes), this.#gpu.allocate(cacheBytes)]);
     for (const cache of caches) this.#gpu.fill(cache, 0, cacheBytes);
-    for (const [least, ahead] of [[128, 4], [256, 4], [512, 4], [128, 5], [256, 5], [256, 6], [256, 3]] as const) {
+    for (const [least, ahead, tiles] of [[128, 3, 5], [128, 4, 4], [128, 4, 6], [128, 5, 5], [128, 5, 7], [192, 4, 6]] as const) {
+      process.env.TILES = String(tiles);
       process.env.LEAST = String(least);
       process.env.FLY = String(ahead);
-      let line = `${name} least ${least} fly ${ahead}:`;
+      let line = `${name} least ${least} fly ${ahead} tiles ${tiles}:`;
       for (const keys of [1, 120, 250, 500, 1000, 1920, MOST_KEYS]) {
         this.#gpu.copyIn(this.#input, Int32Array.of(keys - 1));
         const us = (this.#bench.timed(20, () => this.#whole(layers, buffers, caches, {})) * 1e3) / layers.length;

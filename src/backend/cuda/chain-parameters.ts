@@ -100,7 +100,7 @@ function begin(
   const bytes = new Uint8Array(at + middle + layers * CHAIN_LAYER.bytes);
   const view = new DataView(bytes.buffer);
   const stageMagic = Math.ceil(2 ** 20 / stages);
-  const places = { stages, stageMagic, xAt, spansAt, partialAt, xPitch, flying: Number(process.env.FLY ?? flying), unused: 0 };
+  const places = { stages, stageMagic, xAt, spansAt, partialAt, xPitch, flying: Number(process.env.FLY ?? flying), flyingTiles: Number(process.env.TILES ?? 6) };
   writeParametersAt(view, 0, CHAIN, { ...buffers, ...links, ...places });
   const outputs = [[hidden], [intermediate, intermediate], [hidden], next];
   [attention, hidden, intermediate, hidden].forEach((k, i) => {

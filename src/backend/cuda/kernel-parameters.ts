@@ -74,7 +74,7 @@ export const CHAIN = layout("ChainBuffers", {
   partialAt: "i32",
   xPitch: "i32",
   flying: "i32",
-  unused: "i32",
+  flyingTiles: "i32",
 });
 
 export const CHAIN_SHAPE = layout("ChainShape", {
