@@ -54,18 +54,6 @@ __device__ __forceinline__ void copy_bulk(void* to, const void* from, int bytes,
       : "memory");
 }
 
-/// Two copies of `bytes` each, one behind the other, of what may be read again.
-__device__ __forceinline__ void copy_bulk_pair(uint8_t* to, const void* first, const void* second, int bytes, uint64_t* full) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(full)), "r"(2 * bytes) : "memory");
-  const auto copy = [&](uint8_t* to, const void* from) {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared_address(to)), "l"(from),
-                 "r"(bytes), "r"(shared_address(full))
-                 : "memory");
-  };
-  copy(to, first);
-  copy(to + bytes, second);
-}
-
 #endif
 
 /// Asks for the 128 bytes around an address to be brought to L2.

@@ -8,7 +8,8 @@
 //            blocks may wait for each other (linear_chain_input.cuh). A warp does nothing but have the
 //            copy engine bring superblock after superblock of the block's row tiles into a ring,
 //            straight through from one linear to the next: memory works while blocks meet, and fills
-//            the ring while attention ahead runs. Of its copies only as many are under way at a time as
+//            the ring while attention ahead runs. It gives its warpgroup's registers to those that
+//            compute. Of its copies only as many are under way at a time as
 //            keep memory busy: every other load of a multiprocessor, x above all, waits behind those it
 //            has asked for before. Sixteen warps take halves of superblocks, independent of each other
 //            until the end of a linear (linear_chain_products.cuh); then their sums are added, in the
@@ -23,9 +24,11 @@
 //            those left over are dealt out to all, who send their sums to the block that has the tile.
 // Layout     quantized.cuh
 // Limits     one token; in the image for 9.0 alone, where it has been measured; every k a multiple of 128,
-//            hidden <= 8192, all outputs multiples of 16; inputs in their own order; a linear of no inputs
-//            may stand for one that is not there; shared memory by chainLaunch() in
-//            src/backend/cuda/chain-launch.ts; all launches that share packets have the same grid
+//            hidden <= 8192, all outputs multiples of 16; inputs in their own order; shared memory by
+//            chainLaunch() in src/backend/cuda/chain-launch.ts; all launches that share packets have the
+//            same grid
+// Registers  What is defined on some paths only counts as in use all around a loop: arrays that are filled under
+//            a condition begin as zeros, or these kernels spill.
 // Reference  the same linears by linear_stream.cu, one launch each
 #include "registers.cuh"
 #ifdef EXLLAMA_WGMMA

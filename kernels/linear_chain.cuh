@@ -47,7 +47,7 @@ struct ChainBuffers {
   int32_t first_link, links;           // -1 or 0; how many
   int32_t layers;                      // of the launch's
   int32_t stages;                      // of the ring
-  int32_t stage_magic;                 // 2^20 / stages, rounded up: divides up to 30,000 superblocks by a multiplication
+  int32_t stage_magic;                 // 2^20 / stages, rounded up: for rounds_of()
   int32_t x_at, spans_at, partial_at;  // in shared memory, behind the ring
   int32_t x_pitch;                     // bytes from the high digits of x to the low ones
   int32_t flying, flying_tiles;        // copies that are under way at a time, fewer than stages: of weights, of keys and values
@@ -60,6 +60,9 @@ struct ChainEnds {
   __half *y0, *y1, *y2;                // q, k, v
 };
 static_assert(sizeof(ChainEnds) == 32);
+
+/// Of so many stages, up to 32,000: whole rounds of the ring.
+__device__ __forceinline__ int rounds_of(const ChainBuffers& p, int stages) { return static_cast<unsigned>(stages) * p.stage_magic >> 20; }
 
 struct ChainShapes {
   ChainShape linears[kChainLinears];

@@ -6,7 +6,9 @@
 //            are, and memory goes on to the weights behind it. A block's warps take tiles in turn.
 //            The newest key and value are turned by the block that has them, go to the cache, and are read from shared memory.
 // Merging    In the order of a block's warps, then of the parts, which go in packets to one of the head's blocks.
-// Limits     f16 cache; dim 64 or 128; at most 16 query heads to a KV head; as many blocks as KV heads at least
+// Rounds     A warp comes to every sixteenth tile at most. When it waits for tile s it has had s - 16 or what lies before the part, and few copies
+//            were under way with that one; so with twelve stages s - 2 * stages has been there (see linear_chain.cu).
+// Limits     f16 cache; dim 64 or 128; at most 16 query heads to a KV head; a block for each part of every KV head; 12 stages of the ring
 // Layout     kv_cells.cuh
 #pragma once
 
@@ -24,12 +26,10 @@ struct ChainAttention {
   uint64_t* parts;           // [heads][most parts][dim + 2] packets: sums, largest exponent, denominator
   int32_t query_heads, kv_heads, group;  // query_heads / kv_heads
   int32_t most_parts;        // of a KV head's keys, each by a block
-  int32_t least_keys;        // of a part, a multiple of 64
-  int32_t unused;
   float scale;               // log2(e) / sqrt(dim)
   float head_eps;            // of the norms of heads
 };
-static_assert(sizeof(ChainAttention) == 72);
+static_assert(sizeof(ChainAttention) == 64);
 
 constexpr int kMostChainLayers = 96;
 
@@ -38,7 +38,7 @@ struct ChainLayersParams : ChainBuffers, ChainShapes, ChainAttention {
   static constexpr bool kAttends = true;
   ChainLayer layer[kMostChainLayers];
 };
-static_assert(sizeof(ChainLayersParams) == 88 + 128 + 72 + kMostChainLayers * 176);
+static_assert(sizeof(ChainLayersParams) == 88 + 128 + 64 + kMostChainLayers * 176);
 
 struct NoAttention {};
 
@@ -64,6 +64,9 @@ struct AttentionMemory {
   }
 };
 
+/// Keys of a part at least, a multiple of 64: fewer are sooner read than sums of parts are sent.
+constexpr int kLeastKeys = 128;
+
 /// How a KV head's keys are dealt out: to blocks, to groups of a block's warps that have different query heads, to warps.
 template <typename Products>
 struct AttentionCut {
@@ -78,7 +81,7 @@ struct AttentionCut {
     set = warp / slices, slice = warp - set * slices;
     const int first = window == 0 ? 0 : max(0, position + 1 - window) / 32 * 32;
     const int keys = position + 1 - first;
-    const int each = max(p.least_keys, ((keys + p.most_parts - 1) / p.most_parts + 63) / 64 * 64);
+    const int each = max(kLeastKeys, ((keys + p.most_parts - 1) / p.most_parts + 63) / 64 * 64);
     parts = (keys + each - 1) / each;
     begin = first + part * each, end = min(begin + each, position + 1);
     old = part < parts ? min(end, position) - begin : 0;
@@ -124,7 +127,7 @@ struct LayerAttention {
     int tile = cut.slice;
 #pragma unroll 1
     for (; tile < cut.tiles; tile += cut.slices) {
-      const int round = (place + tile) * p.stage_magic >> 20, stage = place + tile - round * p.stages, key = tile * Products::kKeys;
+      const int round = rounds_of(p, place + tile), stage = place + tile - round * p.stages, key = tile * Products::kKeys;
       barrier_wait(shared.full + (round & 1) * kMostChainStages + stage, round >> 1 & 1);
       const uint8_t* keys = shared.ring + stage * Shared::kStageBytes;
       products.step(keys, keys + kTileBytes, unseen - key, min(Products::kKeys, cut.old - key), p.scale, lane);

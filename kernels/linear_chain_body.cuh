@@ -20,7 +20,19 @@ struct ChainRingPlace {
   __device__ __forceinline__ unsigned full() const { return (round & 1) * kMostChainStages + stage; }
 };
 
-/// Has the copy engine bring all of the block's tiles.
+/// Two copies of `bytes` each, one behind the other, of what may be read again.
+__device__ __forceinline__ void copy_bulk_pair(uint8_t* to, const void* first, const void* second, int bytes, uint64_t* full) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(full)), "r"(2 * bytes) : "memory");
+  const auto copy = [&](uint8_t* to, const void* from) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared_address(to)), "l"(from),
+                 "r"(bytes), "r"(shared_address(full))
+                 : "memory");
+  };
+  copy(to, first);
+  copy(to + bytes, second);
+}
+
+/// Has the copy engine bring all of the block's tiles: of weights and, in front of o, of keys and values.
 template <int kBits, int kGroup, typename Attention, typename Params>
 __device__ __forceinline__ void chain_copies(const Params& p, const ChainShared<kBits, kGroup>& shared) {
   using L = Layout<kBits, kGroup>;
@@ -116,7 +128,7 @@ __device__ __forceinline__ void linear_chain_body(const Params& p, uint8_t* dyna
   int place = 0;
   const auto later = [&](int place, int count) {
     place += count;
-    return place - ((place * p.stage_magic >> 20) & ~3) * p.stages;  // whole fours of rounds
+    return place - (rounds_of(p, place) & ~3) * p.stages;  // whole fours of rounds
   };
 #pragma unroll 1
   for (int link = p.first_link, last = p.first_link + p.links; link < last; ++link) {

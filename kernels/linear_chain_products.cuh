@@ -62,7 +62,7 @@ __device__ __forceinline__ void chain_products(const ChainBuffers& p, const Chai
   const uint32_t codes_lane = memory + kChainHeadBytes + half * (kUnit / kChunk * L::kChunkBytes) + lane * 16;
   const uint32_t scales_lane = (half * kSpans + t) * L::kScaleBytes + g * 2, zeros_lane = (half * kSpans + t) * L::kZeroBytes + g / 2;
   int at = warp / 2, of_tile = at;
-  int round = (place + at) * p.stage_magic >> 20, stage = place + at - round * stages;
+  int round = rounds_of(p, place + at), stage = place + at - round * stages;
 #pragma unroll 1
   for (; at < all; at += kStep, of_tile += kStep, stage += kStep) {
     if (stage >= stages) stage -= stages, ++round;

@@ -215,18 +215,12 @@ class ChainChecks {
     );
     const caches = layers.flatMap(() => [this.#gpu.allocate(cacheBytes), this.#gpu.allocate(cacheBytes)]);
     for (const cache of caches) this.#gpu.fill(cache, 0, cacheBytes);
-    for (const [least, ahead, tiles] of [[128, 3, 5], [128, 4, 4], [128, 4, 6], [128, 5, 5], [128, 5, 7], [192, 4, 6]] as const) {
-      process.env.TILES = String(tiles);
-      process.env.LEAST = String(least);
-      process.env.FLY = String(ahead);
-      let line = `${name} least ${least} fly ${ahead} tiles ${tiles}:`;
-      for (const keys of [1, 120, 250, 500, 1000, 1920, MOST_KEYS]) {
-        this.#gpu.copyIn(this.#input, Int32Array.of(keys - 1));
-        const us = (this.#bench.timed(20, () => this.#whole(layers, buffers, caches, {})) * 1e3) / layers.length;
-        line += ` ${keys} ${us.toFixed(1)}`;
-      }
-      console.log(line);
-    }
+    const times = KEYS.map((keys) => {
+      this.#gpu.copyIn(this.#input!, Int32Array.of(keys - 1));
+      const us = (this.#bench.timed(20, () => this.#whole(layers, buffers, caches)) * 1e3) / layers.length;
+      return `${keys}: ${us.toFixed(1)}`;
+    });
+    console.log(`${name} whole layers, us per layer with so many keys  ${times.join("  ")}`);
     this.#bench.free(...caches);
   }
 
@@ -328,11 +322,11 @@ class ChainChecks {
   }
 
   /** One token through whole layers. */
-  #whole(layers: readonly Layer[], { residual }: Buffers, caches: readonly bigint[], { flying }: { flying?: number }): void {
+  #whole(layers: readonly Layer[], { residual }: Buffers, caches: readonly bigint[]): void {
     const { shape } = layers[0]!;
     const of = { bits: 4, group: 128, ...shape } as const;
     const heads = headsOf(shape);
-    const launch = chainLaunch(of, this.#gpu.card, flying === undefined ? { heads } : { heads, flying })!;
+    const launch = chainLaunch(of, this.#gpu.card, { heads })!;
     const input = this.#input!;
     const parameters = chainLayersParameters(
       ...([launch, of, { residual, eps: EPS, ...this.#packets }] as const),
@@ -375,6 +369,7 @@ class ChainChecks {
 }
 
 const MOST_KEYS = 8192;
+const KEYS = [1, 120, 250, 500, 1000, 1920, MOST_KEYS];
 
 function headsOf({ attention, next }: Shape): ChainHeads {
   return chainHeads({ heads: attention / 128, kvHeads: next[1]! / 128, headDim: 128 })!;

@@ -16,8 +16,8 @@ const MOST_ROWS = WARPS * 32;
 const MOST_STAGES = 24;
 /** As many as lie between two superblocks of a warp: what the kernel says of rounds of the ring needs them. */
 const LEAST_STAGES = 8;
-/** A warp takes every sixteenth tile of keys, and some copies beside it may be under way: half of that, for rounds are told apart by twos. */
-const LEAST_STAGES_OF_LAYERS = 11;
+/** A warp takes every sixteenth tile of keys, and up to seven copies beside it may be under way: half of that, for rounds are told apart by twos. */
+const LEAST_STAGES_OF_LAYERS = 12;
 /** The widest that has been run (70B). */
 const MOST_HIDDEN = 8192;
 
@@ -59,8 +59,9 @@ export interface ChainLaunch {
   /** Dynamic shared memory, bytes. */
   readonly shared: number;
   readonly stages: number;
-  /** Copies under way at a time. */
+  /** Copies under way at a time, of weights and of keys and values. */
   readonly flying: number;
+  readonly flyingTiles: number;
   /** Places in shared memory. */
   readonly xAt: number;
   readonly spansAt: number;
@@ -114,7 +115,7 @@ function attentionBytes({ heads, kvHeads, headDim }: ChainHeads): number {
 export interface ChainOptions {
   /** Of whole layers: their attention. */
   readonly heads?: ChainHeads;
-  /** Copies under way at a time. */
+  /** Copies of weights under way at a time. */
   readonly flying?: number;
 }
 
@@ -154,12 +155,15 @@ export function chainLaunch(
   if (stages < (heads ? LEAST_STAGES_OF_LAYERS : LEAST_STAGES)) return null;
   const xAt = HEAD_BYTES + stages * stageBytes;
   return {
-    name: heads ? `chain_layers_q${bits}_g${group}_d${heads.headDim}${heads.heads > heads.kvHeads ? "_grouped" : ""}` : `linear_chain_q${bits}_g${group}`,
+    name: heads
+      ? `chain_layers_q${bits}_g${group}_d${heads.headDim}${heads.heads > heads.kvHeads ? "_grouped" : ""}`
+      : `linear_chain_q${bits}_g${group}`,
     grid,
     block: BLOCK,
     shared: xAt + behindRing,
     stages,
     flying,
+    flyingTiles: flying + MORE_TILES,
     xAt,
     spansAt: xAt + x,
     partialAt: xAt + x + spans,
@@ -170,7 +174,7 @@ export function chainLaunch(
 
 /**
  * Copies that a multiprocessor has under way. With more of them x takes longer to arrive, with fewer memory does not keep up; wide
- * models have more to copy between two meetings (H200, µs per layer at 4 and 5: 7B 34.1 and 35.1, 70B 120.8 and 117.6).
+ * models have more to copy between two meetings (H200, µs per layer at 3, 4 and 5: 7B 34.4, 33.7 and 35.0, 70B 129.5, 120.1 and 116.7).
  */
 function copiesUnderWay({ hidden }: ChainShape): number {
   return hidden > 6144 ? 5 : 4;
@@ -195,6 +199,9 @@ function mostSuperblocks({ each, more, piecesEach, piecesMore }: ChainShare, k: 
   const pieces = piecesEach + (piecesMore > 0 ? 1 : 0);
   return each * ofPart + (pieces > 0 ? pieces : more > 0 ? ofPart : 0);
 }
+
+/** While keys and values are read nobody waits for x (H200, µs per layer of a 7B with 8,192 keys, by 0 and 2 copies more: 68.2 and 65.8). */
+const MORE_TILES = 2;
 
 /** Most blocks of a launch: no card that is known has more multiprocessors. */
 const MOST_BLOCKS = 256;

@@ -79,8 +79,6 @@ export function chainLayersParameters(
     kvHeads: attention.kvHeads,
     group: attention.heads / attention.kvHeads,
     mostParts: mostParts(attention),
-    leastKeys: Number(process.env.LEAST ?? 128),
-    unused: 0,
     scale: Math.LOG2E / Math.sqrt(attention.headDim),
   });
   writeLayers(view, at + CHAIN_ATTENTION.bytes, layers);
@@ -89,7 +87,7 @@ export function chainLayersParameters(
 
 /** What every launch takes, and where what differs begins. */
 function begin(
-  { stages, xAt, spansAt, partialAt, flying, xPitch, shares }: ChainLaunch,
+  { stages, xAt, spansAt, partialAt, flying, flyingTiles, xPitch, shares }: ChainLaunch,
   { hidden, attention, intermediate, next }: ChainShape,
   buffers: ChainBuffers,
   links: { firstLink: number; links: number; layers: number },
@@ -100,7 +98,7 @@ function begin(
   const bytes = new Uint8Array(at + middle + layers * CHAIN_LAYER.bytes);
   const view = new DataView(bytes.buffer);
   const stageMagic = Math.ceil(2 ** 20 / stages);
-  const places = { stages, stageMagic, xAt, spansAt, partialAt, xPitch, flying: Number(process.env.FLY ?? flying), flyingTiles: Number(process.env.TILES ?? 6) };
+  const places = { stages, stageMagic, xAt, spansAt, partialAt, xPitch, flying, flyingTiles };
   writeParametersAt(view, 0, CHAIN, { ...buffers, ...links, ...places });
   const outputs = [[hidden], [intermediate, intermediate], [hidden], next];
   [attention, hidden, intermediate, hidden].forEach((k, i) => {

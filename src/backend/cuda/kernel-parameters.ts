@@ -107,8 +107,6 @@ export const CHAIN_ATTENTION = layout("ChainAttention", {
   kvHeads: "i32",
   group: "i32",
   mostParts: "i32",
-  leastKeys: "i32",
-  unused: "i32",
   scale: "f32",
   headEps: "f32",
 });
