@@ -167,10 +167,21 @@ describe("chainLaunch of whole layers", () => {
     expect(chainHeads(attention)).toBeNull();
   });
 
-  it("leaves cards with fewer multiprocessors to others", () => {
+  it("cuts keys into fewer parts on cards with fewer multiprocessors, never into more than the plan has room for", () => {
     const heads = { heads: 32, kvHeads: 8, headDim: 128 } as const;
-    expect(chainLaunch(shape, { ...HOPPER, multiprocessors: 114 }, { heads })).toBeNull();
-    expect(chainLaunch(shape, { ...HOPPER, multiprocessors: 128 }, { heads })).not.toBeNull();
+    for (const [multiprocessors, parts] of [
+      [78, 9],
+      [114, 14],
+      [132, 16],
+      [144, 16],
+    ] as const)
+      expect(chainLaunch(shape, { ...HOPPER, multiprocessors }, { heads })!.parts).toBe(parts);
+    expect(mostParts(heads)).toBe(16);
+  });
+
+  it("leaves cards with fewer multiprocessors than KV heads to others", () => {
+    const heads = { heads: 80, kvHeads: 80, headDim: 64 } as const;
+    expect(chainLaunch(shape, { ...HOPPER, multiprocessors: 78 }, { heads })).toBeNull();
   });
 });
 

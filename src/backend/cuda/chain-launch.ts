@@ -62,6 +62,8 @@ export interface ChainLaunch {
   /** Copies under way at a time, of weights and of keys and values. */
   readonly flying: number;
   readonly flyingTiles: number;
+  /** Of a KV head's keys at most, where there is attention. */
+  readonly parts: number;
   /** Places in shared memory. */
   readonly xAt: number;
   readonly spansAt: number;
@@ -96,16 +98,16 @@ export function hasChainKernel({ bits, group, hidden, attention, intermediate, n
 
 /** Attention of which there is a kernel, or null. */
 export function chainHeads({ heads, kvHeads, headDim }: { heads: number; kvHeads: number; headDim: number }): ChainHeads | null {
-  if ((headDim !== 64 && headDim !== 128) || kvHeads > USUAL_BLOCKS || heads / kvHeads > MOST_GROUP) return null;
+  if ((headDim !== 64 && headDim !== 128) || kvHeads > MOST_ATTENDING || heads / kvHeads > MOST_GROUP) return null;
   return { heads, kvHeads, headDim };
 }
 
-/** Parts that a KV head's keys are cut into at most, on every card that has a block for each. */
-export function mostParts({ kvHeads }: ChainHeads): number {
-  return Math.min(MOST_PARTS, Math.floor(USUAL_BLOCKS / kvHeads));
+/** Parts that a KV head's keys are cut into at most, each by a block of its own; 0: there are not enough blocks. */
+export function mostParts({ kvHeads }: ChainHeads, blocks = MOST_ATTENDING): number {
+  return Math.min(MOST_PARTS, Math.floor(Math.min(blocks, MOST_ATTENDING) / kvHeads));
 }
 
-/** LayerAttention::Memory of linear_chain_attention.cuh: queries, the newest key and value, sums of each warp. */
+/** AttentionMemory of linear_chain_attention.cuh: queries, the newest key and value, sums of each warp. */
 function attentionBytes({ heads, kvHeads, headDim }: ChainHeads): number {
   const group = heads / kvHeads;
   const queries = Math.ceil(group / HEADS_TOGETHER) * HEADS_TOGETHER * (headDim + 8) * 2;
@@ -128,7 +130,8 @@ export function chainLaunch(
   const { bits, group, hidden, attention, intermediate, next } = shape;
   if (card.major !== 9 || !hasChainKernel(shape)) return null;
   const grid = card.multiprocessors;
-  if (heads && mostParts(heads) * heads.kvHeads > grid) return null;
+  const parts = heads ? mostParts(heads, grid) : 0;
+  if (heads && parts === 0) return null;
   const outputs = next.reduce((sum, n) => sum + n / TILE_ROWS, 0);
   const shares = [
     chainShare(hidden / TILE_ROWS, attention, grid),
@@ -164,6 +167,7 @@ export function chainLaunch(
     stages,
     flying,
     flyingTiles: flying + MORE_TILES,
+    parts,
     xAt,
     spansAt: xAt + x,
     partialAt: xAt + x + spans,
@@ -205,8 +209,8 @@ const MORE_TILES = 2;
 
 /** Most blocks of a launch: no card that is known has more multiprocessors. */
 const MOST_BLOCKS = 256;
-/** Blocks of the card that attention's parts are made for: an H100 or H200. A card with fewer goes another way. */
-const USUAL_BLOCKS = 132;
+/** Blocks that take part in attention at most: the multiprocessors of an H100 or H200. */
+const MOST_ATTENDING = 132;
 /** A lane of a warp for each. */
 const MOST_PARTS = 32;
 /** Query heads of a KV head. */

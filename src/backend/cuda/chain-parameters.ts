@@ -2,7 +2,6 @@
 // them or attention, and where each layer's own things lie.
 
 import type { ChainHeads, ChainLaunch, ChainShape } from "./chain-launch.js";
-import { mostParts } from "./chain-launch.js";
 import { CHAIN, CHAIN_ATTENTION, CHAIN_ENDS, CHAIN_LAYER, CHAIN_SHAPE, writeParametersAt } from "./kernel-parameters.js";
 import type { ParameterValues } from "./parameter-layout.js";
 
@@ -78,7 +77,7 @@ export function chainLayersParameters(
     queryHeads: attention.heads,
     kvHeads: attention.kvHeads,
     group: attention.heads / attention.kvHeads,
-    mostParts: mostParts(attention),
+    mostParts: launch.parts,
     scale: Math.LOG2E / Math.sqrt(attention.headDim),
   });
   writeLayers(view, at + CHAIN_ATTENTION.bytes, layers);

@@ -149,7 +149,7 @@ describe("the layers of a step of one token", () => {
 
   it.each<[string, Case]>([
     ["where it is switched off", { chains: false }],
-    ["on a card with fewer multiprocessors", { card: { ...HOPPER, multiprocessors: 114 } }],
+    ["on another card", { card: { ...HOPPER, major: 8 } }],
     ["of two tokens", { shape: { rows: 2, decodeRows: 2, tiles: 0, entries: 2, outputs: 2 } }],
     ["with adapters", { shape: { ...one, adapted: true } }],
   ])("have attentions of their own %s", (_, of) => {
