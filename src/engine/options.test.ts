@@ -20,6 +20,23 @@ describe("options", () => {
     );
   });
 
+  it.each<[object, RegExp]>([
+    [{ ctx: true }, /ctx is true: expected a number or a text/],
+    [{ devices: ["cpu"] }, /devices is an array: expected a text/],
+    [{ gpuSplit: 5 }, /gpuSplit is 5: expected a text or an array of numbers/],
+    [{ draft: null }, /draft is null: expected a text/],
+    [{ ropeScale: "2" }, /ropeScale is "2": expected a number/],
+    [{ adapters: ["pirate"] }, /adapters is an array: expected an object of texts/],
+    [{ onProgress: 5 }, /onProgress is 5: expected a function/],
+    [{ signal: {} }, /signal is an object: expected an AbortSignal/],
+  ])("of another kind are refused by name: %j", (options, message) => {
+    expect(() => checkLoadOptions(options as LoadOptions)).toThrow(message);
+  });
+
+  it("left undefined are as if they were not there", () => {
+    expect(() => checkLoadOptions({ ctx: undefined, signal: undefined } as LoadOptions)).not.toThrow();
+  });
+
   it("name an engine that exists", () => {
     expect(() => checkLoadOptions({ engine: "gpu" as "thread" })).toThrow(UsageError);
   });
