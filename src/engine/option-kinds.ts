@@ -41,6 +41,8 @@ export function known<T extends object>(call: string, options: T, kinds: Readonl
   for (const [name, value] of Object.entries(options)) {
     if (!Object.hasOwn(kinds, name)) throw unknown(call, name, Object.keys(kinds));
     const kind = kinds[name]!;
+    // No option is one, and messages quote values as JSON, which has none.
+    if (typeof value === "bigint") throw new UsageError(`${name} is a bigint`, { expected: "a number" });
     if (value !== undefined && kind !== true && !KINDS[kind](value))
       throw new UsageError(`${name} is ${describe(value)}`, { expected: kind });
   }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { UsageError } from "../errors.js";
 import type { GenerateOptions, LoadOptions } from "./model.js";
-import { checkAnswerOptions, checkLoadOptions, checkPlanOptions, idsOf } from "./options.js";
+import { checkAnswerOptions, checkChatOptions, checkLoadOptions, checkPlanOptions, idsOf } from "./options.js";
 
 describe("options", () => {
   it("are split into what crosses and what stays", () => {
@@ -31,6 +31,12 @@ describe("options", () => {
     [{ signal: {} }, /signal is an object: expected an AbortSignal/],
   ])("of another kind are refused by name: %j", (options, message) => {
     expect(() => checkLoadOptions(options as LoadOptions)).toThrow(message);
+  });
+
+  it("of an answer are held to their kinds, too", () => {
+    expect(() => checkAnswerOptions({ addBos: 0 } as unknown as GenerateOptions)).toThrow(/addBos is 0: expected true or false/);
+    expect(() => checkAnswerOptions({ seed: 5n } as unknown as GenerateOptions)).toThrow(/seed is a bigint/);
+    expect(() => checkChatOptions(null as unknown as GenerateOptions)).toThrow(/the options of chat are null/);
   });
 
   it("left undefined are as if they were not there", () => {

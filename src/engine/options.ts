@@ -66,9 +66,16 @@ const ANSWER_OPTIONS: OptionKinds<GenerateOptions> = {
   speculate: true,
   promptLogprobs: true,
   constraint: true,
-  parseSpecial: true,
-  addBos: true,
+  parseSpecial: "true or false",
+  addBos: "true or false",
   signal: "an AbortSignal",
+};
+
+const CHAT_OPTIONS: OptionKinds<ChatOptions> = {
+  ...ANSWER_OPTIONS,
+  tools: true,
+  toolChoice: true,
+  parallelToolCalls: "true or false",
 };
 
 const MOST_TOOL_CHARACTERS = 2 ** 20;
@@ -115,10 +122,8 @@ export function checkChatOptions(options: ChatOptions): {
   readonly answerOptions: ChatAnswerOptions;
   readonly signal: AbortSignal | undefined;
 } {
-  const { tools, toolChoice, parallelToolCalls, ...rest } = options;
+  const { tools, toolChoice, parallelToolCalls, ...rest } = known("chat", options, CHAT_OPTIONS);
   const { answerOptions, signal } = checkAnswerOptions(rest);
-  if (parallelToolCalls !== undefined && typeof parallelToolCalls !== "boolean")
-    throw new UsageError(`parallelToolCalls is ${String(parallelToolCalls)}`, { expected: "true or false" });
   const checked = plainTools(tools);
   const choice = checkToolChoice(toolChoice, checked);
   if (choice !== "none" && answerOptions.constraint !== undefined)
