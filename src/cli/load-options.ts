@@ -29,7 +29,9 @@ export const planOptions = (): Option[] => [
   new Option("--cache <type>", "type of the KV cache").choices(["f16", "q8", "q4"]),
   new Option("--cache-tokens <n>", "size of the KV cache in tokens (default: --ctx)").argParser(count),
   new Option("--max-sequences <n>", "sequences that may run at once (default: 1)").argParser(count),
-  new Option("--prefill-chunk <n>", "most prompt tokens of one step").argParser(count),
+  new Option("--prefill-chunk <n>", "most prompt tokens of one step (default: 256; on GPUs up to 2048, as fits)").argParser(
+    count,
+  ),
   new Option("--backend <name>", "what to compute on (default: auto)").choices(["auto", "cpu", "cuda"]),
   new Option("--devices <list>", "devices to use, such as cuda:0,cuda:1 or cpu (default: all)"),
   new Option("--gpu-split <sizes>", "most memory to take per device, everything included: 5,2.5 (GiB) or 5120MiB"),
