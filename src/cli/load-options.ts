@@ -115,9 +115,11 @@ export async function withModel<T>(
   }
 }
 
-/** What whoever starts a model should know about where it runs. */
-export function remarksOf(model: Model): void {
-  for (const remark of model.plan.notes) if (remark.startsWith(ON_CPU)) note(remark);
+/** What whoever starts a model should know: where it runs, and what of its files does not count. */
+export function remarksOf({ plan, info }: Pick<Model, "plan" | "info">): void {
+  for (const remark of plan.notes) if (remark.startsWith(ON_CPU)) note(remark);
+  const { invalid } = info.sampling;
+  if (invalid.length > 0) note(`generation_config.json: what it says of ${invalid.join(", ")} makes no sense and does not count`);
 }
 
 /** Loads what the flags say, with a bar where somebody watches. */
