@@ -166,20 +166,17 @@ export function first_non_finite(at: usize, count: i32, kind: i32): i32 {
 }
 
 /**
- * What a log-softmax of a row needs: its largest value, and the sum of exp(x − largest) in f64.
+ * What a log-softmax of a row needs: its largest value, and the sum of exp(x − largest) in f64; and where the
+ * largest is.
  *
- * @param out two f64: largest, sum
+ * @param out two f64: largest, sum; 4 bytes further on an i32: index of the first value that is the largest
  */
 export function log_softmax_sums(x: usize, size: i32, out: usize): void {
-  let m = f32x4.splat(-Infinity);
-  let i = 0;
-  for (; i + 4 <= size; i += 4) m = f32x4.max(m, v128.load(x + ((<usize>i) << 2)));
-  let largest = lane_max(m);
-  for (; i < size; i++) largest = max(largest, load<f32>(x + ((<usize>i) << 2)));
+  const largest = largest_of(x, size);
   const shift = f32x4.splat(largest);
   let low = f64x2.splat(0),
     high = f64x2.splat(0);
-  i = 0;
+  let i = 0;
   for (; i + 4 <= size; i += 4) {
     const e = exp4(f32x4.sub(v128.load(x + ((<usize>i) << 2)), shift));
     low = f64x2.add(low, f64x2.promote_low_f32x4(e));
@@ -190,4 +187,30 @@ export function log_softmax_sums(x: usize, size: i32, out: usize): void {
   for (; i < size; i++) sum += <f64>f32x4.extract_lane(exp4(f32x4.splat(load<f32>(x + ((<usize>i) << 2)) - largest)), 0);
   store<f64>(out, <f64>largest);
   store<f64>(out, sum, 8);
+  store<i32>(out, index_of(x, size, largest), 20);
+}
+
+/** NaN where there is one. Four sums at a time: one alone would wait for itself. */
+function largest_of(x: usize, size: i32): f32 {
+  let a = f32x4.splat(-Infinity), b = a, c = a, d = a;
+  let i = 0;
+  for (; i + 16 <= size; i += 16) {
+    const at = x + ((<usize>i) << 2);
+    a = f32x4.max(a, v128.load(at));
+    b = f32x4.max(b, v128.load(at, 16));
+    c = f32x4.max(c, v128.load(at, 32));
+    d = f32x4.max(d, v128.load(at, 48));
+  }
+  let largest = lane_max(f32x4.max(f32x4.max(a, b), f32x4.max(c, d)));
+  for (; i < size; i++) largest = max(largest, load<f32>(x + ((<usize>i) << 2)));
+  return largest;
+}
+
+/** Index of the first `value` of a row, or −1. */
+function index_of(x: usize, size: i32, value: f32): i32 {
+  const wanted = f32x4.splat(value);
+  let i = 0;
+  for (; i + 4 <= size; i += 4) if (v128.any_true(f32x4.eq(v128.load(x + ((<usize>i) << 2)), wanted))) break;
+  for (; i < size; i++) if (load<f32>(x + ((<usize>i) << 2)) == value) return i;
+  return -1;
 }

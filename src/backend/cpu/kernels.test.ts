@@ -126,6 +126,15 @@ describe.each(builds)("%s", (name) => {
     expect(f64[B / 8]).toBe(largest);
     const sum = x.reduce((total, value) => total + Math.exp(value - largest), 0);
     expect(Math.abs(f64[B / 8 + 1]! / sum - 1)).toBeLessThan(1e-6);
+    const index = () => new DataView(memory.buffer).getInt32(B + 20, true);
+    expect(index()).toBe(x.indexOf(largest));
+    // The first of several, wherever it is; and NaN is nobody's.
+    x.fill(largest, Math.floor(size / 3));
+    kernels.log_softmax_sums(write(A, x), size, B);
+    expect(index()).toBe(x.indexOf(largest));
+    x[size - 1] = Number.NaN;
+    kernels.log_softmax_sums(write(A, x), size, B);
+    expect([f64[B / 8], index()]).toEqual([Number.NaN, -1]);
   });
 
   it("widens every f16 and bf16 exactly", () => {

@@ -9,6 +9,7 @@ import { type FloatKernels, ValueKind } from "./kernels.js";
 import { type LayerProgram, layerProgram, type ProgramParts } from "./layer-program.js";
 import { LinearGroup } from "./linear-group.js";
 import { NextWeights } from "./next-weights.js";
+import { partOfRow } from "./part-of-row.js";
 import { logitRows, OUTPUT_ROW_BYTES } from "./scratch.js";
 import { Step } from "./step.js";
 import { stepWords, Task } from "./step-message.js";
@@ -250,8 +251,9 @@ export class StepProgram {
   /** normAndPrepare() of one row: every thread sums all squares, and makes its own part of the rest. */
   #normInParts(arena: number, norm: number, eps: number, pending: boolean, linears: LinearGroup): void {
     const { kernels, hidden, delta, normed } = this.#buffers[arena]!;
+    const { threads, index } = this.#parts;
     const size = this.#parts.spec.hiddenSize;
-    const { from, to } = this.#columns(size, linears.unit ?? size, this.#parts.threads, this.#parts.index);
+    const { from, to } = partOfRow(size, linears.unit ?? size, threads, index);
     const added = pending ? delta : 0;
     const factor = kernels.norm_factor(hidden, added, size, eps);
     if (from < to) {
@@ -261,16 +263,6 @@ export class StepProgram {
     this.#barrier();
     // Only now, for everybody has been reading it; delta is written again behind the next barrier.
     if (pending && from < to) kernels.add_columns(hidden, delta, from, to);
-  }
-
-  /** One of the parts of a row of `size` columns, in whole units and fours. */
-  #columns(size: number, unit: number, parts: number, part: number): { from: number; to: number } {
-    const step = Math.max(4, unit);
-    const units = Math.ceil(size / step);
-    return {
-      from: Math.floor((units * part) / parts) * step,
-      to: Math.min(size, Math.floor((units * (part + 1)) / parts) * step),
-    };
   }
 
   /** gate = silu(gate) · up, and what down reads of it. */
@@ -291,7 +283,7 @@ export class StepProgram {
         down.prepare(gate, rows, from, to);
         continue;
       }
-      const columns = this.#columns(out, down.unit ?? 4, parts, item % parts);
+      const columns = partOfRow(out, down.unit ?? 4, parts, item % parts);
       kernels.silu_mul(gate + at, up + at, out, 1, columns.from, columns.to);
       down.prepareInputs(gate, rows, from, columns.from, columns.to);
     }
