@@ -26,6 +26,28 @@ export function lane_max(v: v128): f32 {
 }
 
 /**
+ * The numbers of exp4, four times each. V8 makes a constant of 128 bits anew wherever it is used, in several instructions on a
+ * port that has much to do; to read it takes one.
+ */
+const EXP: usize = memory.data<f32>(
+  [
+    -87.3, -87.3, -87.3, -87.3, // 0: below it the answer is 0
+    88.0, 88.0, 88.0, 88.0, // 16
+    1.44269504088896341, 1.44269504088896341, 1.44269504088896341, 1.44269504088896341, // 32: 1 / ln 2
+    12582912.0, 12582912.0, 12582912.0, 12582912.0, // 48: 1.5 · 2^23
+    -0.693359375, -0.693359375, -0.693359375, -0.693359375, // 64: −ln 2 in two parts
+    2.12194440054690583e-4, 2.12194440054690583e-4, 2.12194440054690583e-4, 2.12194440054690583e-4, // 80
+    0.001388888888888889, 0.001388888888888889, 0.001388888888888889, 0.001388888888888889, // 96: 1 / 720
+    0.008333333333333333, 0.008333333333333333, 0.008333333333333333, 0.008333333333333333, // 112: 1 / 120
+    0.041666666666666664, 0.041666666666666664, 0.041666666666666664, 0.041666666666666664, // 128: 1 / 24
+    0.16666666666666666, 0.16666666666666666, 0.16666666666666666, 0.16666666666666666, // 144: 1 / 6
+    0.5, 0.5, 0.5, 0.5, // 160
+    1.0, 1.0, 1.0, 1.0, // 176
+  ],
+  16,
+);
+
+/**
  * exp(x) within 2 ulp: x = n·ln 2 + r, a polynomial of degree 6 in r (Taylor's coefficients,
  * |r| ≤ 0.347), then n added to the exponent. Below −87.3 the answer is 0 (no denormals),
  * above 88 it stays at exp(88).
@@ -33,21 +55,23 @@ export function lane_max(v: v128): f32 {
 // @ts-ignore: decorator
 @inline
 export function exp4(x: v128): v128 {
-  const tooSmall = f32x4.lt(x, f32x4.splat(-87.3));
+  const least = v128.load(EXP), one = v128.load(EXP, 176);
+  const tooSmall = f32x4.lt(x, least);
   // pmin and pmax are one instruction where min and max are six; NaN stays, for it is the first operand.
-  const bounded = f32x4.pmax(f32x4.pmin(x, f32x4.splat(88.0)), f32x4.splat(-87.3));
-  const n = f32x4.nearest(f32x4.mul(bounded, f32x4.splat(1.44269504088896341)));
-  let r = madd(n, f32x4.splat(-0.693359375), bounded);
-  r = madd(n, f32x4.splat(2.12194440054690583e-4), r);
-  let p = f32x4.splat(1.0 / 720.0);
-  p = madd(p, r, f32x4.splat(1.0 / 120.0));
-  p = madd(p, r, f32x4.splat(1.0 / 24.0));
-  p = madd(p, r, f32x4.splat(1.0 / 6.0));
-  p = madd(p, r, f32x4.splat(0.5));
-  p = madd(p, r, f32x4.splat(1.0));
-  p = madd(p, r, f32x4.splat(1.0));
-  const scaled = i32x4.add(p, i32x4.shl(i32x4.trunc_sat_f32x4_s(n), 23));
-  return v128.andnot(scaled, tooSmall);
+  const bounded = f32x4.pmax(f32x4.pmin(x, v128.load(EXP, 16)), least);
+  // Adding 1.5 · 2^23 rounds to the nearest integer, ties to even, and leaves it in the lowest bits: a conversion is ten instructions.
+  const round = v128.load(EXP, 48);
+  const shifted = f32x4.add(f32x4.mul(bounded, v128.load(EXP, 32)), round);
+  const n = f32x4.sub(shifted, round);
+  let r = madd(n, v128.load(EXP, 64), bounded);
+  r = madd(n, v128.load(EXP, 80), r);
+  let p = madd(v128.load(EXP, 96), r, v128.load(EXP, 112));
+  p = madd(p, r, v128.load(EXP, 128));
+  p = madd(p, r, v128.load(EXP, 144));
+  p = madd(p, r, v128.load(EXP, 160));
+  p = madd(p, r, one);
+  p = madd(p, r, one);
+  return v128.andnot(i32x4.add(p, i32x4.shl(shifted, 23)), tooSmall);
 }
 
 /** Four f16 in the low halves of i32 lanes → f32, exactly, infinities and NaN included. */

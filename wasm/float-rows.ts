@@ -21,6 +21,28 @@ export function rms_norm(x: usize, delta: usize, weight: usize, y: usize, size: 
   }
 }
 
+/**
+ * The first half of a norm of one row that several threads make together: 1 / sqrt(mean((x + delta)²) + eps), in the bits
+ * of rms_norm. Nothing is written.
+ *
+ * @param delta [size] f32, or 0
+ */
+export function norm_factor(x: usize, delta: usize, size: i32, eps: f32): f32 {
+  return delta ? factor_of(x, delta, true, size, eps) : factor_of(x, 0, false, size, eps);
+}
+
+/** The second half, columns from … to − 1: y = (x + delta) · factor · weight. */
+export function norm_columns(x: usize, delta: usize, weight: usize, y: usize, factor: f32, from: i32, to: i32): void {
+  if (delta) columns_of(x, delta, true, weight, y, factor, from, to);
+  else columns_of(x, 0, false, weight, y, factor, from, to);
+}
+
+/** x += delta, columns from … to − 1. */
+export function add_columns(x: usize, delta: usize, from: i32, to: i32): void {
+  const at = (<usize>from) << 2;
+  add_row(x + at, delta + at, to - from);
+}
+
 function add_row(x: usize, delta: usize, size: i32): void {
   let i = 0;
   for (; i + 4 <= size; i += 4) {
@@ -34,27 +56,55 @@ function add_row(x: usize, delta: usize, size: i32): void {
 }
 
 function norm_row(x: usize, weight: usize, y: usize, size: i32, eps: f32): void {
+  columns_of(x, 0, false, weight, y, factor_of(x, 0, false, size, eps), 0, size);
+}
+
+/** Four values of x, `more` of x + delta. */
+// @ts-ignore: decorator
+@inline
+function four(x: usize, delta: usize, more: bool, at: usize): v128 {
+  return more ? f32x4.add(v128.load(x + at), v128.load(delta + at)) : v128.load(x + at);
+}
+
+// @ts-ignore: decorator
+@inline
+function one(x: usize, delta: usize, more: bool, at: usize): f32 {
+  return more ? load<f32>(x + at) + load<f32>(delta + at) : load<f32>(x + at);
+}
+
+// @ts-ignore: decorator
+@inline
+function factor_of(x: usize, delta: usize, more: bool, size: i32, eps: f32): f32 {
   let s0 = f32x4.splat(0),
     s1 = f32x4.splat(0);
   let i = 0;
   for (; i + 8 <= size; i += 8) {
-    const a = v128.load(x + ((<usize>i) << 2)),
-      b = v128.load(x + ((<usize>i) << 2), 16);
+    const at = (<usize>i) << 2;
+    const a = four(x, delta, more, at),
+      b = four(x, delta, more, at + 16);
     s0 = madd(a, a, s0);
     s1 = madd(b, b, s1);
   }
   let sum = lane_sum(f32x4.add(s0, s1));
-  for (let j = i; j < size; j++) sum += load<f32>(x + ((<usize>j) << 2)) * load<f32>(x + ((<usize>j) << 2));
-  const factor: f32 = <f32>1 / Mathf.sqrt(sum / <f32>size + eps);
-  const f = f32x4.splat(factor);
-  i = 0;
-  for (; i + 4 <= size; i += 4) {
-    const at = (<usize>i) << 2;
-    v128.store(y + at, f32x4.mul(f32x4.mul(v128.load(x + at), f), v128.load(weight + at)));
-  }
   for (; i < size; i++) {
+    const v = one(x, delta, more, (<usize>i) << 2);
+    sum += v * v;
+  }
+  return <f32>1 / Mathf.sqrt(sum / <f32>size + eps);
+}
+
+// @ts-ignore: decorator
+@inline
+function columns_of(x: usize, delta: usize, more: bool, weight: usize, y: usize, factor: f32, from: i32, to: i32): void {
+  const f = f32x4.splat(factor);
+  let i = from;
+  for (; i + 4 <= to; i += 4) {
     const at = (<usize>i) << 2;
-    store<f32>(y + at, load<f32>(x + at) * factor * load<f32>(weight + at));
+    v128.store(y + at, f32x4.mul(f32x4.mul(four(x, delta, more, at), f), v128.load(weight + at)));
+  }
+  for (; i < to; i++) {
+    const at = (<usize>i) << 2;
+    store<f32>(y + at, one(x, delta, more, at) * factor * load<f32>(weight + at));
   }
 }
 
@@ -116,20 +166,17 @@ export function first_non_finite(at: usize, count: i32, kind: i32): i32 {
 }
 
 /**
- * What a log-softmax of a row needs: its largest value, and the sum of exp(x − largest) in f64.
+ * What a log-softmax of a row needs: its largest value, and the sum of exp(x − largest) in f64; and where the
+ * largest is.
  *
- * @param out two f64: largest, sum
+ * @param out two f64: largest, sum; 4 bytes further on an i32: index of the first value that is the largest
  */
 export function log_softmax_sums(x: usize, size: i32, out: usize): void {
-  let m = f32x4.splat(-Infinity);
-  let i = 0;
-  for (; i + 4 <= size; i += 4) m = f32x4.max(m, v128.load(x + ((<usize>i) << 2)));
-  let largest = lane_max(m);
-  for (; i < size; i++) largest = max(largest, load<f32>(x + ((<usize>i) << 2)));
+  const largest = largest_of(x, size);
   const shift = f32x4.splat(largest);
   let low = f64x2.splat(0),
     high = f64x2.splat(0);
-  i = 0;
+  let i = 0;
   for (; i + 4 <= size; i += 4) {
     const e = exp4(f32x4.sub(v128.load(x + ((<usize>i) << 2)), shift));
     low = f64x2.add(low, f64x2.promote_low_f32x4(e));
@@ -140,4 +187,30 @@ export function log_softmax_sums(x: usize, size: i32, out: usize): void {
   for (; i < size; i++) sum += <f64>f32x4.extract_lane(exp4(f32x4.splat(load<f32>(x + ((<usize>i) << 2)) - largest)), 0);
   store<f64>(out, <f64>largest);
   store<f64>(out, sum, 8);
+  store<i32>(out, index_of(x, size, largest), 20);
+}
+
+/** NaN where there is one. Four sums at a time: one alone would wait for itself. */
+function largest_of(x: usize, size: i32): f32 {
+  let a = f32x4.splat(-Infinity), b = a, c = a, d = a;
+  let i = 0;
+  for (; i + 16 <= size; i += 16) {
+    const at = x + ((<usize>i) << 2);
+    a = f32x4.max(a, v128.load(at));
+    b = f32x4.max(b, v128.load(at, 16));
+    c = f32x4.max(c, v128.load(at, 32));
+    d = f32x4.max(d, v128.load(at, 48));
+  }
+  let largest = lane_max(f32x4.max(f32x4.max(a, b), f32x4.max(c, d)));
+  for (; i < size; i++) largest = max(largest, load<f32>(x + ((<usize>i) << 2)));
+  return largest;
+}
+
+/** Index of the first `value` of a row, or −1. */
+function index_of(x: usize, size: i32, value: f32): i32 {
+  const wanted = f32x4.splat(value);
+  let i = 0;
+  for (; i + 4 <= size; i += 4) if (v128.any_true(f32x4.eq(v128.load(x + ((<usize>i) << 2)), wanted))) break;
+  for (; i < size; i++) if (load<f32>(x + ((<usize>i) << 2)) == value) return i;
+  return -1;
 }

@@ -10,17 +10,19 @@ import { CENTRED_INPUTS, centredZeros, fold, high, low, nibbleMask, zeroTerm } f
 import { addEight, scalesAt, storeTile } from "./quantized-rows";
 import { CHUNK, SCALES, SLOT_AREA, SUMS, UNPACKED, ZEROS, claimSlot, releaseSlot } from "./quantized-slot";
 
-/** Codes, scales and zeros of one record as bytes, f32 and i32 in the slot. */
+/** Codes, scales and zeros of one record as bytes, f32 and i32 in the slot; zeros that are not stored are 8. */
 // @ts-ignore: decorator
 @inline
-function unpack<S>(w: usize, blockSize: i32, slot: usize): void {
+function unpack<S>(stored: bool, w: usize, blockSize: i32, slot: usize): void {
   const scaleBytes: usize = 16 * sizeof<S>();
   for (let i: usize = 0; i < 4; i++) {
     v128.store(slot + SCALES + i * 16, scalesAt<S>(w, i));
-    const zeros = centredZeros(i16x8.extend_low_i8x16_u(v128.load32_zero(w + scaleBytes + i * 4)));
+    const zeros = centredZeros(
+      stored ? i16x8.extend_low_i8x16_u(v128.load32_zero(w + scaleBytes + i * 4)) : i16x8.splat(8),
+    );
     v128.store(slot + ZEROS + i * 16, i32x4.extend_low_i16x8_u(zeros));
   }
-  w += scaleBytes + 16;
+  w += scaleBytes + (stored ? 16 : 0);
   const mask = i8x16.splat(<i8>nibbleMask);
   const end = w + (<usize>blockSize << 3);
   let to = slot + UNPACKED;
@@ -188,16 +190,16 @@ function pairPlain(slot: usize, blockSize: i32, r: usize, q: usize, sumsR: usize
   addEight(sumsQ + half, i32x4.add(zeroTerm(za, minusQ), fold(t0, t1)), i32x4.add(zeroTerm(zb, minusQ), fold(t2, t3)), sa, sb, e);
 }
 
-/** Tiles tileFrom … tileTo − 1, all tokens at once; the parameters are those of `linear_nibbles_f16`. S: u16 or f32 scales. */
+/** Tiles tileFrom … tileTo − 1, all tokens at once; the parameters are those of `rows`. S: u16 or f32 scales. */
 // @ts-ignore: decorator
 @inline
 export function product<S>(
-  weights: usize, tileBytes: usize, blocks: i32, blockSize: i32, buffer: usize, m: i32, bias: usize, y: usize, ldy: i32,
+  stored: bool, weights: usize, tileBytes: usize, blocks: i32, blockSize: i32, buffer: usize, m: i32, bias: usize, y: usize, ldy: i32,
   out: i32, tileFrom: i32, tileTo: i32, add: i32,
 ): void {
   const slot = claimSlot(buffer);
   const recordBytes: usize = 16 + blockSize;
-  const weightBytes: usize = 16 * sizeof<S>() + 16 + (<usize>blockSize << 3);
+  const weightBytes: usize = 16 * sizeof<S>() + (stored ? 16 : 0) + (<usize>blockSize << 3);
   for (let tile = tileFrom; tile < tileTo; tile++) {
     const outputs = y + (<usize>tile << 6), tileBias = bias ? bias + (<usize>tile << 6) : 0;
     for (let first = 0; first < m; first += CHUNK) {
@@ -206,7 +208,7 @@ export function product<S>(
       let w = weights + <usize>tile * tileBytes;
       let records = buffer + SLOT_AREA + <usize>first * recordBytes;
       for (let block = 0; block < blocks; block++) {
-        unpack<S>(w, blockSize, slot);
+        unpack<S>(stored, w, blockSize, slot);
         let r = records, sums = slot + SUMS;
         let token = 0;
         if (DOT_ADD)

@@ -77,11 +77,22 @@ function widened(integers: usize, parts: i32): v128 {
   return parts == 1 ? sum : i32x4.add(sum, i32x4.extadd_pairwise_i16x8_s(v128.load(integers, PART)));
 }
 
-/** Adds a block's integers of a tile to its sums. S: u16 or f32 scales, with which the block begins. */
+/**
+ * Adds a block's integers of a tile to its sums. S: u16 or f32 scales, with which the block begins.
+ *
+ * @param stored whether zeros follow the scales; else they are 8, and the integers know
+ */
 // @ts-ignore: decorator
 @inline
-function addTile<S>(sums: usize, integers: usize, parts: i32, block: usize, record: usize): void {
+function addTile<S>(stored: bool, sums: usize, integers: usize, parts: i32, block: usize, record: usize): void {
   const d = v128.load32_splat(record), minusSum = v128.load32_splat(record, 4);
+  if (!stored) {
+    const i0 = widened(integers, parts), i1 = widened(integers + 16, parts);
+    const i2 = widened(integers + 32, parts), i3 = widened(integers + 48, parts);
+    addEight(sums, i0, i1, scalesAt<S>(block, 0), scalesAt<S>(block, 1), d);
+    addEight(sums + 32, i2, i3, scalesAt<S>(block, 2), scalesAt<S>(block, 3), d);
+    return;
+  }
   const zeros = block + 16 * sizeof<S>();
   const z01 = centredZeros(v128.load8x8_u(zeros)), z23 = centredZeros(v128.load8x8_u(zeros, 8));
   const i0 = i32x4.add(zeroTerm(i32x4.extend_low_i16x8_u(z01), minusSum), widened(integers, parts));
@@ -92,15 +103,23 @@ function addTile<S>(sums: usize, integers: usize, parts: i32, block: usize, reco
   addEight(sums + 32, i2, i3, scalesAt<S>(block, 2), scalesAt<S>(block, 3), d);
 }
 
-/** Tiles tileFrom … tileTo − 1; the parameters are those of `linear_nibbles_f16`. */
+/** What a block's integers begin with. Centred sums count from −8 · Σx, so that zeros of 8 are in them. */
+// @ts-ignore: decorator
+@inline
+function beginning(stored: bool, record: usize, part: i32): v128 {
+  if (CENTRED) return v128.load32_splat(record + (<usize>part << 2), 8);
+  return stored ? i32x4.splat(0) : i32x4.shl(v128.load32_splat(record, 4), 3);
+}
+
+/** Tiles tileFrom … tileTo − 1; `stored`: blocks have zeros; the other parameters are those of `linear_nibbles_f16`. */
 // @ts-ignore: decorator
 @inline
 export function rows<S>(
-  weights: usize, tileBytes: usize, blocks: i32, blockSize: i32, buffer: usize, bias: usize, y: usize, out: i32, tileFrom: i32,
+  stored: bool, weights: usize, tileBytes: usize, blocks: i32, blockSize: i32, buffer: usize, bias: usize, y: usize, out: i32, tileFrom: i32,
   tileTo: i32, add: i32,
 ): void {
   const slot = claimSlot(buffer), integers = slot + UNPACKED, sums = slot + SUMS;
-  const recordBytes: usize = 16 + blockSize, headBytes: usize = 16 * sizeof<S>() + 16;
+  const recordBytes: usize = 16 + blockSize, headBytes: usize = 16 * sizeof<S>() + (stored ? 16 : 0);
   const partInputs = CENTRED ? min(blockSize, CENTRED_INPUTS) : blockSize, parts = blockSize / partInputs;
   const partBytes = <usize>partInputs << 3;
   const mask = i8x16.splat(<i8>nibbleMask);
@@ -113,7 +132,7 @@ export function rows<S>(
       w += headBytes;
       let x = record;
       for (let part = 0, i = integers; part < parts; part++, i += PART) {
-        fillLines(i, TILES, CENTRED ? v128.load32_splat(record + (<usize>part << 2), 8) : i32x4.splat(0));
+        fillLines(i, TILES, beginning(stored, record, part));
         const end = w + partBytes;
         do {
           const x0 = inputs(v128.load32_splat(x, 16)), x1 = inputs(v128.load32_splat(x, 20));
@@ -139,7 +158,7 @@ export function rows<S>(
         } while (w < end);
       }
       for (let t: usize = 0; t < <usize>tiles; t++)
-        addTile<S>(sums + (t << 6), integers + (t << 6), parts, head + t * tileBytes, record);
+        addTile<S>(stored, sums + (t << 6), integers + (t << 6), parts, head + t * tileBytes, record);
       record += recordBytes;
     }
     for (let t = 0; t < tiles; t++) {

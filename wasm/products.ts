@@ -5,6 +5,6 @@
 // can stand beside the other kernels over the same memory. src/backend/cpu/wasm-module.ts chooses.
 
 export { linear_bytes } from "./quantized-bytes";
-export { linear_nibbles_f16, linear_nibbles_f32 } from "./quantized-nibbles";
+export { linear_nibbles_f16, linear_nibbles_f32, linear_symmetric_f16 } from "./quantized-nibbles";
 // Exported, or the compiler would take it for a constant.
 export { nibbleMask } from "./nibbles";

@@ -17,8 +17,8 @@ export function linear_nibbles_f16(
   weights: usize, tileBytes: usize, blocks: i32, blockSize: i32, buffer: usize, m: i32, bias: usize, y: usize, ldy: i32,
   out: i32, tileFrom: i32, tileTo: i32, add: i32,
 ): void {
-  if (m == 1) rows<u16>(weights, tileBytes, blocks, blockSize, buffer, bias, y, out, tileFrom, tileTo, add);
-  else product<u16>(weights, tileBytes, blocks, blockSize, buffer, m, bias, y, ldy, out, tileFrom, tileTo, add);
+  if (m == 1) rows<u16>(true, weights, tileBytes, blocks, blockSize, buffer, bias, y, out, tileFrom, tileTo, add);
+  else product<u16>(true, weights, tileBytes, blocks, blockSize, buffer, m, bias, y, ldy, out, tileFrom, tileTo, add);
 }
 
 /** The same with f32 scales. */
@@ -26,6 +26,15 @@ export function linear_nibbles_f32(
   weights: usize, tileBytes: usize, blocks: i32, blockSize: i32, buffer: usize, m: i32, bias: usize, y: usize, ldy: i32,
   out: i32, tileFrom: i32, tileTo: i32, add: i32,
 ): void {
-  if (m == 1) rows<f32>(weights, tileBytes, blocks, blockSize, buffer, bias, y, out, tileFrom, tileTo, add);
-  else product<f32>(weights, tileBytes, blocks, blockSize, buffer, m, bias, y, ldy, out, tileFrom, tileTo, add);
+  if (m == 1) rows<f32>(true, weights, tileBytes, blocks, blockSize, buffer, bias, y, out, tileFrom, tileTo, add);
+  else product<f32>(true, weights, tileBytes, blocks, blockSize, buffer, m, bias, y, ldy, out, tileFrom, tileTo, add);
+}
+
+/** With f16 scales and no zeros: all of them are 8. */
+export function linear_symmetric_f16(
+  weights: usize, tileBytes: usize, blocks: i32, blockSize: i32, buffer: usize, m: i32, bias: usize, y: usize, ldy: i32,
+  out: i32, tileFrom: i32, tileTo: i32, add: i32,
+): void {
+  if (m == 1) rows<u16>(false, weights, tileBytes, blocks, blockSize, buffer, bias, y, out, tileFrom, tileTo, add);
+  else product<u16>(false, weights, tileBytes, blocks, blockSize, buffer, m, bias, y, ldy, out, tileFrom, tileTo, add);
 }

@@ -26,6 +26,8 @@ export interface LogitSums {
   readonly largest: number;
   /** log Σ exp(logit − largest) */
   readonly logSum: number;
+  /** The first id that has the largest logit, where whoever made the sums looked for it. */
+  readonly largestId?: number;
 }
 
 /** Throws as {@link largestLogit} does. */

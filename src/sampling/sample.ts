@@ -32,8 +32,8 @@ interface Workspace {
  * @throws {NoTokenAllowedError} when mask and banned ids leave nothing
  */
 export function sample(logits: Float32Array, request: SampleRequest, sums?: LogitSums): { id: number; logprob: number } {
-  const { largest, logSum } = sums && Number.isFinite(sums.largest + sums.logSum) ? sums : logitSums(logits);
-  const id = isPlainGreedy(request) ? logits.indexOf(largest) : chooseAdjusted(logits, request);
+  const { largest, logSum, largestId } = sums && Number.isFinite(sums.largest + sums.logSum) ? sums : logitSums(logits);
+  const id = isPlainGreedy(request) ? (largestId ?? logits.indexOf(largest)) : chooseAdjusted(logits, request);
   return { id, logprob: logits[id]! - largest - logSum };
 }
 

@@ -28,6 +28,11 @@ export class TensorStore {
     this.tensors.set(name, { name, dtype, shape, file: "made-up", start: 0, bytes: bytes.length });
   }
 
+  /** Changes a tensor that is there. */
+  change(name: string, change: (bytes: Uint8Array) => void): void {
+    change(this.#contents.get(name)!);
+  }
+
   read(tensor: TensorInfo, offset: number, into: Uint8Array): void {
     const bytes = this.#contents.get(tensor.name)!;
     if (offset + into.length > bytes.length) throw new RangeError(`reading past ${tensor.name}`);
@@ -85,13 +90,20 @@ export interface Meaning {
 }
 
 /** A random GPTQ linear written to `store`. */
-export function makeGptq(spec: LinearSpec, store: TensorStore, random: () => number, gIdx: Int32Array | null): Meaning {
+export function makeGptq(
+  spec: LinearSpec,
+  store: TensorStore,
+  random: () => number,
+  gIdx: Int32Array | null,
+  symmetric = false,
+): Meaning {
   const format = spec.format as GptqFormat;
   const { in: inputs, out, name } = spec;
   const { bits } = format;
   const groups = Math.ceil(inputs / Math.min(format.groupSize, inputs));
   const codes = Uint8Array.from({ length: inputs * out }, () => Math.floor(random() * 2 ** bits));
-  const stored = Array.from({ length: groups * out }, () => Math.floor(random() * 2 ** bits));
+  const middle = 2 ** (bits - 1) - (format.zeros === "v1" ? 1 : 0);
+  const stored = Array.from({ length: groups * out }, () => (symmetric ? middle : Math.floor(random() * 2 ** bits)));
   const scales = Array.from({ length: groups * out }, () => element(random, format.scaleDtype, random() < 0.05 ? 1e-6 : 0.02));
 
   const rows = Math.ceil((inputs * bits) / 32);

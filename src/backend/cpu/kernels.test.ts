@@ -91,6 +91,24 @@ describe.each(builds)("%s", (name) => {
     expectNear(read(D, 2 * size), wanted, 1e-6);
   });
 
+  it.each([8, 128, 130])("gives the same bits where a row of %i is normalised in parts", (size) => {
+    const [x, delta, weight] = [random(size, 1), random(size, 2), random(size, 3)];
+    const half = (size >> 4) * 8;
+    for (const at of [0, write(B, delta)]) {
+      kernels.rms_norm(write(A, x), at, write(C, weight), D, size, 1e-5, 0, 1);
+      const [sums, wanted] = [read(A, size), read(D, size)];
+      const factor = kernels.norm_factor(write(A, x), at, size, 1e-5);
+      kernels.norm_columns(A, at, C, E, factor, half, size);
+      kernels.norm_columns(A, at, C, E, factor, 0, half);
+      expect(read(E, size)).toEqual(wanted);
+      expect(read(A, size)).toEqual([...x]);
+      if (at === 0) continue;
+      kernels.add_columns(A, B, 0, half);
+      kernels.add_columns(A, B, half, size);
+      expect(read(A, size)).toEqual(sums);
+    }
+  });
+
   it("computes silu(gate) · up over the whole range, to a relative 1e-6", () => {
     const gate = [-1e4, -100, -88, -87.4, -20, -1, -1e-6, 0, 1e-6, 0.5, 1, 20, 87, 100, 1e4, ...random(100, 5, 30)];
     const up = gate.map((_, i) => 1 + (i % 3));
@@ -108,6 +126,15 @@ describe.each(builds)("%s", (name) => {
     expect(f64[B / 8]).toBe(largest);
     const sum = x.reduce((total, value) => total + Math.exp(value - largest), 0);
     expect(Math.abs(f64[B / 8 + 1]! / sum - 1)).toBeLessThan(1e-6);
+    const index = () => new DataView(memory.buffer).getInt32(B + 20, true);
+    expect(index()).toBe(x.indexOf(largest));
+    // The first of several, wherever it is; and NaN is nobody's.
+    x.fill(largest, Math.floor(size / 3));
+    kernels.log_softmax_sums(write(A, x), size, B);
+    expect(index()).toBe(x.indexOf(largest));
+    x[size - 1] = Number.NaN;
+    kernels.log_softmax_sums(write(A, x), size, B);
+    expect([f64[B / 8], index()]).toEqual([Number.NaN, -1]);
   });
 
   it("widens every f16 and bf16 exactly", () => {

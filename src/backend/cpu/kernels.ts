@@ -26,6 +26,9 @@ export interface FloatKernels {
   ): void;
 
   rms_norm(x: number, delta: number, weight: number, y: number, size: number, eps: number, from: number, to: number): void;
+  norm_factor(x: number, delta: number, size: number, eps: number): number;
+  norm_columns(x: number, delta: number, weight: number, y: number, factor: number, from: number, to: number): void;
+  add_columns(x: number, delta: number, from: number, to: number): void;
   silu_mul(gate: number, up: number, size: number, rows: number, from: number, to: number): void;
   widen_row(from: number, to: number, size: number, kind: number): void;
   first_non_finite(at: number, count: number, kind: number): number;

@@ -78,5 +78,9 @@ function readTarget(sums: DataView, index: number): number {
 /** What the workers have summed of a row. */
 function readSums(sums: DataView, index: number): LogitSums {
   const at = index * OUTPUT_ROW_BYTES;
-  return { largest: sums.getFloat64(at, true), logSum: Math.log(sums.getFloat64(at + 8, true)) };
+  return {
+    largest: sums.getFloat64(at, true),
+    logSum: Math.log(sums.getFloat64(at + 8, true)),
+    largestId: sums.getInt32(at + 20, true),
+  };
 }

@@ -30,6 +30,7 @@ export interface QuantizedKernels {
 
   linear_nibbles_f16: RecordKernel;
   linear_nibbles_f32: RecordKernel;
+  linear_symmetric_f16: RecordKernel;
   linear_bytes(
     weights: number,
     tileBytes: number,
@@ -138,7 +139,10 @@ export interface QuantizedKernels {
 }
 
 /** What wasm/products.ts exports. */
-export type ProductKernels = Pick<QuantizedKernels, "linear_nibbles_f16" | "linear_nibbles_f32" | "linear_bytes">;
+export type ProductKernels = Pick<
+  QuantizedKernels,
+  "linear_nibbles_f16" | "linear_nibbles_f32" | "linear_symmetric_f16" | "linear_bytes"
+>;
 
 type RecordKernel = (
   weights: number,

@@ -5,6 +5,8 @@
 //
 //   scales [16] f16 or f32 · zeros [16] u8 · codes
 //
+// Where all zeros of 4-bit weights with f16 scales turn out to be 8, they are left out.
+//
 // Codes of at most 4 bits are nibbles: a 64-byte line holds 16 rows × 8 inputs, four bytes a
 // row, exactly GPTQ's own word order (input 8t + j in bits 4j … 4j+3). Codes of 8 bits are
 // bytes: a line holds 16 rows × 4 inputs, first inputs 0 and 1 of every row, then 2 and 3. 2- and
@@ -111,6 +113,17 @@ export function quantizedLayout(linear: LinearSpec): QuantizedLayout {
     activationCodeBytes: codes === "nibbles" ? 1 : 2,
     activationLimit: codes === "nibbles" ? 127 : 511,
   };
+}
+
+/** Whether zeros can be left out where all of them are 8. Only contents show that they are, so the plan counts them. */
+export function maySkipZeros({ codes, scaleType, form }: QuantizedLayout): boolean {
+  return codes === "nibbles" && scaleType === "f16" && form !== "segments";
+}
+
+/** The layout of records without zeros, in front of the room that is kept for them. */
+export function withoutZeros(layout: QuantizedLayout): QuantizedLayout {
+  const recordBytes = layout.recordBytes - TILE_ROWS;
+  return { ...layout, scaleBytes: layout.scaleBytes - TILE_ROWS, recordBytes, tileBytes: layout.blocks * recordBytes };
 }
 
 /** The buffers of a linear, for the plan; each must begin at a multiple of 16. */

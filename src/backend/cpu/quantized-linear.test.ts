@@ -261,6 +261,48 @@ describe("a packed GPTQ linear gives the reference's bits, in every build", () =
   });
 });
 
+describe("zeros that are all 8 are left out, and the bits are the reference's, in every build", () => {
+  it.each<[title: string, inputs: number, out: number, format: Partial<GptqFormat>, order?: "act"]>([
+    ["groups of 128", 512, 136, {}],
+    ["v2 zeros, groups of 64", 320, 40, { groupSize: 64, zeros: "v2" }],
+    ["groups of 32", 160, 24, { groupSize: 32 }],
+    ["one group", 352, 40, { groupSize: 352 }],
+    ["act-order", 512, 48, { gIdx: true }, "act"],
+  ])("%s", (_title, inputs, out, format, order) => {
+    const spec = linearSpec(inputs, out, gptq(format), inputs % 3 === 0);
+    const random = randomNumbers(inputs + out);
+    const store = new TensorStore();
+    const gIdx = order ? shuffledGroups(inputs, (spec.format as GptqFormat).groupSize, random) : null;
+    const meaning = makeGptq(spec, store, random, gIdx, true);
+    const m = 7;
+    const x = activations(random, m, inputs);
+    const expected = reference(spec, meaning, x, m);
+    for (const { kernels } of builds) {
+      const places = new Places();
+      const { place, facts } = pack(kernels, spec, store, places);
+      expect(facts.symmetric).toBe(true);
+      const linear = new QuantizedLinear(kernels, memory, spec, place, facts);
+      expect(linear.tileBytes).toBe(linear.layout.blocks * (32 + linear.layout.blockSize * 8));
+      expect(run(linear, x, m, places)).toEqual(expected);
+      expect(run(linear, x.subarray(0, inputs), 1, places, 9)).toEqual(expected.subarray(0, out));
+      places.check();
+    }
+  });
+
+  it.each<[title: string, format: Partial<GptqFormat>]>([
+    ["one of them is not", {}],
+    ["there are f32 scales", { scaleDtype: "f32" }],
+    ["they are of 3 bits", { bits: 3 }],
+    ["groups are cut into segments", { groupSize: 40 }],
+  ])("but not where %s", (title, format) => {
+    const spec = linearSpec(320, 32, gptq(format));
+    const store = new TensorStore();
+    makeGptq(spec, store, randomNumbers(1), null, true);
+    if (title === "one of them is not") store.change("l.qzeros", (bytes) => bytes.set([0x78], bytes.length - 1));
+    expect(pack(builds[0]!.kernels, spec, store, new Places()).facts.symmetric).toBe(false);
+  });
+});
+
 describe("a packed plain linear gives the reference's bits, in every build", () => {
   it.each([
     ["f16", 256, 48],
@@ -301,15 +343,16 @@ describe("a packed plain linear gives the reference's bits, in every build", () 
 describe("results do not depend on how the work is divided", () => {
   it.each([
     ["nibbles", gptq({})],
+    ["symmetric", gptq({})],
     ["act-order", gptq({ gIdx: true, groupSize: 64 })],
     ["bytes", gptq({ bits: 8 })],
     ["segments", gptq({ groupSize: 40 })],
     ["plain", { kind: "plain", dtype: "f16" } as const],
-  ])("%s: any batch, any chunk of tiles, any build", (_title, format) => {
+  ])("%s: any batch, any chunk of tiles, any build", (title, format) => {
     const spec = linearSpec(256, 72, format, true);
     const random = randomNumbers(5);
     const store = new TensorStore();
-    if (format.kind === "gptq") makeGptq(spec, store, random, shuffledGroups(256, 64, random));
+    if (format.kind === "gptq") makeGptq(spec, store, random, shuffledGroups(256, 64, random), title === "symmetric");
     else makePlain(spec, store, random, 128);
     const x = activations(random, 70, spec.in);
     let all: Float32Array | null = null;

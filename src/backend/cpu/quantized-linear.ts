@@ -3,7 +3,13 @@
 
 import type { LinearSpec } from "../../model/spec.js";
 import type { QuantizedKernels } from "./quantized-kernels.js";
-import { activationRecordBytes, type QuantizedLayout, quantizedLayout, SLOT_AREA_BYTES } from "./quantized-layout.js";
+import {
+  activationRecordBytes,
+  type QuantizedLayout,
+  quantizedLayout,
+  SLOT_AREA_BYTES,
+  withoutZeros,
+} from "./quantized-layout.js";
 
 /** Byte offsets in the memory. */
 export interface QuantizedPlace {
@@ -17,6 +23,8 @@ export interface QuantizedPlace {
 /** What only the contents of a checkpoint show; found by LinearPacker, plain data. */
 export interface PackedFacts {
   readonly form: "records" | "segments";
+  /** All zeros are 8 and none is stored. */
+  readonly symmetric: boolean;
   /** Entries of the segment table. */
   readonly segments: number;
   /** Segmented form: bytes of one token's activations. */
@@ -52,7 +60,7 @@ export class QuantizedLinear {
     place: QuantizedPlace,
     facts: PackedFacts,
   ) {
-    const layout = quantizedLayout(spec);
+    const layout = facts.symmetric ? withoutZeros(quantizedLayout(spec)) : quantizedLayout(spec);
     this.spec = spec;
     this.layout = layout;
     this.tiles = layout.tiles;
@@ -138,7 +146,11 @@ export class QuantizedLinear {
       return (a: number, m: number, y: number, ldy: number, from: number, to: number, add: number) =>
         kernel(weights, tileBytes, blocks, blockSize, a, m, bias, y, ldy, out, from, to, add);
     }
-    const kernel = scaleType === "f16" ? this.#kernels.linear_nibbles_f16 : this.#kernels.linear_nibbles_f32;
+    const kernel = this.#facts.symmetric
+      ? this.#kernels.linear_symmetric_f16
+      : scaleType === "f16"
+        ? this.#kernels.linear_nibbles_f16
+        : this.#kernels.linear_nibbles_f32;
     return (a: number, m: number, y: number, ldy: number, from: number, to: number, add: number) =>
       kernel(weights, tileBytes, blocks, blockSize, a, m, bias, y, ldy, out, from, to, add);
   }

@@ -22,7 +22,7 @@ export async function loadQuantizedLinear(site: LoadSite, target: LinearTarget, 
   const spec = { ...linear, name: weightTensor.replace(/\.weight$/, "") };
   const packer = new LinearPacker(kernels, memory, spec, place, staging, site.reader.tensors);
   for (const step of packer.steps()) {
-    await site.reader.read(step.tensor, step.offset, step.bytes, memory.buffer, step.at);
+    await site.reader.read(step.tensor, step.offset, step.bytes, memory.buffer, step.at, !step.again);
     const { command, tileFrom, tileTo } = step;
     if (!command) continue;
     const found = await site.team.job({ kind: "pack", arena, command, tileFrom, tileTo });

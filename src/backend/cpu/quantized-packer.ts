@@ -17,10 +17,12 @@ import { CpuLoadError, NonFiniteTensorError } from "./errors.js";
 import { PACK_DTYPE, type QuantizedKernels } from "./quantized-kernels.js";
 import {
   MAX_BLOCK,
+  maySkipZeros,
   type QuantizedLayout,
   quantizedLayout,
   SEGMENT_ENTRY_BYTES,
   segmentActivationBytes,
+  withoutZeros,
 } from "./quantized-layout.js";
 import { codeArea, type PackedFacts, type QuantizedPlace } from "./quantized-linear.js";
 import { packingStagingBytes, type SlabUnit, slabUnits, stagingTables } from "./quantized-staging.js";
@@ -46,6 +48,8 @@ export interface PackStep {
   readonly bytes: number;
   /** Byte offset in the memory to read to. */
   readonly at: number;
+  /** These bytes have been read before. */
+  readonly again: boolean;
   /** `null`: the packer reads the bytes itself when the next step is asked for. */
   readonly command: PackCommand | null;
   /** Tiles that the command fills; any division of them over threads will do. */
@@ -74,6 +78,8 @@ export class LinearPacker {
   readonly #places: number;
   readonly #tensors: ReadonlyMap<string, TensorInfo>;
   #facts: PackedFacts | null = null;
+  /** Bytes of qzeros that have been looked at. */
+  #zerosSeen = 0;
 
   /**
    * @param staging idle memory, at least packingStagingBytes(spec) from a multiple of 64
@@ -149,20 +155,22 @@ export class LinearPacker {
         tileTo: Math.ceil(slab.end / weight.rows),
       };
     }
-    this.#facts = { form: "records", segments: 0, tokenBytes: 0, permuted: false, digest: "" };
+    this.#facts = { form: "records", symmetric: false, segments: 0, tokenBytes: 0, permuted: false, digest: "" };
   }
 
   *#gptq(): Generator<PackStep, void, void> {
     const order = yield* this.#inputOrder();
     const form = this.layout.form !== "segments" && fitsBlocks(order, this.layout.blockSize) ? "records" : "segments";
+    const symmetric = form === "records" && maySkipZeros(this.layout) && (yield* this.#zerosAreEight());
+    const layout = symmetric ? withoutZeros(this.layout) : this.layout;
     this.#writePermutation(order);
     this.#writePlaces(order, form);
     const segments = form === "segments" ? this.#writeSegments(order) : { count: 0, tokenBytes: 0, table: new Int32Array() };
-    yield* this.#scales(form);
-    yield* this.#codes(order, form);
+    yield* this.#scales(layout, form, symmetric);
+    yield* this.#codes(layout, order, form);
     const digest = order.permutation || form === "segments" ? digestOf(order.permutation, segments.table) : "";
     const { count, tokenBytes } = segments;
-    this.#facts = { form, segments: count, tokenBytes, permuted: order.permutation !== null, digest };
+    this.#facts = { form, symmetric, segments: count, tokenBytes, permuted: order.permutation !== null, digest };
   }
 
   *#inputOrder(): Generator<PackStep, InputOrder, void> {
@@ -171,7 +179,7 @@ export class LinearPacker {
     if (format.kind !== "gptq" || !format.gIdx)
       return sequentialOrder(inputs, groups, format.kind === "gptq" ? format.groupSize : inputs);
     const tensor = this.#tensor("g_idx", inputs * 4);
-    yield { tensor, offset: 0, bytes: tensor.bytes, at: this.#slab.at, command: null, tileFrom: 0, tileTo: 0 };
+    yield { tensor, offset: 0, bytes: tensor.bytes, at: this.#slab.at, again: false, command: null, tileFrom: 0, tileTo: 0 };
     return orderByGroup(tensor.name, new Int32Array(this.#memory.buffer, this.#slab.at, inputs).slice(), groups);
   }
 
@@ -205,10 +213,26 @@ export class LinearPacker {
     return { count: (table.length * 4) / SEGMENT_ENTRY_BYTES, tokenBytes, table };
   }
 
-  *#scales(form: PackedFacts["form"]): Generator<PackStep, void, void> {
+  /** Whether this is a linear of 4 bits whose zeros are all 8, as symmetric quantisation makes them. */
+  *#zerosAreEight(): Generator<PackStep, boolean, void> {
+    const { format } = this.#spec;
+    if (format.kind !== "gptq" || format.bits !== 4) return false;
+    const { groups } = this.layout;
+    const { zeros: unit } = slabUnits(this.#spec);
+    const tensor = this.#tensor("qzeros", groups * unit.bytes);
+    const eights = format.zeros === "v1" ? 0x77777777 : 0x88888888 | 0;
+    for (const { step } of this.#slabs(tensor, unit, groups)) {
+      yield { ...step, command: null, tileFrom: 0, tileTo: 0 };
+      this.#zerosSeen = step.offset + step.bytes;
+      if (new Int32Array(this.#memory.buffer, step.at, step.bytes / 4).some((word) => word !== eights)) return false;
+    }
+    return true;
+  }
+
+  *#scales(layout: QuantizedLayout, form: PackedFacts["form"], symmetric: boolean): Generator<PackStep, void, void> {
     const { format, out } = this.#spec;
     if (format.kind !== "gptq") return;
-    const { groups, tiles, tileBytes, recordBytes, scaleBytes, scaleType } = this.layout;
+    const { groups, tiles, tileBytes, recordBytes, scaleBytes, scaleType } = layout;
     const units = slabUnits(this.#spec);
     const first = this.#place.weights + (form === "segments" ? codeArea(this.layout) : 0);
     const placeBytes = form === "segments" ? scaleBytes : recordBytes;
@@ -218,19 +242,21 @@ export class LinearPacker {
       const args = [this.#slab.at, dtypeOf(scales), out, slab.first, slab.end, this.#places, first, tileBytes, placeBytes, half];
       yield { ...slab.step, command: { kernel: "pack_scales", args }, tileFrom: 0, tileTo: tiles };
     }
+    if (symmetric) return;
     const zerosAt = first + scaleBytes - 16;
     const offset = format.zeros === "v1" ? 1 : 0;
     const zeros = this.#tensor("qzeros", groups * units.zeros.bytes);
     for (const slab of this.#slabs(zeros, units.zeros, groups)) {
       const args = [this.#slab.at, format.bits, offset, out, slab.first, slab.end, this.#places, zerosAt, tileBytes, placeBytes];
-      yield { ...slab.step, command: { kernel: "pack_zeros", args }, tileFrom: 0, tileTo: tiles };
+      const again = slab.step.offset < this.#zerosSeen;
+      yield { ...slab.step, again, command: { kernel: "pack_zeros", args }, tileFrom: 0, tileTo: tiles };
     }
   }
 
-  *#codes(order: InputOrder, form: PackedFacts["form"]): Generator<PackStep, void, void> {
+  *#codes(layout: QuantizedLayout, order: InputOrder, form: PackedFacts["form"]): Generator<PackStep, void, void> {
     const { format, out, in: inputs } = this.#spec;
     if (format.kind !== "gptq") return;
-    const { blockSize, scaleBytes, recordBytes, tileBytes, tiles, codes } = this.layout;
+    const { blockSize, scaleBytes, recordBytes, tileBytes, tiles, codes } = layout;
     const { weight } = slabUnits(this.#spec);
     const to = this.#place.weights + (form === "segments" ? 0 : scaleBytes);
     // 31: one block holds the whole tile.
@@ -258,7 +284,16 @@ export class LinearPacker {
     const tensor = this.#tensor("bias");
     const args = [this.#slab.at, dtypeOf(tensor), out, this.#place.bias];
     const command: PackCommand = { kernel: "pack_bias", args };
-    yield { tensor, offset: 0, bytes: tensor.bytes, at: this.#slab.at, command, tileFrom: 0, tileTo: this.layout.tiles };
+    yield {
+      tensor,
+      offset: 0,
+      bytes: tensor.bytes,
+      at: this.#slab.at,
+      again: false,
+      command,
+      tileFrom: 0,
+      tileTo: this.layout.tiles,
+    };
   }
 
   /** Whole units of a tensor, as many as fit in the staging area at a time. */
@@ -269,7 +304,11 @@ export class LinearPacker {
       const to = Math.min(units, from + most);
       const offset = from * unit.bytes;
       const bytes = Math.min(to * unit.bytes, tensor.bytes) - offset;
-      yield { first: from * unit.rows, end: Math.min(rows, to * unit.rows), step: { tensor, offset, bytes, at: this.#slab.at } };
+      yield {
+        first: from * unit.rows,
+        end: Math.min(rows, to * unit.rows),
+        step: { tensor, offset, bytes, at: this.#slab.at, again: false },
+      };
     }
   }
 

@@ -5,7 +5,15 @@
 
 import type { GptqFormat, LinearSpec } from "../../model/spec.js";
 import type { ProductKernels, QuantizedKernels } from "./quantized-kernels.js";
-import { activationBytes, quantizedLayout, quantizedRegions, TILE_ROWS } from "./quantized-layout.js";
+import {
+  activationBytes,
+  maySkipZeros,
+  type QuantizedLayout,
+  quantizedLayout,
+  quantizedRegions,
+  TILE_ROWS,
+  withoutZeros,
+} from "./quantized-layout.js";
 import { QuantizedLinear } from "./quantized-linear.js";
 
 /** Pages of 64 KiB that sameProducts() works in; the first is the kernels' own. */
@@ -61,25 +69,30 @@ function sameLinear(
   const [y, wanted] = [take(most * OUT * 4), take(most * OUT * 4)];
 
   const random = randomNumbers();
-  fillWeights(spec, new Uint8Array(memory.buffer, place.weights), random);
+  const bytes = new Uint8Array(memory.buffer, place.weights);
   fillFloats(new Float32Array(memory.buffer, place.bias, OUT), random);
   fillFloats(new Float32Array(memory.buffer, x, most * IN), random);
-  const facts = { form: "records", segments: 0, tokenBytes: 0, permuted: false, digest: "" } as const;
-  const [ours, theirs] = [joined, kernels].map((any) => new QuantizedLinear(any, memory, spec, place, facts));
-  return TOKENS.every((m) => {
-    theirs!.quantize(x, m, activations, 0, m);
-    return [false, true].every((add) => {
-      ours!.apply(activations, m, y, OUT, 0, ours!.tiles, add);
-      theirs!.apply(activations, m, wanted, OUT, 0, theirs!.tiles, add);
-      const bits = new Int32Array(memory.buffer, wanted, m * OUT);
-      return new Int32Array(memory.buffer, y, m * OUT).every((value, i) => value === bits[i]);
+  // Read as if there were no zeros, the same bytes are other weights.
+  const kinds = maySkipZeros(quantizedLayout(spec)) ? [false, true] : [false];
+  return kinds.every((symmetric) => {
+    fillWeights(symmetric ? withoutZeros(quantizedLayout(spec)) : quantizedLayout(spec), bytes, random);
+    const facts = { form: "records", symmetric, segments: 0, tokenBytes: 0, permuted: false, digest: "" } as const;
+    const [ours, theirs] = [joined, kernels].map((any) => new QuantizedLinear(any, memory, spec, place, facts));
+    return TOKENS.every((m) => {
+      theirs!.quantize(x, m, activations, 0, m);
+      return [false, true].every((add) => {
+        ours!.apply(activations, m, y, OUT, 0, ours!.tiles, add);
+        theirs!.apply(activations, m, wanted, OUT, 0, theirs!.tiles, add);
+        const bits = new Int32Array(memory.buffer, wanted, m * OUT);
+        return new Int32Array(memory.buffer, y, m * OUT).every((value, i) => value === bits[i]);
+      });
     });
   });
 }
 
 /** Codes of any value; scales below 2, zeros that the format can have. */
-function fillWeights(spec: LinearSpec, bytes: Uint8Array, random: () => number): void {
-  const { tiles, blocks, recordBytes, scaleBytes, scaleType, codes } = quantizedLayout(spec);
+function fillWeights(layout: QuantizedLayout, bytes: Uint8Array, random: () => number): void {
+  const { tiles, blocks, recordBytes, scaleBytes, scaleType, codes } = layout;
   const zeros = codes === "nibbles" ? 17 : 256;
   const view = new DataView(bytes.buffer, bytes.byteOffset);
   for (let record = 0; record < tiles * blocks * recordBytes; record += recordBytes) {
@@ -87,7 +100,8 @@ function fillWeights(spec: LinearSpec, bytes: Uint8Array, random: () => number):
     for (let r = 0; r < TILE_ROWS; r++) {
       if (scaleType === "f16") view.setUint16(record + r * 2, (random() * 65536) & 0xbfff, true);
       else view.setFloat32(record + r * 4, random() - 0.5, true);
-      bytes[record + scaleBytes - TILE_ROWS + r] = random() * zeros;
+      const zero = TILE_ROWS * (scaleType === "f16" ? 2 : 4) + r;
+      if (zero < scaleBytes) bytes[record + zero] = random() * zeros;
     }
   }
 }

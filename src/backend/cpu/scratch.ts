@@ -33,7 +33,7 @@ export function logitRows(run: RunShape): number {
   return Math.min(stepTokens(run), LOGIT_ROWS);
 }
 
-/** Bytes of the results of one output row: largest logit and sum (f64), the target's logit (f32), and room. */
+/** Bytes of the results of one output row: largest logit and sum (f64), the target's logit (f32), the id of the largest logit (i32), and room. */
 export const OUTPUT_ROW_BYTES = 32;
 
 /** Bytes of one partial softmax: headDim values, largest score, sum, padding. */

@@ -9,6 +9,7 @@ import { type FloatKernels, ValueKind } from "./kernels.js";
 import { type LayerProgram, layerProgram, type ProgramParts } from "./layer-program.js";
 import { LinearGroup } from "./linear-group.js";
 import { NextWeights } from "./next-weights.js";
+import { partOfRow } from "./part-of-row.js";
 import { logitRows, OUTPUT_ROW_BYTES } from "./scratch.js";
 import { Step } from "./step.js";
 import { stepWords, Task } from "./step-message.js";
@@ -121,7 +122,7 @@ export class StepProgram {
       pending = true;
     }
     if (this.#head.arena !== arena) this.#move(arena, this.#head.arena, pending);
-    this.#addDelta(this.#head.arena);
+    if (!this.#addsInNorm()) this.#addDelta(this.#head.arena);
   }
 
   #embed(): void {
@@ -229,6 +230,10 @@ export class StepProgram {
     const { kernels, hidden, delta, normed } = this.#buffers[arena]!;
     const { rows } = this.#step;
     const size = this.#parts.spec.hiddenSize;
+    if (this.#inParts(linears)) {
+      this.#normInParts(arena, norm, eps, pending, linears);
+      return;
+    }
     const chunk = this.#rowChunk();
     for (let from = this.#claim(chunk); from < rows; from = this.#claim(chunk)) {
       const to = Math.min(rows, from + chunk);
@@ -236,6 +241,28 @@ export class StepProgram {
       linears.prepare(normed, rows, from, to);
     }
     this.#barrier();
+  }
+
+  /** Whether the threads make one row together. */
+  #inParts(linears: LinearGroup): boolean {
+    return this.#step.rows === 1 && this.#parts.threads > 1 && linears.unit !== null;
+  }
+
+  /** normAndPrepare() of one row: every thread sums all squares, and makes its own part of the rest. */
+  #normInParts(arena: number, norm: number, eps: number, pending: boolean, linears: LinearGroup): void {
+    const { kernels, hidden, delta, normed } = this.#buffers[arena]!;
+    const { threads, index } = this.#parts;
+    const size = this.#parts.spec.hiddenSize;
+    const { from, to } = partOfRow(size, linears.unit ?? size, threads, index);
+    const added = pending ? delta : 0;
+    const factor = kernels.norm_factor(hidden, added, size, eps);
+    if (from < to) {
+      kernels.norm_columns(hidden, added, norm, normed, factor, from, to);
+      linears.prepareInputs(normed, 1, 0, from, to);
+    }
+    this.#barrier();
+    // Only now, for everybody has been reading it; delta is written again behind the next barrier.
+    if (pending && from < to) kernels.add_columns(hidden, delta, from, to);
   }
 
   /** gate = silu(gate) · up, and what down reads of it. */
@@ -246,8 +273,6 @@ export class StepProgram {
     const { out } = gateUp.linears[0]!;
     // Where rows are few, a row is divided among the threads. (silu_mul wants fours.)
     const parts = rows < threads && down.unit !== null ? threads : 1;
-    const unit = Math.max(4, down.unit ?? 4);
-    const units = Math.ceil(out / unit);
     const chunk = parts > 1 ? 1 : this.#rowChunk();
     for (let item = this.#claim(chunk); item < rows * parts; item = this.#claim(chunk)) {
       const from = Math.floor(item / parts);
@@ -258,11 +283,9 @@ export class StepProgram {
         down.prepare(gate, rows, from, to);
         continue;
       }
-      const part = item % parts;
-      const first = Math.floor((units * part) / parts) * unit;
-      const last = Math.min(out, Math.floor((units * (part + 1)) / parts) * unit);
-      kernels.silu_mul(gate + at, up + at, out, 1, first, last);
-      down.prepareInputs(gate, rows, from, first, last);
+      const columns = partOfRow(out, down.unit ?? 4, parts, item % parts);
+      kernels.silu_mul(gate + at, up + at, out, 1, columns.from, columns.to);
+      down.prepareInputs(gate, rows, from, columns.from, columns.to);
     }
     this.#barrier();
   }
@@ -290,6 +313,12 @@ export class StepProgram {
     this.#barrier();
   }
 
+  /** Whether the last layer's delta is added by the norm of the only output. */
+  #addsInNorm(): boolean {
+    const { task, outputs } = this.#step;
+    return task === Task.layers && outputs === 1 && this.#layers.length > 0 && this.#inParts(this.#head.linear);
+  }
+
   #addDelta(arena: number): void {
     const { kernels, hidden, delta } = this.#buffers[arena]!;
     const { rows } = this.#step;
@@ -314,12 +343,15 @@ export class StepProgram {
     // Read before the round's last barrier: behind it the host may already be writing the next step.
     let wanted = false;
     for (let i = 0; i < count; i++) wanted ||= this.#step.outputSums(first + i);
-    for (let i = this.#claim(1); i < count; i = this.#claim(1)) {
-      const x = hidden + this.#step.outputRow(first + i) * bytes;
-      kernels.rms_norm(x, 0, norm, normed + i * bytes, spec.hiddenSize, spec.finalNorm.eps, 0, 1);
-      linear.prepare(normed, count, i, i + 1);
+    if (this.#addsInNorm()) this.#normInParts(arena, norm, spec.finalNorm.eps, true, linear);
+    else {
+      for (let i = this.#claim(1); i < count; i = this.#claim(1)) {
+        const x = hidden + this.#step.outputRow(first + i) * bytes;
+        kernels.rms_norm(x, 0, norm, normed + i * bytes, spec.hiddenSize, spec.finalNorm.eps, 0, 1);
+        linear.prepare(normed, count, i, i + 1);
+      }
+      this.#barrier();
     }
-    this.#barrier();
     this.#awaitsFirst();
     this.#linears(arena, linear, normed, logits, count);
     if (!wanted) return;

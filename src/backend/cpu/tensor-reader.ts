@@ -49,12 +49,24 @@ export class TensorReader {
     return this.#get(name).dtype;
   }
 
-  /** Reads `bytes` bytes of a tensor, from `offset`, to byte `at` of the arena. */
-  async read(tensor: TensorInfo, offset: number, bytes: number, buffer: SharedArrayBuffer, at: number): Promise<void> {
+  /**
+   * Reads `bytes` bytes of a tensor, from `offset`, to byte `at` of the arena.
+   *
+   * @param counts false: they have been read before, and are no progress
+   */
+  async read(
+    tensor: TensorInfo,
+    offset: number,
+    bytes: number,
+    buffer: SharedArrayBuffer,
+    at: number,
+    counts = true,
+  ): Promise<void> {
     for (let done = 0; done < bytes; done += READ_BYTES) {
       this.#signal?.throwIfAborted();
       const count = Math.min(READ_BYTES, bytes - done);
       await this.#checkpoint.read(tensor, offset + done, new Uint8Array(buffer, at + done, count));
+      if (!counts) continue;
       this.#loadedBytes += count;
       this.#onProgress?.({ loadedBytes: this.#loadedBytes, totalBytes: this.#totalBytes });
     }
