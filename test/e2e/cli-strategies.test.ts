@@ -6,7 +6,7 @@ import { fixture } from "../support/fixtures.js";
 import { jsonOf, runCli } from "../support/run-cli.js";
 
 const draft = fixture("draft-fp16");
-const common = ["--backend", "cpu", "--threads", "2", "--ctx", "512", "--temperature", "0", "-n", "16", "--ignore-eos"];
+const common = ["--backend", "cpu", "--ctx", "512", "--temperature", "0", "-n", "16", "--ignore-eos"];
 
 async function answer(...options: string[]): Promise<GenerationResult> {
   const result = await runCli([

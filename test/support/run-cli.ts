@@ -28,6 +28,9 @@ const CLEAN = Object.fromEntries(
   ),
 );
 
+/** Files of tests run side by side: one core each. Whatever the number of threads, bits are the same. */
+const ONE_THREAD = { EXLLAMA_THREADS: "1" };
+
 /** What commands keep (sessions, a chat's history) goes with the tests. */
 const STATE = mkdtempSync(join(tmpdir(), "exllama-state-"));
 process.once("exit", () => rmSync(STATE, { recursive: true, force: true }));
@@ -35,7 +38,7 @@ process.once("exit", () => rmSync(STATE, { recursive: true, force: true }));
 /** @param args as typed after `exllama` */
 export function runCli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
   const child = spawn(process.execPath, [distFile("cli/main.js"), ...args], {
-    env: { ...CLEAN, XDG_CONFIG_HOME: "/nonexistent", XDG_STATE_HOME: STATE, ...options.env },
+    env: { ...CLEAN, ...ONE_THREAD, XDG_CONFIG_HOME: "/nonexistent", XDG_STATE_HOME: STATE, ...options.env },
   });
   let stdout = "";
   let stderr = "";
