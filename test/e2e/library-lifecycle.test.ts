@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { demoModel, loadModel, type Model, ModelDisposedError, PlanRefusedError, plan, UsageError } from "../../src/index.js";
 import { childrenOf, until } from "../support/processes.js";
 
-const OPTIONS = { ctx: 512 } as const;
+const OPTIONS = { ctx: 512, threads: 1 } as const;
 const models: Model[] = [];
 
 async function load(options: Parameters<typeof loadModel>[1] = OPTIONS): Promise<Model> {

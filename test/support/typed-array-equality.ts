@@ -5,13 +5,19 @@
 
 import { expect } from "vitest";
 
-expect.addEqualityTesters([
-  (a: unknown, b: unknown): boolean | undefined => {
-    if (!ArrayBuffer.isView(a) || !ArrayBuffer.isView(b)) return undefined;
-    if (a.constructor !== b.constructor || a.byteLength !== b.byteLength) return undefined;
-    return bytesOf(a).equals(bytesOf(b)) ? true : undefined;
-  },
-]);
+// Files that share a process share what is added, too.
+const ADDED = Symbol.for("exllama-ts: typed arrays are compared by their bytes");
+const shared = globalThis as { [ADDED]?: true };
+
+if (!shared[ADDED])
+  expect.addEqualityTesters([
+    (a: unknown, b: unknown): boolean | undefined => {
+      if (!ArrayBuffer.isView(a) || !ArrayBuffer.isView(b)) return undefined;
+      if (a.constructor !== b.constructor || a.byteLength !== b.byteLength) return undefined;
+      return bytesOf(a).equals(bytesOf(b)) ? true : undefined;
+    },
+  ]);
+shared[ADDED] = true;
 
 function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Buffer {
   return Buffer.from(buffer, byteOffset, byteLength);
