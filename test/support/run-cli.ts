@@ -1,4 +1,5 @@
-// Runs the built command line as a user would, in a process of its own.
+// Runs the built command line as a user would, in a process of its own. What only refuses or plans
+// is quicker asked in this one: run-here.ts.
 
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -35,10 +36,18 @@ const ONE_THREAD = { EXLLAMA_THREADS: "1" };
 const STATE = mkdtempSync(join(tmpdir(), "exllama-state-"));
 process.once("exit", () => rmSync(STATE, { recursive: true, force: true }));
 
+/** What commands see of the environment unless told otherwise. */
+export const cleanEnvironment: Readonly<Record<string, string | undefined>> = {
+  ...CLEAN,
+  ...ONE_THREAD,
+  XDG_CONFIG_HOME: "/nonexistent",
+  XDG_STATE_HOME: STATE,
+};
+
 /** @param args as typed after `exllama` */
 export function runCli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
   const child = spawn(process.execPath, [distFile("cli/main.js"), ...args], {
-    env: { ...CLEAN, ...ONE_THREAD, XDG_CONFIG_HOME: "/nonexistent", XDG_STATE_HOME: STATE, ...options.env },
+    env: { ...cleanEnvironment, ...options.env },
   });
   let stdout = "";
   let stderr = "";

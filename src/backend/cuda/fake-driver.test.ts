@@ -283,7 +283,9 @@ describe("the CUDA backend's host side", () => {
   });
 
   it("survives the failure of any driver call", async () => {
-    const model = fixture("tiny/llama-gqa-tied");
+    // One layer of quantised weights and tied embeddings: every kind of call that there is, and few of each.
+    using synthetic = makeSynthetic({ ...smallLlama, layers: 1, tied: true, weights: { ...gptqWeights, groupSize: 128 } });
+    const model = synthetic.folder;
     const counting = new FakeCuda();
     await loadAndRun(counting, model);
     const total = counting.calls;
