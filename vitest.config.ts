@@ -1,5 +1,9 @@
 import { defineConfig } from "vitest/config";
 
+const UNIT = ["src/**/*.test.ts", "web/**/*.test.ts"];
+/** Rooms that start engines, servers and threads, or play with time. */
+const APART = ["src/backend/**", "src/engine/**", "src/server/**"];
+
 export default defineConfig({
   test: {
     testTimeout: 60_000,
@@ -11,12 +15,12 @@ export default defineConfig({
       {
         extends: true,
         // One process after the other runs them all: to start one for each would take longer than the tests.
-        test: { name: "unit", include: ["src/**/*.test.ts", "web/**/*.test.ts"], exclude: ["src/backend/**"], isolate: false },
+        test: { name: "unit", include: UNIT, exclude: APART, isolate: false },
       },
       {
         extends: true,
-        // They start engines, servers, threads, and look at what is left of them: each in a process of its own.
-        test: { name: "whole", include: ["src/backend/**/*.test.ts", "test/**/*.test.ts"] },
+        // Each file in a process of its own, in which nothing is left of others.
+        test: { name: "whole", include: [...APART.map((room) => `${room}/*.test.ts`), "test/**/*.test.ts"] },
       },
     ],
   },
