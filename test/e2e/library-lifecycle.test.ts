@@ -96,7 +96,7 @@ describe("loading", () => {
 
 describe("plan", () => {
   it("is what loading would allocate", async () => {
-    const planned = await plan(demoModel, OPTIONS);
+    const planned = await plan(demoModel, { ctx: OPTIONS.ctx });
     const model = await loadModel(demoModel, OPTIONS);
     await model.dispose();
     const sizes = ({ devices }: typeof planned) =>
