@@ -13,6 +13,10 @@ namespace exllama {
 /// Polls until a packet would have arrived ten times over: then something is wrong with the launch.
 constexpr unsigned kMostPolls = 1u << 25;
 
+/// Ends the launch with an error. A trap instead would cost the warps what take_registers() has given them: the assembler then keeps to
+/// the registers that the launch began with.
+__device__ __forceinline__ void give_up() { asm volatile("st.global.u32 [%0], %1;" ::"l"(0ull), "r"(0) : "memory"); }
+
 __device__ __forceinline__ void send(uint64_t* to, uint32_t value, uint32_t epoch) {
   const uint64_t packet = uint64_t(epoch) << 32 | value;
   asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(to), "l"(packet) : "memory");
@@ -38,7 +42,7 @@ __device__ __forceinline__ void await_packets(const uint64_t* from, uint32_t epo
       there = static_cast<uint32_t>(packet >> 32) == epoch;
     }
     if (__all_sync(0xffffffffu, there)) return;
-    if (++polls > kMostPolls) __trap();
+    if (++polls > kMostPolls) give_up();
   }
 }
 
@@ -59,7 +63,7 @@ __device__ __forceinline__ float2 float_pair(uint32_t word) { return __half22flo
 /// Four k of x, one after the other, as this lane's part of a span: turned into sixteen bits each with a factor that the span
 /// has in common, high and low digit apart, in the order of the codes. All lanes take part.
 template <int kBits, int kGroup>
-__device__ __forceinline__ void place_x(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, int span, int lane, float4 v) {
+__device__ __forceinline__ void place_x(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, int span, int lane, float4 v) {
   // The bits of numbers without a sign are in the order of the numbers.
   const uint32_t own = max(max(__float_as_uint(fabsf(v.x)), __float_as_uint(fabsf(v.y))), max(__float_as_uint(fabsf(v.z)), __float_as_uint(fabsf(v.w))));
   const float most = __uint_as_float(__reduce_max_sync(0xffffffffu, own));
@@ -81,17 +85,18 @@ __device__ __forceinline__ float4 four_halves(uint32_t first, uint32_t second) {
   return make_float4(a.x, a.y, b.x, b.y);
 }
 
-/// x of o: what attention left.
+/// x of o where attention was another launch: [k] f16.
 template <int kBits, int kGroup>
-__device__ __forceinline__ void stage_attention(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, int warp, int lane) {
+__device__ __forceinline__ void stage_halves(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, const __half* x, int k, int warp,
+                                             int lane) {
   constexpr int kBatch = 2;
-  const int spans = p.linears[kOutput].k / kSpan;
+  const int spans = k / kSpan;
 #pragma unroll 1
   for (int base = warp; base < spans; base += kChainWarps * kBatch) {
-    uint2 words[kBatch];
+    uint2 words[kBatch] = {};
 #pragma unroll
     for (int b = 0; b < kBatch; ++b)
-      if (base + b * kChainWarps < spans) words[b] = reinterpret_cast<const uint2*>(p.attention)[(base + b * kChainWarps) * 32 + lane];
+      if (base + b * kChainWarps < spans) words[b] = reinterpret_cast<const uint2*>(x)[(base + b * kChainWarps) * 32 + lane];
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
       const int span = base + b * kChainWarps;
@@ -103,22 +108,22 @@ __device__ __forceinline__ void stage_attention(const ChainParams& p, const Chai
 /// The packets that await_packets() looks at for a warp's spans: four of each span, one for each 32 k.
 constexpr int kAsked = 4;
 
-/// x of down: silu(gate) * up of all blocks.
+/// x of down, silu(gate) * up, or of o, what heads have gathered: packets of two f16 of all blocks.
 template <int kBits, int kGroup>
-__device__ __forceinline__ void stage_gated(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, uint32_t epoch, int warp,
-                                            int lane) {
+__device__ __forceinline__ void stage_pairs(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, const uint64_t* pairs, int k,
+                                            uint32_t epoch, int warp, int lane) {
   constexpr int kBatch = 5;
-  const int spans = p.linears[kDown].k / kSpan;
+  const int spans = k / kSpan;
 #pragma unroll 1
   for (int base = warp; base < spans; base += kChainWarps * kBatch) {
     const int asked = base + lane / kAsked * kChainWarps;
-    await_packets(lane < kAsked * kBatch && asked < spans ? p.gated + asked * (kSpan / 2) + lane % kAsked * (kSpan / 2 / kAsked) : nullptr, epoch);
-    uint4 v[kBatch];
+    await_packets(lane < kAsked * kBatch && asked < spans ? pairs + asked * (kSpan / 2) + lane % kAsked * (kSpan / 2 / kAsked) : nullptr, epoch);
+    uint4 v[kBatch] = {};
     for (bool all = false; !all;) {
       all = true;
 #pragma unroll
       for (int b = 0; b < kBatch; ++b)
-        if (base + b * kChainWarps < spans) v[b] = look(p.gated + ((base + b * kChainWarps) * 32 + lane) * 2);
+        if (base + b * kChainWarps < spans) v[b] = look(pairs + ((base + b * kChainWarps) * 32 + lane) * 2);
 #pragma unroll
       for (int b = 0; b < kBatch; ++b)
         if (base + b * kChainWarps < spans) all = all && arrived(v[b], epoch);
@@ -132,7 +137,7 @@ __device__ __forceinline__ void stage_gated(const ChainParams& p, const ChainSha
 /// x of gate and up, or of q, k, v: the residual stream of all blocks times the norm's weights. What all of it is
 /// divided by is left to the results, and needs the warps' sums of squares.
 template <int kBits, int kGroup>
-__device__ __forceinline__ void stage_normed(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, const __half* norm, int k,
+__device__ __forceinline__ void stage_normed(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, const __half* norm, int k,
                                              uint32_t epoch, int warp, int lane) {
   constexpr int kBatch = 2;
   const int spans = k / kSpan;
@@ -140,12 +145,12 @@ __device__ __forceinline__ void stage_normed(const ChainParams& p, const ChainSh
 #pragma unroll 1
   for (int base = warp; base < spans; base += kChainWarps * kBatch) {
     const int asked = base + lane / kAsked * kChainWarps;
-    uint2 factors[kBatch];
+    uint2 factors[kBatch] = {};
 #pragma unroll
     for (int b = 0; b < kBatch; ++b)
       if (base + b * kChainWarps < spans) factors[b] = __ldg(reinterpret_cast<const uint2*>(norm) + (base + b * kChainWarps) * 32 + lane);
     await_packets(lane < kAsked * kBatch && asked < spans ? p.sums + asked * kSpan + lane % kAsked * (kSpan / kAsked) : nullptr, epoch);
-    uint4 v[kBatch][2];
+    uint4 v[kBatch][2] = {};
     for (bool all = false; !all;) {
       all = true;
 #pragma unroll

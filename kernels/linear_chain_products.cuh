@@ -1,9 +1,9 @@
 // The products of linear_chain.cu: four bits by sixteen, exact.
 //
 // The tensor cores have eight columns and there is one token. So x is written as two digits of eight bits, with one factor for each
-// span of 128 k, and two columns are its high and its low digits. Products of bytes need two masks per eight codes and nothing
-// else (0x0f for row g, 0xf0 for row g + 8, whose sums are sixteen times as large), and their sums are exact: of x no more is lost than
-// 2^-16 of the largest in its span. Four spans have two columns each, and x is zero in a span's columns but for its own: so
+// span of 128 k, and two columns are its high and its low digits. Products of bytes need one mask per eight codes and nothing
+// else: row g has the low four bits of bytes; row g + 8 has whole bytes, which are its codes times sixteen and those of row g, whose sum
+// is known. All sums are exact: of x no more is lost than 2^-16 of the largest in its span. Four spans have two columns each, and x is zero in a span's columns but for its own: so
 // all products of 512 k go to the same sums, and lane 4 g + t finishes span t of rows g and g + 8.
 #pragma once
 
@@ -42,16 +42,16 @@ __device__ __forceinline__ void multiply_bytes(int (&c)[4], uint32_t a0, uint32_
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-/// All of the block's superblocks of one linear: partial sums into shared memory, two of each superblock. `base` counts superblocks of
-/// the launch. A warp takes the first or the second half of every eighth.
+/// All of the block's superblocks of one linear: partial sums into shared memory, two of each superblock. `place` is where the first is in
+/// the ring: stages, of four rounds. A warp takes the first or the second half of every eighth.
 /// A span that is not there (k ends before) is computed from whatever lies behind, and dropped with its columns.
 template <int kBits, int kGroup>
-__device__ __forceinline__ void chain_products(const ChainParams& p, const ChainShared<kBits, kGroup>& shared, const ChainShare& share, int k,
-                                               int base, int warp, int lane) {
+__device__ __forceinline__ void chain_products(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, const ChainShare& share, int k,
+                                               int place, int warp, int lane) {
   static_assert(kBits == 4 && kGroup == kSpan && kUnit == 4 * kSpan, "codes of four bits in groups of a span, a unit of four");
   using L = Layout<kBits, kGroup>;
   constexpr int kStep = kChainWarps / 2, kSpans = kUnit / kSpan, kChunks = kSpan / kChunk, kSpanBytes = sizeof(ChainSpan);
-  constexpr uint32_t kEven = 0x0f0f0f0fu, kOdd = 0xf0f0f0f0u;  // codes of row g, and sixteen times those of row g + 8
+  constexpr uint32_t kEven = 0x0f0f0f0fu;  // codes of row g
   const uint32_t memory = settled(shared_address(shared.full));  // where the block's shared memory begins, and the full barriers
   const unsigned g = lane / 4, t = lane % 4, zero_shift = 4 * (g & 1);
   const int half = warp & 1, whole = share.whole(), all = share.all(), stages = p.stages;
@@ -62,7 +62,7 @@ __device__ __forceinline__ void chain_products(const ChainParams& p, const Chain
   const uint32_t codes_lane = memory + kChainHeadBytes + half * (kUnit / kChunk * L::kChunkBytes) + lane * 16;
   const uint32_t scales_lane = (half * kSpans + t) * L::kScaleBytes + g * 2, zeros_lane = (half * kSpans + t) * L::kZeroBytes + g / 2;
   int at = warp / 2, of_tile = at;
-  int round = (base + at) * p.stage_magic >> 20, stage = base + at - round * stages;
+  int round = rounds_of(p, place + at), stage = place + at - round * stages;
 #pragma unroll 1
   for (; at < all; at += kStep, of_tile += kStep, stage += kStep) {
     if (stage >= stages) stage -= stages, ++round;
@@ -82,8 +82,8 @@ __device__ __forceinline__ void chain_products(const ChainParams& p, const Chain
 #pragma unroll
       for (int c = 0; c < kChunks; ++c) {
         const uint4 q = load_16(codes + (s * kChunks + c) * L::kChunkBytes), x = load_16(x_span + c * kChunk);
-        multiply_bytes(dot[s % 2 * kChunks + c], q.x & kEven, q.x & kOdd, q.y & kEven, q.y & kOdd, x.x, x.y);
-        multiply_bytes(dot[s % 2 * kChunks + c], q.z & kEven, q.z & kOdd, q.w & kEven, q.w & kOdd, x.z, x.w);
+        multiply_bytes(dot[s % 2 * kChunks + c], q.x & kEven, q.x, q.y & kEven, q.y, x.x, x.y);
+        multiply_bytes(dot[s % 2 * kChunks + c], q.z & kEven, q.z, q.w & kEven, q.w, x.z, x.w);
       }
     }
     const uint32_t zeros = table + sb_k / kGroup * L::kScaleBytes + zeros_lane;
@@ -94,9 +94,9 @@ __device__ __forceinline__ void chain_products(const ChainParams& p, const Chain
     if (lane == 0) barrier_arrive(shared.empty + stage);
     // Sixteen bits times four bits, 128 times: exact in 32.
     const auto chains = [&](int i) { return dot[0][i] + dot[1][i] + (dot[2][i] + dot[3][i]); };
-    const int high = chains(0), low = chains(1), high_8 = chains(2), low_8 = chains(3);
-    float sum = static_cast<float>(high * 256 + low - zero * span.y) * scale;
-    float sum_8 = static_cast<float>(high_8 * 256 + low_8 - zero_16 * span.y) * (scale_8 * (1.f / 16));
+    const int low_codes = chains(0) * 256 + chains(1), both_codes = chains(2) * 256 + chains(3);
+    float sum = static_cast<float>(low_codes - zero * span.y) * scale;
+    float sum_8 = static_cast<float>(both_codes - low_codes - zero_16 * span.y) * (scale_8 * (1.f / 16));
     if ((half * kSpans + static_cast<int>(t)) * kSpan >= sb_k) sum = sum_8 = 0.f;
 #pragma unroll
     for (int step = 1; step < 4; step <<= 1) {

@@ -30,7 +30,7 @@ __device__ __forceinline__ void receive_pieces(float* to, const uint64_t* from, 
 #pragma unroll 1
     do {
       asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(packet) : "l"(from + i) : "memory");
-      if (++polls > kMostPolls) __trap();
+      if (++polls > kMostPolls) give_up();
     } while (static_cast<uint32_t>(packet >> 32) != epoch);
     to[i] = __uint_as_float(static_cast<uint32_t>(packet));
   }
@@ -39,15 +39,16 @@ __device__ __forceinline__ void receive_pieces(float* to, const uint64_t* from, 
 
 __device__ __forceinline__ float bias_of(const __half* bias, int n) { return bias == nullptr ? 0.f : __half2float(__ldg(bias + n)); }
 
-/// What becomes of one linear's sums, which are in shared memory.
-template <typename Shared>
-__device__ __forceinline__ void chain_results(const ChainParams& p, const Shared& shared, int linear) {
+/// What becomes of the sums of a link's linear, which are in shared memory. `layer` is the one that it is of, `epoch` the link's first.
+template <typename Params, typename Shared>
+__device__ __forceinline__ void chain_results(const Params& p, const Shared& shared, const ChainLayer& layer, int link, int linear,
+                                              uint32_t epoch) {
   const int lane = settled(threadIdx.x % kWarp);
-  const ChainWeights& w = p.linears[linear];
+  const ChainShape& w = p.linears[linear];
   const ChainShare share(w, linear == kGateUp, settled(blockIdx.x));
-  const uint32_t epoch = *shared.epoch;
+  const __half* const* biases = biases_of(layer, linear);
   const bool normed = linear == kGateUp || linear == kNext;
-  const float scale = normed ? norm_factor(shared, w.k, linear == kNext ? p.next_eps : p.eps) : 1.f;
+  const float scale = normed ? norm_factor(shared, w.k, p.eps) : 1.f;
   const int row = threadIdx.x % kTileRows, whole = share.whole();
   // Somebody waits for pieces: they come first.
 #pragma unroll 1
@@ -62,19 +63,25 @@ __device__ __forceinline__ void chain_results(const ChainParams& p, const Shared
     if (linear == kGateUp) {
       const int n = part * kTileRows + row;
       const float second = row_sum(from + (step > kTileRows ? kTileRows : count * kTileRows), step, count) * scale;
-      const float gate = first + bias_of(w.bias0, n), up = second + bias_of(w.bias1, n), y = up * (gate / (1.f + __expf(-gate)));
+      const float gate = first + bias_of(biases[0], n), up = second + bias_of(biases[1], n), y = up * (gate / (1.f + __expf(-gate)));
       const float other = __shfl_xor_sync(0xffffu << (lane & 16), y, 1);
       if (row % 2 == 0) send(p.gated + n / 2, half_pair(y, other), epoch + kGated);
     } else if (linear == kNext) {
       const ChainTile place(w, false, part, 0);
       const int n = place.tile * kTileRows + row;
-      place.pick(p.y0, p.y1, p.y2)[n] = __float2half_rn(first + bias_of(place.pick(w.bias0, w.bias1, w.bias2), n));
+      const float y = first + bias_of(biases[place.segment], n);
+      if constexpr (Params::kAttends) {
+        const float other = __shfl_xor_sync(0xffffu << (lane & 16), y, 1);
+        if (row % 2 == 0) send(p.heads + (part * kTileRows + row) / 2, half_pair(y, other), epoch + kHeads);
+      } else {
+        (place.segment == 0 ? p.y0 : place.segment == 1 ? p.y1 : p.y2)[n] = __float2half_rn(y);
+      }
     } else {
       const int n = part * kTileRows + row;
       float& kept = shared.kept[t * kTileRows + row];
-      kept += first + bias_of(w.bias0, n);
-      if (linear == kOutput || p.count > kNext) send(p.sums + n, __float_as_uint(kept), epoch + (linear == kOutput ? kAfterOutput : kAfterDown));
-      if (linear == kDown) p.residual[n] = kept;
+      kept += first + bias_of(biases[0], n);
+      if (linear == kOutput || link + 1 < p.layers) send(p.sums + n, __float_as_uint(kept), epoch + (linear == kOutput ? kAfterOutput : kAfterDown));
+      if (linear == kDown && link + 1 == p.first_link + p.links) p.residual[n] = kept;
     }
   };
   const int count = 2 * share.superblocks;

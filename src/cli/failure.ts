@@ -32,7 +32,9 @@ export function reportFailure(error: unknown, { json }: { json: boolean }): void
 
 /** A mistake in the arguments that the parser found, for --json. */
 export function reportUsage(message: string): void {
-  printJson({ error: { code: "USAGE", message: message.replace(/^error: /, "").replace(/\n.*/s, ""), hint: null } });
+  const [first = "", ...rest] = message.split("\n");
+  const guess = /^\((Did you mean .*)\)$/.exec(rest.join(" ").trim())?.[1];
+  printJson({ error: { code: "USAGE", message: first.replace(/^error: /, ""), hint: guess ?? null } });
 }
 
 function debugging(): boolean {

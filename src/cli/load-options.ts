@@ -29,7 +29,9 @@ export const planOptions = (): Option[] => [
   new Option("--cache <type>", "type of the KV cache").choices(["f16", "q8", "q4"]),
   new Option("--cache-tokens <n>", "size of the KV cache in tokens (default: --ctx)").argParser(count),
   new Option("--max-sequences <n>", "sequences that may run at once (default: 1)").argParser(count),
-  new Option("--prefill-chunk <n>", "most prompt tokens of one step").argParser(count),
+  new Option("--prefill-chunk <n>", "most prompt tokens of one step (default: 256; on GPUs up to 2048, as fits)").argParser(
+    count,
+  ),
   new Option("--backend <name>", "what to compute on (default: auto)").choices(["auto", "cpu", "cuda"]),
   new Option("--devices <list>", "devices to use, such as cuda:0,cuda:1 or cpu (default: all)"),
   new Option("--gpu-split <sizes>", "most memory to take per device, everything included: 5,2.5 (GiB) or 5120MiB"),
@@ -113,9 +115,11 @@ export async function withModel<T>(
   }
 }
 
-/** What whoever starts a model should know about where it runs. */
-export function remarksOf(model: Model): void {
-  for (const remark of model.plan.notes) if (remark.startsWith(ON_CPU)) note(remark);
+/** What whoever starts a model should know: where it runs, and what of its files does not count. */
+export function remarksOf({ plan, info }: Pick<Model, "plan" | "info">): void {
+  for (const remark of plan.notes) if (remark.startsWith(ON_CPU)) note(remark);
+  const { invalid } = info.sampling;
+  if (invalid.length > 0) note(`generation_config.json: what it says of ${invalid.join(", ")} makes no sense and does not count`);
 }
 
 /** Loads what the flags say, with a bar where somebody watches. */

@@ -211,6 +211,19 @@ describe("loading", () => {
     expect(parts.length).toBeLessThan(300);
   });
 
+  it("ends a load whose progress function throws, with what it threw", async () => {
+    const link = fakeLink(async (_path, _options, { onProgress, signal }) => {
+      onProgress({ loadedBytes: 1, totalBytes: 2 });
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      throw signal.reason;
+    });
+    const thrown = new Error("the caller's own");
+    const onProgress = () => {
+      throw thrown;
+    };
+    await expect(loadOver(link, "x", {}, { onProgress })).rejects.toBe(thrown);
+  });
+
   it("that is aborted ends the engine and rejects with the signal's reason", async () => {
     const controller = new AbortController();
     const link = fakeLink(() => new Promise(() => {}));

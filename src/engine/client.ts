@@ -28,6 +28,7 @@ import type {
   ScoreOptions,
   Tool,
 } from "./model.js";
+import { known, pathOf } from "./option-kinds.js";
 import {
   checkAnswerOptions,
   checkChatOptions,
@@ -35,14 +36,13 @@ import {
   checkPlanOptions,
   idsOf,
   inputsOf,
-  known,
   plainTools,
 } from "./options.js";
 import { startProcess } from "./process-link.js";
 import type { ChatCall, EngineOptions, GenerateCall, Replies } from "./protocol.js";
 import { startThread } from "./thread-link.js";
 
-const SCORE_OPTIONS = { signal: true, adapters: true } as const;
+const SCORE_OPTIONS = { signal: "an AbortSignal", adapters: true } as const;
 
 /** How long an engine that was asked to end may take before it is killed, ms. */
 const GRACE_MS = 3000;
@@ -61,7 +61,8 @@ export const demoModel: string = join(packageRoot, "demo");
 export async function loadModel(path: string = demoModel, options: LoadOptions = {}): Promise<Model> {
   const { engineOptions, engine, signal, onProgress } = checkLoadOptions(options);
   signal?.throwIfAborted();
-  return loadOver(engine === "thread" ? startThread() : startProcess(), path, engineOptions, { signal, onProgress });
+  const folder = pathOf(path);
+  return loadOver(engine === "thread" ? startThread() : startProcess(), folder, engineOptions, { signal, onProgress });
 }
 
 /** loadModel() over a given link. */
@@ -91,12 +92,12 @@ export async function loadOver(
  * @throws {PlanRefusedError} when it does not fit; `details` is the refusal
  */
 export async function plan(path: string = demoModel, options: PlanOptions & { signal?: AbortSignal } = {}): Promise<Plan> {
-  const { signal, ...planOptions } = options;
-  checkPlanOptions(planOptions);
+  const { planOptions, signal } = checkPlanOptions(options);
+  const folder = pathOf(path);
   signal?.throwIfAborted();
   const connection = new Connection(startProcess());
   try {
-    return await connection.call({ op: "plan", path, options: planOptions }, { signal }).reply;
+    return await connection.call({ op: "plan", path: folder, options: planOptions }, { signal }).reply;
   } finally {
     connection.kill();
     await connection.ended;
@@ -131,7 +132,10 @@ class LoadedModel implements Model {
   async tokenize(text: string, options: { addBos?: boolean; parseSpecial?: boolean } = {}): Promise<number[]> {
     this.#assertUsable();
     if (typeof text !== "string") throw new UsageError(`${String(text)} is not a text to tokenize`, { expected: "a string" });
-    const { addBos = false, parseSpecial = false } = known("tokenize", options, { addBos: true, parseSpecial: true });
+    const { addBos = false, parseSpecial = false } = known("tokenize", options, {
+      addBos: "true or false",
+      parseSpecial: "true or false",
+    });
     return Array.from(await this.#connection.call({ op: "tokenize", text, addBos, parseSpecial }).reply);
   }
 
@@ -149,7 +153,7 @@ class LoadedModel implements Model {
 
   async logits(ids: readonly number[], options: ScoreOptions & { last?: number } = {}): Promise<Float32Array[]> {
     this.#assertUsable();
-    const { last = 1, signal, adapters = [] } = known("logits", options, { last: true, ...SCORE_OPTIONS });
+    const { last = 1, signal, adapters = [] } = known("logits", options, { last: "a number", ...SCORE_OPTIONS });
     const rows: Float32Array[] = [];
     const onRow = (row: Float32Array) => void rows.push(row);
     await this.#connection.call({ op: "logits", ids: idsOf(ids, "ids"), last, adapters }, { signal, onRow }).reply;

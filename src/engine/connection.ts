@@ -33,6 +33,7 @@ interface Entry {
   settled: boolean;
   resolve(value: Replies[keyof Replies]): void;
   reject(error: unknown): void;
+  cancel(reason: unknown): void;
   /** The engine is done with it. */
   released(): void;
 }
@@ -68,6 +69,7 @@ export class Connection {
       events,
       settled: false,
       resolve,
+      cancel: (reason) => void cancel(reason),
       reject: (error) => {
         entry.settled = true;
         leave();
@@ -133,7 +135,7 @@ export class Connection {
     if (!entry) return;
     switch (message.type) {
       case "progress":
-        if (!entry.settled) entry.events.onProgress?.({ loadedBytes: message.loadedBytes, totalBytes: message.totalBytes });
+        if (!entry.settled) reportProgress(entry, message);
         return;
       case "row":
         if (!entry.settled) entry.events.onRow?.(message.row);
@@ -163,6 +165,15 @@ export class Connection {
   /** An idle engine does not keep a program running that has nothing else to do. */
   #holdWhileBusy(): void {
     this.#link.holdEventLoop(this.#entries.size > 0);
+  }
+}
+
+/** What the caller's own function throws ends the call: thrown from here it would end the program. */
+function reportProgress(entry: Entry, { loadedBytes, totalBytes }: { loadedBytes: number; totalBytes: number }): void {
+  try {
+    entry.events.onProgress?.({ loadedBytes, totalBytes });
+  } catch (error) {
+    entry.cancel(error);
   }
 }
 

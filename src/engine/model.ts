@@ -45,7 +45,10 @@ export interface PlanOptions {
   cacheTokens?: number;
   /** Sequences that may run at once; default 1. */
   maxSequences?: number;
-  /** Most tokens of one prefill step; default 256 on the CPU, 2048 on GPUs. */
+  /**
+   * Most tokens of one prefill step. Default: 256 on the CPU, on GPUs 2048 or, where only so the
+   * context fits, 1024, 512 or 256.
+   */
   prefillChunk?: number;
   /** Most memory the engine may take on the CPU, e.g. `"8GiB"` or bytes; default 80 % of what is free. */
   cpuMemory?: string | number;

@@ -3,44 +3,45 @@
 // values may be is for those to say who use them (planning, sampling, the scheduler).
 
 import { UsageError } from "../errors.js";
-import { nearestName } from "../sampling/nearest-name.js";
 import { type Constraint, checkConstraint } from "../structured/constraint.js";
 import { checkToolChoice, checkTools, type Tool } from "../text/messages.js";
 import type { ChatOptions, GenerateOptions, LoadOptions, PlanOptions } from "./model.js";
+import { known, type OptionKinds } from "./option-kinds.js";
 import type { AnswerOptions, ChatAnswerOptions, EngineOptions } from "./protocol.js";
 
-type Names<T> = { readonly [K in keyof Required<T>]: true };
-
-const PLAN_OPTIONS: Names<PlanOptions> = {
-  backend: true,
-  devices: true,
-  gpuSplit: true,
-  splitMode: true,
-  ctx: true,
-  cache: true,
-  cacheTokens: true,
-  maxSequences: true,
-  prefillChunk: true,
-  cpuMemory: true,
-  cpuExact: true,
-  draft: true,
-  ropeScale: true,
-  ropeAlpha: true,
-  ropeTheta: true,
-  adapters: true,
+const PLAN_OPTIONS: OptionKinds<PlanOptions> = {
+  backend: "a text",
+  devices: "a text",
+  gpuSplit: "a text or an array of numbers",
+  splitMode: "a text",
+  ctx: "a number or a text",
+  cache: "a text",
+  cacheTokens: "a number",
+  maxSequences: "a number",
+  prefillChunk: "a number",
+  cpuMemory: "a number or a text",
+  cpuExact: "true or false",
+  draft: "a text",
+  ropeScale: "a number",
+  ropeAlpha: "a number",
+  ropeTheta: "a number",
+  adapters: "an object of texts",
 };
 
-const ENGINE_OPTIONS: Names<EngineOptions> = {
+const LOAD_OPTIONS: OptionKinds<LoadOptions> = {
   ...PLAN_OPTIONS,
   speculate: true,
-  threads: true,
-  hugePages: true,
-  peers: true,
-  onPressure: true,
-  maxWaiting: true,
+  threads: "a number",
+  hugePages: "true or false",
+  peers: "true or false",
+  onPressure: "a text",
+  maxWaiting: "a number",
+  engine: "a text",
+  signal: "an AbortSignal",
+  onProgress: "a function",
 };
 
-const ANSWER_OPTIONS: Names<AnswerOptions> = {
+const ANSWER_OPTIONS: OptionKinds<GenerateOptions> = {
   temperature: true,
   topK: true,
   topP: true,
@@ -65,8 +66,16 @@ const ANSWER_OPTIONS: Names<AnswerOptions> = {
   speculate: true,
   promptLogprobs: true,
   constraint: true,
-  parseSpecial: true,
-  addBos: true,
+  parseSpecial: "true or false",
+  addBos: "true or false",
+  signal: "an AbortSignal",
+};
+
+const CHAT_OPTIONS: OptionKinds<ChatOptions> = {
+  ...ANSWER_OPTIONS,
+  tools: true,
+  toolChoice: true,
+  parallelToolCalls: "true or false",
 };
 
 const MOST_TOOL_CHARACTERS = 2 ** 20;
@@ -78,14 +87,19 @@ export function checkLoadOptions(options: LoadOptions): {
   readonly signal: AbortSignal | undefined;
   readonly onProgress: LoadOptions["onProgress"];
 } {
-  const { signal, onProgress, engine = "process", ...engineOptions } = options;
+  const { signal, onProgress, engine = "process", ...engineOptions } = known("loadModel", options, LOAD_OPTIONS);
   if (engine !== "process" && engine !== "thread")
     throw new UsageError(`engine: ${JSON.stringify(engine)} is not known`, { expected: `"process" or "thread"` });
-  return { engineOptions: known("loadModel", engineOptions, ENGINE_OPTIONS), engine, signal, onProgress };
+  return { engineOptions, engine, signal, onProgress };
 }
 
-export function checkPlanOptions(options: PlanOptions): PlanOptions {
-  return known("plan", options, PLAN_OPTIONS);
+/** Splits the options of plan() in the same way. */
+export function checkPlanOptions(options: PlanOptions & { signal?: AbortSignal }): {
+  readonly planOptions: PlanOptions;
+  readonly signal: AbortSignal | undefined;
+} {
+  const { signal, ...planOptions } = known("plan", options, { ...PLAN_OPTIONS, signal: "an AbortSignal" });
+  return { planOptions, signal };
 }
 
 /** Of what loading takes, what planning takes too. */
@@ -97,8 +111,8 @@ export function checkAnswerOptions(options: GenerateOptions): {
   readonly answerOptions: AnswerOptions;
   readonly signal: AbortSignal | undefined;
 } {
-  const { signal, constraint, ...rest } = options;
-  const answerOptions: AnswerOptions = known("generate", rest, ANSWER_OPTIONS);
+  const { signal, constraint, ...rest } = known("generate", options, ANSWER_OPTIONS);
+  const answerOptions: AnswerOptions = rest;
   if (constraint === undefined) return { answerOptions, signal };
   return { answerOptions: { ...answerOptions, constraint: plainConstraint(constraint) }, signal };
 }
@@ -108,10 +122,8 @@ export function checkChatOptions(options: ChatOptions): {
   readonly answerOptions: ChatAnswerOptions;
   readonly signal: AbortSignal | undefined;
 } {
-  const { tools, toolChoice, parallelToolCalls, ...rest } = options;
+  const { tools, toolChoice, parallelToolCalls, ...rest } = known("chat", options, CHAT_OPTIONS);
   const { answerOptions, signal } = checkAnswerOptions(rest);
-  if (parallelToolCalls !== undefined && typeof parallelToolCalls !== "boolean")
-    throw new UsageError(`parallelToolCalls is ${String(parallelToolCalls)}`, { expected: "true or false" });
   const checked = plainTools(tools);
   const choice = checkToolChoice(toolChoice, checked);
   if (choice !== "none" && answerOptions.constraint !== undefined)
@@ -155,15 +167,4 @@ export function plainTools(tools: readonly Tool[] | undefined): readonly Tool[] 
   if (JSON.stringify(checked).length > MOST_TOOL_CHARACTERS)
     throw new UsageError(`the tools have more than ${MOST_TOOL_CHARACTERS} characters`);
   return JSON.parse(JSON.stringify(checked)) as Tool[];
-}
-
-/** @throws {UsageError} naming the first option that is none */
-export function known<T extends object>(call: string, options: T, names: Readonly<Record<string, true>>): T {
-  const wrong = Object.keys(options).find((key) => !Object.hasOwn(names, key));
-  if (wrong === undefined) return options;
-  const nearest = nearestName(wrong, Object.keys(names));
-  throw new UsageError(`${call} has no option "${wrong}"`, {
-    hint: nearest ? `did you mean ${nearest}?` : `its options are ${Object.keys(names).join(", ")}`,
-    details: { option: wrong, nearest },
-  });
 }

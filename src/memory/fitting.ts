@@ -29,8 +29,10 @@ export class Fitting {
     this.#entries = entries;
   }
 
+  /** The run shape for a context: with the largest prefill chunk that fits or, where none does, the smallest. */
   run(context: number, cacheType: CacheType): RunShape {
-    return runShape(this.#settings, context, cacheType);
+    const runs = this.#settings.prefillChunks.map((chunk) => runShape(this.#settings, context, cacheType, chunk));
+    return runs.slice(0, -1).find((run) => this.#fits(run)) ?? runs.at(-1)!;
   }
 
   /** The placement problem of a run shape, over the caps or over other entries of the same devices. */
@@ -39,7 +41,16 @@ export class Fitting {
   }
 
   fits(context: number, cacheType: CacheType): boolean {
-    return this.#mayFit(context, cacheType) && new Completions(this.problem(this.run(context, cacheType)), "even").possible;
+    return this.#fits(this.#leastRun(context, cacheType));
+  }
+
+  /** The run shape that takes least. */
+  #leastRun(context: number, cacheType: CacheType): RunShape {
+    return runShape(this.#settings, context, cacheType, this.#settings.prefillChunks.at(-1)!);
+  }
+
+  #fits(run: RunShape): boolean {
+    return this.#mayFit(run) && new Completions(this.problem(run), "even").possible;
   }
 
   place(run: RunShape, rule: PlacementRule): Placement | null {
@@ -66,11 +77,12 @@ export class Fitting {
    * closest there, shrunk until it fits, gives a lower end that is nearly always the answer.
    */
   #search(most: number, cacheType: CacheType): number {
-    const fits = (steps: number) => this.fits(steps * CONTEXT_STEP, cacheType);
-    const upper = lastTrue(0, most + 1, (steps) => this.#mayFit(steps * CONTEXT_STEP, cacheType));
+    const run = (steps: number) => this.#leastRun(steps * CONTEXT_STEP, cacheType);
+    const fits = (steps: number) => this.#fits(run(steps));
+    const upper = lastTrue(0, most + 1, (steps) => this.#mayFit(run(steps)));
     if (upper === 0 || fits(upper)) return upper;
-    const closest = this.place(this.run(upper * CONTEXT_STEP, cacheType), "closest");
-    let fitting = closest ? lastTrue(0, upper, (steps) => this.#holds(closest, this.run(steps * CONTEXT_STEP, cacheType))) : 0;
+    const closest = this.place(run(upper), "closest");
+    let fitting = closest ? lastTrue(0, upper, (steps) => this.#holds(closest, run(steps))) : 0;
     let failing = upper;
     for (let step = 1; fitting + step < failing; step *= 2) {
       if (fits(fitting + step)) fitting += step;
@@ -80,8 +92,7 @@ export class Fitting {
   }
 
   /** False where everything together exceeds all caps together: no placement needs to be looked for. */
-  #mayFit(context: number, cacheType: CacheType): boolean {
-    const run = this.run(context, cacheType);
+  #mayFit(run: RunShape): boolean {
     const least = this.#costs.of(run).least + (this.#draftCosts?.of(run).least ?? 0);
     return least <= this.#entries.reduce((sum, { cap }) => sum + cap, 0);
   }

@@ -4,12 +4,15 @@ import type { ModelSpec } from "../model/spec.js";
 import type { RunShape } from "./packing.js";
 import type { Placement } from "./placement.js";
 import type { Plan } from "./plan.js";
-import { MOST_CONTEXT, type PlanRequest } from "./plan-request.js";
+import { MOST_CONTEXT, type PlanRequest, settingsOf } from "./plan-request.js";
 import { formatBytes } from "./size.js";
 
 export function notesFor(request: PlanRequest, run: RunShape, placement: Placement, largest: Plan["largestContext"]): string[] {
   const { spec, packing, devices, draft } = request;
   const notes: string[] = [];
+  const [fastest] = settingsOf(request).prefillChunks;
+  if (run.prefillChunk < fastest)
+    notes.push(`prompts go in chunks of ${run.prefillChunk} tokens instead of ${fastest}: only so does this context fit`);
   const used = devices.filter((_, index) => (placement.use[index] ?? 0) > 0);
   const table = used.filter(({ baselineSource }) => baselineSource === "table");
   if (table.length > 0)

@@ -91,7 +91,8 @@ function expectWithinCaps(plan: Plan, { spec, devices, draft }: PlanRequest): vo
 
 /** The answer of a planner that tries everything. */
 function worstOvershootByHand(one: PlanRequest, context: number): number | null {
-  const run = runShape(settingsOf(one), context, one.cacheType);
+  const settings = settingsOf(one);
+  const run = runShape(settings, context, one.cacheType, settings.prefillChunks.at(-1)!);
   const draft = one.draft ? new StageCosts(one.draft, one.packing).of(run).stage(0, one.draft.layers.length) : 0;
   const entries = entriesOf(one.devices, one.caps);
   const costs = new StageCosts(one.spec, one.packing).of(run).table();

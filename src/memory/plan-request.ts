@@ -23,7 +23,7 @@ export interface PlanRequest {
   readonly cacheTokens?: number;
   /** Default 1. */
   readonly maxSequences?: number;
-  /** Default 256 on the CPU, 2048 on GPUs. */
+  /** Default 256 on the CPU; on GPUs the largest of 2048, 1024, 512 and 256 with which the context fits. */
   readonly prefillChunk?: number;
   /** Draft model for speculation, placed whole on one device, with the same run shape. */
   readonly draft?: ModelSpec;
@@ -47,11 +47,19 @@ export const AUTO_CONTEXT = 8192;
 const MOST_LAYERS = 1000;
 const MOST_DEVICES = 256;
 
+/**
+ * Prefill chunks that may be chosen, the fastest first: scratch grows with the chunk, and memory
+ * that only makes prompts faster must not keep a context from fitting.
+ */
+const CPU_CHUNKS = [256] as const;
+const GPU_CHUNKS = [2048, 1024, 512, 256] as const;
+
 /** A request's figures with defaults filled in. */
 export interface PlanSettings {
   readonly splitMode: SplitMode;
   readonly maxSequences: number;
-  readonly prefillChunk: number;
+  /** What the prefill chunk may be, largest first: the one asked for, or those to choose from. */
+  readonly prefillChunks: readonly [number, ...number[]];
   /** `null`: as large as the context. */
   readonly cacheTokens: number | null;
 }
@@ -70,21 +78,21 @@ export function settingsOf(request: PlanRequest): PlanSettings {
     throw new UsageError(`a context of ${context} tokens does not go into a cache of ${cacheTokens} tokens`, {
       hint: "make the cache at least as large as the context, or leave it out",
     });
-  const prefillChunk = request.prefillChunk ?? (request.packing.name === "cuda" ? 2048 : 256);
-  checkCount("prefill chunk", prefillChunk, 2 ** 16);
+  const { prefillChunk } = request;
+  if (prefillChunk !== undefined) checkCount("prefill chunk", prefillChunk, 2 ** 16);
   const maxSequences = request.maxSequences ?? 1;
   checkCount("number of sequences", maxSequences, 2 ** 12);
   return {
     splitMode: request.splitMode ?? (caps === "auto" ? "fewest" : "even"),
     maxSequences,
-    prefillChunk,
+    prefillChunks: prefillChunk === undefined ? (request.packing.name === "cuda" ? GPU_CHUNKS : CPU_CHUNKS) : [prefillChunk],
     cacheTokens: cacheTokens ?? null,
   };
 }
 
-/** The run shape for one context; the pool never holds less than the context. */
-export function runShape(settings: PlanSettings, context: number, cacheType: CacheType): RunShape {
-  const { cacheTokens, maxSequences, prefillChunk } = settings;
+/** The run shape for one context, with one of the prefill chunks; the pool never holds less than the context. */
+export function runShape(settings: PlanSettings, context: number, cacheType: CacheType, prefillChunk: number): RunShape {
+  const { cacheTokens, maxSequences } = settings;
   const pool = roundUp(Math.max(context, cacheTokens ?? 0), PAGE_TOKENS);
   return { context, cacheTokens: pool, cacheType, maxSequences, prefillChunk };
 }

@@ -255,6 +255,19 @@ describe("scenarios", () => {
     expect(large.scratch - small.scratch).toBeGreaterThan(1536 * 2 * 13824 * 2);
   });
 
+  it("6, with CUDA's own sizes: the default prefill chunk gives way where only so the context fits", () => {
+    const cuda = { packing: cudaPacking, context: 2048 } as const;
+    expect(plan({ ...cuda, split: "20,1,20,20" }).run.prefillChunk).toBe(2048);
+    const tight = plan({ ...cuda, split: "5,2,2,2" });
+    expect(tight.run.prefillChunk).toBeLessThan(2048);
+    expect(tight.notes.join()).toContain(`chunks of ${tight.run.prefillChunk} tokens instead of 2048`);
+    expect(refusal({ ...cuda, split: "5,2,2,2", prefillChunk: 2048 }).code).toBe("PLAN_DOES_NOT_FIT");
+    // The largest contexts are those that the default chunk can give way to.
+    const { f16 } = tight.largestContext;
+    expect(plan({ ...cuda, split: "5,2,2,2", context: f16 }).run.prefillChunk).toBeLessThan(2048);
+    expect(refusal({ ...cuda, split: "5,2,2,2", context: f16 + 256 }).suggestions).toContainEqual({ change: "ctx", value: f16 });
+  });
+
   it("23: a cap above what is free is refused, never clamped", () => {
     const busy = four.map((device, index) => ({ ...device, usedByOthers: index === 2 ? 20 * GiB : 0 }));
     const result = refusal({ devices: busy, split: "5,5,5,5", context: 2048 });

@@ -23,7 +23,8 @@ export function parseSize(text: string): number {
   if (!match) throw notASize(text);
   const [, number, unit = "GiB"] = match;
   const bytes = Math.floor(Number(number) * UNIT[unit as keyof typeof UNIT]);
-  if (!Number.isSafeInteger(bytes)) throw notASize(text);
+  if (!Number.isSafeInteger(bytes))
+    throw new UsageError(`"${text}" is not a size that a device can have`, { expected: `less than ${2 ** 53 / GiB}GiB` });
   return bytes;
 }
 

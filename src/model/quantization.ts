@@ -80,18 +80,32 @@ function refuseAdditions(values: ConfigValues): void {
     throw new UnsupportedModelError(
       `${values.where}: pack_dtype is ${describe(values.raw("pack_dtype"))}; only int32 can be read`,
     );
+  if (values.has("rotation") && values.raw("rotation") !== false)
+    throw new UnsupportedModelError(
+      `${values.where}: rotation is ${describe(values.raw("rotation"))}; rotated weights may need their inputs rotated, too`,
+    );
   if (values.has("adapter"))
     throw new UnsupportedModelError(`${values.where} has an adapter, which belongs to the weights and is not applied`);
 }
 
 function readZeros(values: ConfigValues): GptqFormat["zeros"] {
-  const format = values.string("checkpoint_format", values.string("format", "gptq"));
-  if (values.boolean("is_marlin_format", false) || (format !== "gptq" && format !== "gptq_v2"))
+  // GPTQModel writes both, with one value.
+  const [format, other] = [values.string("checkpoint_format", null), values.string("format", null)].filter(
+    (value) => value !== null,
+  );
+  if (other !== undefined && other !== format)
+    throw new ModelConfigError(
+      `${values.where} has two formats: checkpoint_format ${describe(format)} and format ${describe(other)}`,
+      {
+        hint: "Keep the one that says how its zeros are stored.",
+      },
+    );
+  if (values.boolean("is_marlin_format", false) || (format !== undefined && format !== "gptq" && format !== "gptq_v2"))
     throw new UnsupportedModelError(
       `${values.where}: checkpoint_format ${describe(values.boolean("is_marlin_format", false) ? "marlin" : format)} is not supported`,
       { hint: 'Supported are "gptq" and "gptq_v2".' },
     );
-  return format === "gptq" ? "v1" : "v2";
+  return format === "gptq_v2" ? "v2" : "v1";
 }
 
 function readChoice(values: ConfigValues, general: GptqChoice | null): GptqChoice {

@@ -316,6 +316,13 @@ describe("readModel refuses", () => {
     ["no method", { quant_method: null, bits: null }, "MODEL_UNSUPPORTED", /names no quant_method/],
     ["Marlin's packing", { checkpoint_format: "marlin" }, "MODEL_UNSUPPORTED", /"marlin" is not supported/],
     ["Marlin's packing, older", { is_marlin_format: true }, "MODEL_UNSUPPORTED", /"marlin" is not supported/],
+    [
+      "two formats",
+      { checkpoint_format: "gptq", format: "gptq_v2" },
+      "MODEL_CONFIG",
+      /two formats: .*"gptq" and format "gptq_v2"/,
+    ],
+    ["rotated weights", { rotation: "hadamard" }, "MODEL_UNSUPPORTED", /rotation is "hadamard"/],
     ["another word size", { pack_dtype: "int16" }, "MODEL_UNSUPPORTED", /pack_dtype is "int16"/],
     ["an adapter", { adapter: { name: "lora" } }, "MODEL_UNSUPPORTED", /has an adapter/],
     ["5 bits", { bits: 5 }, "MODEL_UNSUPPORTED", /5-bit/],

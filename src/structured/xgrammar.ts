@@ -1,9 +1,12 @@
 // @mlc-ai/web-xgrammar (Apache-2.0), which lies beside this program's own files: its published
-// module is UMD under "type": "module", which Node cannot import, so the build copies it as
-// CommonJS. It reports failures by writing a line to console.error and aborting; the line is
+// module is UMD under "type": "module", which Node cannot import, so the build packs its source
+// (gzip), and here it runs as CommonJS. It reports failures by writing a line to console.error and aborting; the line is
 // what a person wants to read.
 
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { dirname } from "node:path";
+import { gunzipSync } from "node:zlib";
 import { distFile } from "../paths.js";
 import type { TokenBytes } from "./messages.js";
 
@@ -55,7 +58,7 @@ export class XGrammar {
   /** @param memory most that the library may take, bytes: a grammar that wants more fails */
   static async start(tokens: TokenBytes, memory: number): Promise<XGrammar> {
     limitMemories(memory);
-    const library = createRequire(import.meta.url)(distFile("structured/xgrammar.cjs")) as Library;
+    const library = evaluateLibrary();
     // One token more than there are, for "the answer may end here", whatever tokens end it.
     const words = [...byteLevelWords(tokens), ""];
     const end = words.length - 1;
@@ -75,6 +78,14 @@ export class XGrammar {
     }
     return this.#library.GrammarMatcher.createGrammarMatcher(compiled);
   }
+}
+
+function evaluateLibrary(): Library {
+  const path = distFile("structured/xgrammar.cjs.gz");
+  const module = { exports: {} };
+  const run = new Function("exports", "module", "require", "__filename", "__dirname", gunzipSync(readFileSync(path)).toString());
+  run(module.exports, module, createRequire(path), path, dirname(path));
+  return module.exports as Library;
 }
 
 /** The library makes its memory itself, and lets it grow to 2 GiB. */

@@ -1,6 +1,6 @@
 // Files that are damaged, or made to do harm: each is refused with a TokenizerError.
 
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -148,6 +148,10 @@ describe("a folder", () => {
       await mkdir(join(folder, "tokenizer.json"));
       await expect(loadTokenizer(folder)).rejects.toThrow(TokenizerError);
       await rm(join(folder, "tokenizer.json"), { recursive: true });
+      // Neither ends: reading the one would fill memory, opening a pipe would wait for its writer.
+      await symlink("/dev/zero", join(folder, "tokenizer.json"));
+      await expect(loadTokenizer(folder)).rejects.toThrow(/tokenizer.json is not a file/);
+      await rm(join(folder, "tokenizer.json"));
       await writeFile(join(folder, "tokenizer.json"), Uint8Array.of(0xff, 0xfe));
       await expect(loadTokenizer(folder)).rejects.toThrow(/not UTF-8/);
     } finally {

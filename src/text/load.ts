@@ -1,7 +1,7 @@
 // The files beside a checkpoint that concern text: read here, bounded in size, and handed to
 // pure code.
 
-import { open } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { ChatTemplate, chatTemplateSource } from "./chat-template.js";
 import { TokenizerError } from "./errors.js";
@@ -106,8 +106,11 @@ function decodeUtf8(bytes: Uint8Array, name: string, source: string): string {
 async function readOptional(path: string): Promise<Uint8Array | null> {
   let file: Awaited<ReturnType<typeof open>>;
   try {
+    // Before opening: a named pipe would wait for somebody to write, a device has no end.
+    if (!(await stat(path)).isFile()) throw new TokenizerError(`${path} is not a file`);
     file = await open(path);
   } catch (error) {
+    if (error instanceof TokenizerError) throw error;
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
     throw new TokenizerError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
   }

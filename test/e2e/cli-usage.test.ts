@@ -72,7 +72,9 @@ describe("mistakes", () => {
   it("with --json are told on standard output", async () => {
     const unknown = await runCli(["generate", "--promt", "x", "--json"]);
     expect(unknown).toMatchObject({ code: 2, stderr: "" });
-    expect(jsonOf(unknown)).toEqual({ error: { code: "USAGE", message: expect.stringContaining("--promt"), hint: null } });
+    expect(jsonOf(unknown)).toEqual({
+      error: { code: "USAGE", message: expect.stringContaining("--promt"), hint: "Did you mean --prompt?" },
+    });
     const missing = await runHere(["generate", "--prompt", "x", "--model", "/nonexistent", "--json"]);
     expect(missing).toMatchObject({ code: 1, stderr: "" });
     expect(jsonOf(missing)).toEqual({

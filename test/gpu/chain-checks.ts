@@ -1,9 +1,10 @@
 // The linears between two attentions of one token in one launch (kernels/linear_chain.cu) against the same by
-// linear_stream.cu one after the other, repeats bit by bit, and times in captured graphs.
+// linear_stream.cu one after the other, repeats bit by bit, and times in captured graphs: also of whole layers
+// (kernels/chain_layers.cu), which main.js compares with the reference.
 // Runs on a machine with a GPU: `node dist/gpu/chain-checks.js [check] [time]`.
 
-import { chainLaunch, chainScratch } from "../../src/backend/cuda/chain-launch.js";
-import { type ChainLinear, chainParameters } from "../../src/backend/cuda/chain-parameters.js";
+import { type ChainHeads, chainHeads, chainLaunch, chainScratch } from "../../src/backend/cuda/chain-launch.js";
+import { type ChainLayerPlaces, chainLayersParameters, chainParameters } from "../../src/backend/cuda/chain-parameters.js";
 import { DeviceContext } from "../../src/backend/cuda/device-context.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { loadCuda } from "../../src/backend/cuda/driver/load.js";
@@ -18,6 +19,14 @@ interface Shape {
   readonly attention: number;
   readonly intermediate: number;
   readonly next: readonly number[];
+}
+
+/** One linear, or several that share x. */
+interface ChainLinear {
+  readonly weights: readonly bigint[];
+  readonly biases: readonly bigint[];
+  readonly outputs: readonly number[];
+  readonly inputs: number;
 }
 
 interface Layer {
@@ -48,6 +57,7 @@ class ChainChecks {
   readonly #bench: KernelBench;
   readonly #gpu: DeviceContext;
   readonly #packets: { readonly sums: bigint; readonly gated: bigint; readonly pieces: bigint; readonly epochs: bigint };
+  readonly #headPackets: { readonly heads: bigint; readonly gathered: bigint; readonly parts: bigint };
 
   constructor(gpu: DeviceContext) {
     this.#bench = new KernelBench(gpu);
@@ -60,7 +70,7 @@ class ChainChecks {
       intermediate: 28672,
       next: [8192, 8192, 8192],
     } as const;
-    const bytes = chainScratch(largest);
+    const bytes = chainScratch(largest, { heads: 64, kvHeads: 8, headDim: 128 });
     const zeros = (count: number) => {
       const at = gpu.allocate(count);
       gpu.fill(at, 0, count);
@@ -72,7 +82,15 @@ class ChainChecks {
       pieces: zeros(bytes.pieces),
       epochs: zeros(bytes.epochs),
     };
+    this.#headPackets = {
+      heads: zeros(3 * 8192 * 4),
+      gathered: zeros(bytes.gathered),
+      parts: zeros(bytes.parts),
+    };
   }
+
+  /** Position, page table, cosines and sines. */
+  #input: bigint | null = null;
 
   get failures(): number {
     return this.#bench.failures;
@@ -126,9 +144,7 @@ class ChainChecks {
     this.#gpu.copyIn(buffers.residual, before);
     this.#stream(layer.linears[3]!, { x: buffers.residual, y: buffers.y, norm: layer.nextNorm }, false);
     const truth = next.map((n, i) => bench.downloadHalves(buffers.y[i]!, n));
-    const sum: ChainLinear = { weights: [], biases: [], outputs: [hidden], inputs: 0 };
-    const linears = [sum, { ...sum, outputs: [] }, sum, layer.linears[3]!];
-    this.#chain({ ...layer, shape: { ...layer.shape, attention: 0, intermediate: 0 }, linears }, buffers, {});
+    this.#chain({ ...layer, shape: { ...layer.shape, attention: 0, intermediate: 0 } }, buffers, { after: false });
     bench.same(`${JSON.stringify(layer.shape)} residual, nothing before`, bench.download(buffers.residual, hidden), before);
     truth.forEach((values, i) => {
       const most = values.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
@@ -176,15 +192,36 @@ class ChainChecks {
         this.#apart(layer, buffers, true, true);
         between(true);
       });
-      for (const flying of [3, 4, 5, 6]) {
+      for (const flying of [3, 4, 5]) {
         row(`chain, ${flying} copies`, (layer) => this.#chain(layer, buffers, { overlap: true, flying }));
         row("  and a launch between", (layer) => {
           this.#chain(layer, buffers, { overlap: true, flying });
           between(true);
         });
       }
+      this.#timeWhole(name, layers, buffers);
       for (const layer of layers) this.#free(layer, null);
     }
+  }
+
+  /** Whole layers, by the keys that are in the cache. */
+  #timeWhole(name: string, layers: readonly Layer[], buffers: Buffers): void {
+    const { shape } = layers[0]!;
+    const cacheBytes = MOST_KEYS * shape.next[1]! * 2;
+    this.#input ??= this.#bench.upload(new Float32Array(2048));
+    this.#gpu.copyIn(
+      this.#input + 256n,
+      Int32Array.from({ length: MOST_KEYS / 256 }, (_, i) => i),
+    );
+    const caches = layers.flatMap(() => [this.#gpu.allocate(cacheBytes), this.#gpu.allocate(cacheBytes)]);
+    for (const cache of caches) this.#gpu.fill(cache, 0, cacheBytes);
+    const times = KEYS.map((keys) => {
+      this.#gpu.copyIn(this.#input!, Int32Array.of(keys - 1));
+      const us = (this.#bench.timed(20, () => this.#whole(layers, buffers, caches)) * 1e3) / layers.length;
+      return `${keys}: ${us.toFixed(1)}`;
+    });
+    console.log(`${name} whole layers, us per layer with so many keys  ${times.join("  ")}`);
+    this.#bench.free(...caches);
   }
 
   /** The same bits every time, with and without launches that overlap. */
@@ -264,14 +301,43 @@ class ChainChecks {
   #chain(
     { shape, linears, norm, nextNorm }: Layer,
     { attention, residual, y }: Buffers,
-    { next = true, overlap = false, flying }: { next?: boolean; overlap?: boolean; flying?: number },
+    {
+      after = true,
+      next = true,
+      overlap = false,
+      flying,
+    }: { after?: boolean; next?: boolean; overlap?: boolean; flying?: number },
   ): void {
-    const launch = chainLaunch({ bits: 4, group: 128, ...shape, next: next ? shape.next : [] }, this.#gpu.card, flying);
+    const of = { bits: 4, group: 128, ...shape, next: next ? shape.next : [] } as const;
+    const launch = chainLaunch(of, this.#gpu.card, flying === undefined ? {} : { flying });
     if (launch === null) throw new Error(`${JSON.stringify(shape)} has no chain on this card`);
-    const buffers = { attention, residual, norm, eps: EPS, nextNorm, nextEps: EPS, y, ...this.#packets };
-    const parameters = chainParameters(launch, buffers, next ? linears : linears.slice(0, 3));
+    const layer = placesOf({ shape, linears, norm, nextNorm });
+    const parameters = chainParameters(
+      ...([launch, of, { residual, eps: EPS, ...this.#packets }, { attention, y }] as const),
+      after ? layer : null,
+      next ? layer : null,
+    );
     const { name, grid, block, shared } = launch;
     this.#bench.launch({ family: "linear_chain", name, grid: [grid], block, shared, parameters, overlap, together: true });
+  }
+
+  /** One token through whole layers. */
+  #whole(layers: readonly Layer[], { residual }: Buffers, caches: readonly bigint[]): void {
+    const { shape } = layers[0]!;
+    const of = { bits: 4, group: 128, ...shape } as const;
+    const heads = headsOf(shape);
+    const launch = chainLaunch(of, this.#gpu.card, { heads })!;
+    const input = this.#input!;
+    const parameters = chainLayersParameters(
+      ...([launch, of, { residual, eps: EPS, ...this.#packets }] as const),
+      { shape: heads, table: input + 4096n, position: input, headEps: 0, ...this.#headPackets },
+      layers.map((layer, i) => ({
+        ...placesOf(layer),
+        ...{ kCache: caches[2 * i]!, vCache: caches[2 * i + 1]!, pages: input + 256n },
+      })),
+    );
+    const { name, grid, block, shared } = launch;
+    this.#bench.launch({ family: "chain_layers", name, grid: [grid], block, shared, parameters, overlap: true, together: true });
   }
 
   #apart({ linears, norm, nextNorm }: Layer, { attention, residual, y, gated }: Buffers, next: boolean, overlap = false): void {
@@ -300,6 +366,28 @@ class ChainChecks {
     });
     this.#bench.launch({ family: "linear_stream", name, grid: [grid], block, shared, parameters, overlap });
   }
+}
+
+const MOST_KEYS = 8192;
+const KEYS = [1, 120, 250, 500, 1000, 1920, MOST_KEYS];
+
+function headsOf({ attention, next }: Shape): ChainHeads {
+  return chainHeads({ heads: attention / 128, kvHeads: next[1]! / 128, headDim: 128 })!;
+}
+
+function placesOf({ linears, norm, nextNorm }: Layer): ChainLayerPlaces {
+  const of = (i: number) => [linears[i]!.weights, linears[i]!.biases] as const;
+  const [[o], [oBias]] = of(0) as readonly [readonly [bigint], readonly [bigint]];
+  const [[gate, up], [gateBias, upBias]] = of(1) as readonly [readonly [bigint, bigint], readonly [bigint, bigint]];
+  const [[down], [downBias]] = of(2) as readonly [readonly [bigint], readonly [bigint]];
+  const [[q, k, v], [qBias, kBias, vBias]] = of(3) as readonly [
+    readonly [bigint, bigint, bigint],
+    readonly [bigint, bigint, bigint],
+  ];
+  return {
+    ...{ o, gate, up, down, q, k, v, oBias, gateBias, upBias, downBias, qBias, kBias, vBias },
+    ...{ inNorm: nextNorm, norm, qNorm: 0n, kNorm: 0n, kCache: 0n, vCache: 0n, pages: 0n, window: 0, unused: 0 },
+  };
 }
 
 const driver = new CudaDriver(loadCuda());

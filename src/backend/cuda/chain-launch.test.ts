@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type ChainShape, type ChainShare, chainLaunch, chainScratch } from "./chain-launch.js";
+import { type ChainShape, type ChainShare, chainHeads, chainLaunch, chainScratch, mostParts } from "./chain-launch.js";
 import type { StreamingCard } from "./linear-launch.js";
 import { SUPERBLOCK, superblockBytes, TILE_ROWS } from "./quantized-layout.js";
 
@@ -124,10 +124,77 @@ describe("chainLaunch", () => {
   });
 });
 
+/** AttentionMemory of linear_chain_attention.cuh. */
+function attentionBytes(heads: number, kvHeads: number, dim: number): number {
+  const group = heads / kvHeads;
+  const queries = 8 * Math.ceil(group / 8) * (dim + 8) * 2;
+  return queries + 2 * dim * 2 + 16 * Math.min(group, 8) * (dim + 4) * 4;
+}
+
+describe("chainLaunch of whole layers", () => {
+  const [, shape] = SHAPES[5]!;
+
+  it.each<[number, number, 64 | 128, string]>([
+    [32, 32, 128, "chain_layers_q4_g128_d128"],
+    [32, 8, 128, "chain_layers_q4_g128_d128_grouped"],
+    [64, 64, 64, "chain_layers_q4_g128_d64"],
+    [64, 4, 64, "chain_layers_q4_g128_d64_grouped"],
+  ])("%d query heads, %d KV heads of %d: %s", (heads, kvHeads, headDim, name) => {
+    const launch = chainLaunch(shape, HOPPER, { heads: { heads, kvHeads, headDim } })!;
+    const alone = chainLaunch(shape, HOPPER)!;
+    expect(launch.name).toBe(name);
+    expect(launch.shares).toEqual(alone.shares);
+    expect(launch.shared - launch.xAt).toBeGreaterThanOrEqual(attentionBytes(heads, kvHeads, headDim));
+    expect(launch.shared).toBeLessThanOrEqual(HOPPER.sharedPerBlock);
+    // Half of the tiles between two of a warp, and of the copies that are under way.
+    expect(launch.stages).toBeGreaterThanOrEqual((16 + launch.flyingTiles) / 2);
+  });
+
+  it("has a block for each part of every KV head's keys", () => {
+    for (let kvHeads = 1; kvHeads <= 132; kvHeads++) {
+      const heads = chainHeads({ heads: kvHeads, kvHeads, headDim: 128 })!;
+      expect(mostParts(heads)).toBeGreaterThanOrEqual(1);
+      expect(mostParts(heads)).toBeLessThanOrEqual(32);
+      expect(mostParts(heads) * kvHeads).toBeLessThanOrEqual(HOPPER.multiprocessors);
+    }
+  });
+
+  it.each([
+    ["heads of 96", { heads: 32, kvHeads: 32, headDim: 96 }],
+    ["more KV heads than multiprocessors", { heads: 133, kvHeads: 133, headDim: 64 }],
+    ["more query heads to a KV head than there is room for", { heads: 17, kvHeads: 1, headDim: 64 }],
+  ])("leaves %s to others", (_, attention) => {
+    expect(chainHeads(attention)).toBeNull();
+  });
+
+  it("cuts keys into fewer parts on cards with fewer multiprocessors, never into more than the plan has room for", () => {
+    const heads = { heads: 32, kvHeads: 8, headDim: 128 } as const;
+    for (const [multiprocessors, parts] of [
+      [78, 9],
+      [114, 14],
+      [132, 16],
+      [144, 16],
+    ] as const)
+      expect(chainLaunch(shape, { ...HOPPER, multiprocessors }, { heads })!.parts).toBe(parts);
+    expect(mostParts(heads)).toBe(16);
+  });
+
+  it("leaves cards with fewer multiprocessors than KV heads to others", () => {
+    const heads = { heads: 80, kvHeads: 80, headDim: 64 } as const;
+    expect(chainLaunch(shape, { ...HOPPER, multiprocessors: 78 }, { heads })).toBeNull();
+  });
+});
+
 describe("chainScratch", () => {
   it("has a packet for each number of the residual stream and for two that go into down", () => {
     const scratch = chainScratch(SHAPES[4]![1]);
     expect(scratch).toMatchObject({ sums: 4096 * 8, gated: 11008 * 4 });
     expect(Object.values(scratch).reduce((sum, bytes) => sum + bytes, 0)).toBeLessThan(600 * 1024);
+    expect(scratch).toMatchObject({ heads: 0, gathered: 0, parts: 0 });
+  });
+
+  it("has a packet for two numbers of q, k, v and of what heads gather, and for each of a part's sums", () => {
+    const scratch = chainScratch(SHAPES[5]![1], { heads: 32, kvHeads: 8, headDim: 128 });
+    expect(scratch).toMatchObject({ heads: (32 + 16) * 64 * 8, gathered: 32 * 64 * 8, parts: 32 * 16 * 130 * 8 });
   });
 });

@@ -1,4 +1,4 @@
-// How kernels/linear_chain.cu is launched: one block per multiprocessor, all of which must run at once, and what their
+// How kernels/linear_chain.cu and chain_layers.cu are launched: one block per multiprocessor, all of which must run at once, and what their
 // shared memory is cut into. Pure arithmetic, so that the plan, the launch and the tests mean the same.
 
 import type { GptqFormat } from "../../model/spec.js";
@@ -6,6 +6,8 @@ import type { StreamingCard } from "./linear-launch.js";
 import { type KernelGroup, SUPERBLOCK, superblockBytes, TILE_ROWS } from "./quantized-layout.js";
 
 const WARPS = 16;
+/** Threads: warps that compute, and those one of which copies. */
+const BLOCK = WARPS * 32 + 128;
 const UNIT = 512;
 const SPAN = 128;
 /** Barriers and sums of squares, the block's rows of the residual stream, and zeros. */
@@ -14,6 +16,8 @@ const MOST_ROWS = WARPS * 32;
 const MOST_STAGES = 24;
 /** As many as lie between two superblocks of a warp: what the kernel says of rounds of the ring needs them. */
 const LEAST_STAGES = 8;
+/** A warp takes every sixteenth tile of keys, and up to seven copies beside it may be under way: half of that, for rounds are told apart by twos. */
+const LEAST_STAGES_OF_LAYERS = 12;
 /** The widest that has been run (70B). */
 const MOST_HIDDEN = 8192;
 
@@ -28,6 +32,13 @@ export interface ChainShape {
   readonly intermediate: number;
   /** Outputs of q, k and v, or none where no layer follows. */
   readonly next: readonly number[];
+}
+
+/** Attention of a chain that has whole layers. */
+export interface ChainHeads {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: 64 | 128;
 }
 
 /** What every block does of a linear, in parts: row tiles, or pairs of gate's and up's. */
@@ -48,8 +59,11 @@ export interface ChainLaunch {
   /** Dynamic shared memory, bytes. */
   readonly shared: number;
   readonly stages: number;
-  /** Copies under way at a time. */
+  /** Copies under way at a time, of weights and of keys and values. */
   readonly flying: number;
+  readonly flyingTiles: number;
+  /** Of a KV head's keys at most, where there is attention. */
+  readonly parts: number;
   /** Places in shared memory. */
   readonly xAt: number;
   readonly spansAt: number;
@@ -60,12 +74,15 @@ export interface ChainLaunch {
   readonly shares: readonly [ChainShare, ChainShare, ChainShare, ChainShare];
 }
 
-/** Bytes of each buffer. */
+/** Bytes of each buffer; of the last three: where chains have attention. */
 export interface ChainScratch {
   readonly sums: number;
   readonly gated: number;
   readonly pieces: number;
   readonly epochs: number;
+  readonly heads: number;
+  readonly gathered: number;
+  readonly parts: number;
 }
 
 /** Whether there is a kernel for it, on cards whose shared memory holds what it needs. */
@@ -79,11 +96,42 @@ export function hasChainKernel({ bits, group, hidden, attention, intermediate, n
   );
 }
 
+/** Attention of which there is a kernel, or null. */
+export function chainHeads({ heads, kvHeads, headDim }: { heads: number; kvHeads: number; headDim: number }): ChainHeads | null {
+  if ((headDim !== 64 && headDim !== 128) || kvHeads > MOST_ATTENDING || heads / kvHeads > MOST_GROUP) return null;
+  return { heads, kvHeads, headDim };
+}
+
+/** Parts that a KV head's keys are cut into at most, each by a block of its own; 0: there are not enough blocks. */
+export function mostParts({ kvHeads }: ChainHeads, blocks = MOST_ATTENDING): number {
+  return Math.min(MOST_PARTS, Math.floor(Math.min(blocks, MOST_ATTENDING) / kvHeads));
+}
+
+/** AttentionMemory of linear_chain_attention.cuh: queries, the newest key and value, sums of each warp. */
+function attentionBytes({ heads, kvHeads, headDim }: ChainHeads): number {
+  const group = heads / kvHeads;
+  const queries = Math.ceil(group / HEADS_TOGETHER) * HEADS_TOGETHER * (headDim + 8) * 2;
+  return queries + 2 * headDim * 2 + WARPS * Math.min(group, HEADS_TOGETHER) * (headDim + 4) * 4;
+}
+
+export interface ChainOptions {
+  /** Of whole layers: their attention. */
+  readonly heads?: ChainHeads;
+  /** Copies of weights under way at a time. */
+  readonly flying?: number;
+}
+
 /** @returns null where this card or these linears have no such kernel */
-export function chainLaunch(shape: ChainShape, card: StreamingCard, flying = copiesUnderWay(shape)): ChainLaunch | null {
+export function chainLaunch(
+  shape: ChainShape,
+  card: StreamingCard,
+  { heads, flying = copiesUnderWay(shape) }: ChainOptions = {},
+): ChainLaunch | null {
   const { bits, group, hidden, attention, intermediate, next } = shape;
   if (card.major !== 9 || !hasChainKernel(shape)) return null;
   const grid = card.multiprocessors;
+  const parts = heads ? mostParts(heads, grid) : 0;
+  if (heads && parts === 0) return null;
   const outputs = next.reduce((sum, n) => sum + n / TILE_ROWS, 0);
   const shares = [
     chainShare(hidden / TILE_ROWS, attention, grid),
@@ -104,17 +152,22 @@ export function chainLaunch(shape: ChainShape, card: StreamingCard, flying = cop
   const xPitch = Math.ceil(mostK / SUPERBLOCK) * SUPERBLOCK + 64;
   const x = 2 * xPitch;
   const spans = Math.ceil(mostK / SUPERBLOCK) * (SUPERBLOCK / SPAN) * 8;
+  const behindRing = Math.max(x + spans + partial, heads ? attentionBytes(heads) : 0);
   const stageBytes = Math.ceil(superblockBytes(bits, group, SUPERBLOCK) / 128) * 128;
-  const stages = Math.min(MOST_STAGES, Math.floor((card.sharedPerBlock - HEAD_BYTES - x - spans - partial) / stageBytes));
-  if (stages < LEAST_STAGES) return null;
+  const stages = Math.min(MOST_STAGES, Math.floor((card.sharedPerBlock - HEAD_BYTES - behindRing) / stageBytes));
+  if (stages < (heads ? LEAST_STAGES_OF_LAYERS : LEAST_STAGES)) return null;
   const xAt = HEAD_BYTES + stages * stageBytes;
   return {
-    name: `linear_chain_q${bits}_g${group}`,
+    name: heads
+      ? `chain_layers_q${bits}_g${group}_d${heads.headDim}${heads.heads > heads.kvHeads ? "_grouped" : ""}`
+      : `linear_chain_q${bits}_g${group}`,
     grid,
-    block: (WARPS + 1) * 32,
-    shared: xAt + x + spans + partial,
+    block: BLOCK,
+    shared: xAt + behindRing,
     stages,
     flying,
+    flyingTiles: flying + MORE_TILES,
+    parts,
     xAt,
     spansAt: xAt + x,
     partialAt: xAt + x + spans,
@@ -125,7 +178,7 @@ export function chainLaunch(shape: ChainShape, card: StreamingCard, flying = cop
 
 /**
  * Copies that a multiprocessor has under way. With more of them x takes longer to arrive, with fewer memory does not keep up; wide
- * models have more to copy between two meetings (H200, µs per layer at 4 and 5: 7B 34.1 and 35.1, 70B 120.8 and 117.6).
+ * models have more to copy between two meetings (H200, µs per layer at 3, 4 and 5: 7B 34.4, 33.7 and 35.0, 70B 129.5, 120.1 and 116.7).
  */
 function copiesUnderWay({ hidden }: ChainShape): number {
   return hidden > 6144 ? 5 : 4;
@@ -151,14 +204,26 @@ function mostSuperblocks({ each, more, piecesEach, piecesMore }: ChainShare, k: 
   return each * ofPart + (pieces > 0 ? pieces : more > 0 ? ofPart : 0);
 }
 
+/** While keys and values are read nobody waits for x (H200, µs per layer of a 7B with 8,192 keys, by 0 and 2 copies more: 68.2 and 65.8). */
+const MORE_TILES = 2;
+
 /** Most blocks of a launch: no card that is known has more multiprocessors. */
 const MOST_BLOCKS = 256;
+/** Blocks that take part in attention at most: the multiprocessors of an H100 or H200. */
+const MOST_ATTENDING = 132;
+/** A lane of a warp for each. */
+const MOST_PARTS = 32;
+/** Query heads of a KV head. */
+const MOST_GROUP = 16;
+/** Of them those that a warp takes. */
+const HEADS_TOGETHER = 8;
 
 /**
  * Bytes of packets and counters that chains of this shape need, on any card, zero before the first launch: packets of eight
- * bytes, one for each number of the residual stream, one for two numbers that go into down, and those of pieces.
+ * bytes, one for each number of the residual stream, one for two numbers that go into down, and those of pieces; with
+ * attention one for two numbers of q, k, v and of what heads gather, and those of parts of keys.
  */
-export function chainScratch({ hidden, attention, intermediate, next }: ChainShape): ChainScratch {
+export function chainScratch({ hidden, attention, intermediate, next }: ChainShape, heads?: ChainHeads | null): ChainScratch {
   const superblocks = (k: number) => Math.ceil(k / SUPERBLOCK);
   const pieces = (tiles: number, inputs: number, each: number) =>
     Math.min(tiles, MOST_BLOCKS) * superblocks(inputs) * each * TILE_ROWS * 8;
@@ -176,5 +241,8 @@ export function chainScratch({ hidden, attention, intermediate, next }: ChainSha
       ),
     ),
     epochs: MOST_BLOCKS * 4,
+    heads: heads ? (heads.heads + 2 * heads.kvHeads) * heads.headDim * 4 : 0,
+    gathered: heads ? heads.heads * heads.headDim * 4 : 0,
+    parts: heads ? heads.heads * mostParts(heads) * (heads.headDim + 2) * 8 : 0,
   };
 }

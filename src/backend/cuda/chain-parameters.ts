@@ -1,29 +1,21 @@
-// The structure that kernels/linear_chain.cu takes: buffers first, then the four linears.
+// The structures that kernels/linear_chain.cu and chain_layers.cu take: buffers, the shapes of four linears, what is around
+// them or attention, and where each layer's own things lie.
 
-import type { ChainLaunch } from "./chain-launch.js";
-import { CHAIN, CHAIN_WEIGHTS, writeParametersAt } from "./kernel-parameters.js";
+import type { ChainHeads, ChainLaunch, ChainShape } from "./chain-launch.js";
+import { CHAIN, CHAIN_ATTENTION, CHAIN_ENDS, CHAIN_LAYER, CHAIN_SHAPE, writeParametersAt } from "./kernel-parameters.js";
+import type { ParameterValues } from "./parameter-layout.js";
 
-/** One linear of a chain, or several that share x. */
-export interface ChainLinear {
-  readonly weights: readonly bigint[];
-  /** f16 [outputs], or 0n. */
-  readonly biases: readonly bigint[];
-  readonly outputs: readonly number[];
-  readonly inputs: number;
-}
+/** kMostChainLayers: layers of a launch of chain_layers.cu. */
+export const MOST_CHAIN_LAYERS = 96;
+
+/** Addresses of a layer's row tiles, biases, norms, keys, values and pages; 0n for what it has not, or a launch does not need. */
+export type ChainLayerPlaces = ParameterValues<typeof CHAIN_LAYER.fields>;
 
 export interface ChainBuffers {
-  /** f16 [inputs of o] */
-  readonly attention: bigint;
   /** f32 [hidden] */
   readonly residual: bigint;
-  /** RMSNorms ahead of gate and up, and of q, k, v: f16 [hidden] */
-  readonly norm: bigint;
+  /** Of all RMSNorms over the hidden state. */
   readonly eps: number;
-  readonly nextNorm: bigint;
-  readonly nextEps: number;
-  /** f16, q, k and v; empty where no layer follows. */
-  readonly y: readonly bigint[];
   /** Packets and counters, see chainScratch(); zero before the first launch. */
   readonly sums: bigint;
   readonly gated: bigint;
@@ -31,34 +23,90 @@ export interface ChainBuffers {
   readonly epochs: bigint;
 }
 
-/** @param linears o, gate and up, down, and q, k, v where a layer follows */
-export function chainParameters(launch: ChainLaunch, buffers: ChainBuffers, linears: readonly ChainLinear[]): Uint8Array {
-  const bytes = new Uint8Array(CHAIN.bytes + launch.shares.length * CHAIN_WEIGHTS.bytes);
-  const view = new DataView(bytes.buffer);
-  const { y, ...rest } = buffers;
-  const { stages, xAt, spansAt, partialAt, flying, xPitch } = launch;
-  const stageMagic = Math.ceil(2 ** 20 / stages);
+/** A link between two attentions that are launches of their own. */
+export interface ChainEnds {
+  /** f16 [inputs of o] */
+  readonly attention: bigint;
+  /** f16, q, k and v; empty where no layer follows. */
+  readonly y: readonly bigint[];
+}
+
+export interface ChainAttention {
+  readonly shape: ChainHeads;
+  /** f32 pairs [headDim / 2]: cosines and sines of the token */
+  readonly table: bigint;
+  /** i32 [1]; −1: an idle row */
+  readonly position: bigint;
+  /** Packets, see chainScratch(). */
+  readonly heads: bigint;
+  readonly gathered: bigint;
+  readonly parts: bigint;
+  readonly headEps: number;
+}
+
+/** @param after the layer whose attention has been done, or null; @param next the one whose attention follows, or null */
+export function chainParameters(
+  launch: ChainLaunch,
+  shape: ChainShape,
+  buffers: ChainBuffers,
+  { attention, y }: ChainEnds,
+  after: ChainLayerPlaces | null,
+  next: ChainLayerPlaces | null,
+): Uint8Array<ArrayBuffer> {
+  const layers = [after, next].filter((layer) => layer !== null);
+  const links = { firstLink: after ? 0 : -1, links: 1, layers: layers.length };
+  const { bytes, view, at } = begin(launch, shape, buffers, links, CHAIN_ENDS.bytes, 2);
   const [y0 = 0n, y1 = 0n, y2 = 0n] = y;
-  writeParametersAt(view, 0, CHAIN, {
-    ...rest,
-    y0,
-    y1,
-    y2,
-    stages,
-    count: linears.length,
-    xAt,
-    spansAt,
-    partialAt,
-    flying,
-    stageMagic,
-    xPitch,
-  });
-  linears.forEach(({ weights, biases, outputs, inputs }, i) => {
-    const [weights0 = 0n, weights1 = 0n, weights2 = 0n] = weights;
-    const [bias0 = 0n, bias1 = 0n, bias2 = 0n] = biases;
-    const [n0 = 0, n1 = 0, n2 = 0] = outputs;
-    const of = { weights0, weights1, weights2, bias0, bias1, bias2, n0, n1, n2, k: inputs, ...launch.shares[i]! };
-    writeParametersAt(view, CHAIN.bytes + i * CHAIN_WEIGHTS.bytes, CHAIN_WEIGHTS, of);
-  });
+  writeParametersAt(view, at, CHAIN_ENDS, { attention, y0, y1, y2 });
+  writeLayers(view, at + CHAIN_ENDS.bytes, layers);
   return bytes;
+}
+
+/** @param layers at most MOST_CHAIN_LAYERS, of the same shape */
+export function chainLayersParameters(
+  launch: ChainLaunch,
+  shape: ChainShape,
+  buffers: ChainBuffers,
+  { shape: attention, ...places }: ChainAttention,
+  layers: readonly ChainLayerPlaces[],
+): Uint8Array<ArrayBuffer> {
+  const links = { firstLink: -1, links: layers.length + 1, layers: layers.length };
+  const { bytes, view, at } = begin(launch, shape, buffers, links, CHAIN_ATTENTION.bytes, MOST_CHAIN_LAYERS);
+  writeParametersAt(view, at, CHAIN_ATTENTION, {
+    ...places,
+    queryHeads: attention.heads,
+    kvHeads: attention.kvHeads,
+    group: attention.heads / attention.kvHeads,
+    mostParts: launch.parts,
+    scale: Math.LOG2E / Math.sqrt(attention.headDim),
+  });
+  writeLayers(view, at + CHAIN_ATTENTION.bytes, layers);
+  return bytes;
+}
+
+/** What every launch takes, and where what differs begins. */
+function begin(
+  { stages, xAt, spansAt, partialAt, flying, flyingTiles, xPitch, shares }: ChainLaunch,
+  { hidden, attention, intermediate, next }: ChainShape,
+  buffers: ChainBuffers,
+  links: { firstLink: number; links: number; layers: number },
+  middle: number,
+  layers: number,
+): { bytes: Uint8Array<ArrayBuffer>; view: DataView; at: number } {
+  const at = CHAIN.bytes + shares.length * CHAIN_SHAPE.bytes;
+  const bytes = new Uint8Array(at + middle + layers * CHAIN_LAYER.bytes);
+  const view = new DataView(bytes.buffer);
+  const stageMagic = Math.ceil(2 ** 20 / stages);
+  const places = { stages, stageMagic, xAt, spansAt, partialAt, xPitch, flying, flyingTiles };
+  writeParametersAt(view, 0, CHAIN, { ...buffers, ...links, ...places });
+  const outputs = [[hidden], [intermediate, intermediate], [hidden], next];
+  [attention, hidden, intermediate, hidden].forEach((k, i) => {
+    const [n0 = 0, n1 = 0, n2 = 0] = outputs[i]!;
+    writeParametersAt(view, CHAIN.bytes + i * CHAIN_SHAPE.bytes, CHAIN_SHAPE, { n0, n1, n2, k, ...shares[i]! });
+  });
+  return { bytes, view, at };
+}
+
+function writeLayers(view: DataView, at: number, layers: readonly ChainLayerPlaces[]): void {
+  for (const [i, layer] of layers.entries()) writeParametersAt(view, at + i * CHAIN_LAYER.bytes, CHAIN_LAYER, layer);
 }

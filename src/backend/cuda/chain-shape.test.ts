@@ -1,10 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { gptq4, llama3_8b, llama7b, llama70b, makeSpec, plain16, type Shape } from "../../../test/support/shapes.js";
 import { layout } from "../../memory/layout.js";
+import type { CacheType } from "../../memory/packing.js";
 import { RegionIndex } from "../../memory/regions.js";
 import type { LayerSpec, LinearFormat } from "../../model/spec.js";
 import { chainScratch } from "./chain-launch.js";
-import { chainLayout, chainShape } from "./chain-shape.js";
+import { chainLayout, chainShape, wholeLayer } from "./chain-shape.js";
 import { cudaPacking } from "./packing.js";
 
 const layersOf = (shape: Partial<Shape>) => makeSpec({ ...llama7b, layers: 2, ...shape }).layers as [LayerSpec, LayerSpec];
@@ -48,34 +49,56 @@ describe("chainShape", () => {
   });
 });
 
+describe("wholeLayer", () => {
+  const [layer] = layersOf(llama3_8b);
+
+  it("has a layer's linears and its heads", () => {
+    expect(wholeLayer(layer, "f16")).toEqual({ shape: chainShape(layer, layer), heads: { heads: 32, kvHeads: 8, headDim: 128 } });
+  });
+
+  it.each<[string, LayerSpec, CacheType]>([
+    ["a quantised cache", layer, "q8"],
+    ["heads of 96", layersOf({ headDim: 96 })[0], "f16"],
+    ["more than 16 query heads to a KV head", layersOf({ heads: 32, kvHeads: 1 })[0], "f16"],
+    ["linears of different kinds", withO(layer, plain16), "f16"],
+  ])("is null for %s", (_, layer, cache) => {
+    expect(wholeLayer(layer, cache)).toBeNull();
+  });
+});
+
 describe("chainLayout", () => {
   const run = { context: 1024, cacheTokens: 1024, cacheType: "f16", maxSequences: 1, prefillChunk: 512 } as const;
 
   it("has room for every two layers in a row", () => {
     const spec = makeSpec({ ...llama70b, layers: 3, intermediate: [8192, 28672, 1024] });
-    const { bytes, ...at } = chainLayout(spec.layers)!;
+    const { bytes, ...at } = chainLayout(spec.layers, "f16")!;
     const size = {
       sums: at.gated - at.sums,
       gated: at.pieces - at.gated,
       pieces: at.epochs - at.pieces,
-      epochs: bytes - at.epochs,
+      epochs: at.heads - at.epochs,
+      heads: at.gathered - at.heads,
+      gathered: at.parts - at.gathered,
+      parts: bytes - at.parts,
     };
     for (const layer of [null, ...spec.layers])
       for (const next of [null, ...spec.layers]) {
         const shape = layer || next ? chainShape(layer, next) : null;
         if (!shape) continue;
-        const needed = chainScratch(shape);
-        for (const part of ["sums", "gated", "pieces", "epochs"] as const)
-          expect(size[part]).toBeGreaterThanOrEqual(needed[part]);
+        const needed = chainScratch(
+          shape,
+          (layer ?? next)!.attention.headDim === 128 ? { heads: 64, kvHeads: 8, headDim: 128 } : null,
+        );
+        for (const part of Object.keys(size) as (keyof typeof size)[]) expect(size[part]).toBeGreaterThanOrEqual(needed[part]);
       }
     expect(Object.values(at).filter((offset) => offset % 256 !== 0)).toEqual([]);
   });
 
   it.each([
-    ["7B", llama7b, 512 * 1024],
-    ["70B", { ...llama70b, layers: 4 }, 1536 * 1024],
+    ["7B", llama7b, 768 * 1024],
+    ["70B", { ...llama70b, layers: 4 }, 2560 * 1024],
   ])("is little: %s", (_, shape, most) => {
-    expect(chainLayout(makeSpec(shape).layers)!.bytes).toBeLessThan(most);
+    expect(chainLayout(makeSpec(shape).layers, "f16")!.bytes).toBeLessThan(most);
   });
 
   it("is in the plan where a chain is possible, and only there", () => {
@@ -83,7 +106,7 @@ describe("chainLayout", () => {
       const spec = { ...makeSpec({ ...llama7b, layers: 2, format }), layers: part };
       return new RegionIndex(layout(spec, { first: 0, count: 2 }, run, cudaPacking)).find("scratch.chain");
     };
-    expect(region(gptq4)?.bytes).toBe(chainLayout(layersOf({}))!.bytes);
+    expect(region(gptq4)?.bytes).toBe(chainLayout(layersOf({}), "f16")!.bytes);
     // Only the contents show that inputs are in their own order after all.
     expect(region({ ...gptq4, gIdx: true })).not.toBeNull();
     expect(region(plain16)).toBeNull();

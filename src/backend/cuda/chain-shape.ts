@@ -1,8 +1,9 @@
 // What goes together in a launch of kernels/linear_chain.cu, as far as a model's description shows it, and where in scratch
 // such launches keep what blocks tell each other. Pure numbers: the plan counts them, the runtime uses them.
 
+import type { CacheType } from "../../memory/packing.js";
 import type { LayerSpec, LinearSpec } from "../../model/spec.js";
-import { type ChainScratch, type ChainShape, chainScratch, hasChainKernel } from "./chain-launch.js";
+import { type ChainHeads, type ChainScratch, type ChainShape, chainHeads, chainScratch, hasChainKernel } from "./chain-launch.js";
 import { storageOf } from "./linear-storage.js";
 
 /**
@@ -42,10 +43,28 @@ function linearsBefore(next: LayerSpec | null): LinearSpec[] {
   return next ? [next.attention.q, next.attention.k, next.attention.v] : [];
 }
 
+/** A layer that goes through one launch whole, from q, k and v to down. */
+export interface WholeLayer {
+  readonly shape: ChainShape;
+  readonly heads: ChainHeads;
+}
+
+/** @returns null where no kernel does that */
+export function wholeLayer(layer: LayerSpec, cache: CacheType): WholeLayer | null {
+  const shape = chainShape(layer, layer);
+  const heads = chainHeads(layer.attention);
+  return shape && heads && cache === "f16" ? { shape, heads } : null;
+}
+
 /** Of a stage with these layers: bytes from the beginning of the region to each buffer, and of all of it; null: no chain is possible. */
-export function chainLayout(layers: readonly LayerSpec[]): (ChainScratch & { readonly bytes: number }) | null {
-  const shapes = layers.flatMap((layer) => [chainShape(layer, null), chainShape(null, layer)]);
-  const sizes = shapes.filter((shape) => shape !== null).map(chainScratch);
+export function chainLayout(layers: readonly LayerSpec[], cache: CacheType): (ChainScratch & { readonly bytes: number }) | null {
+  const sizes = layers.flatMap((layer) => {
+    const whole = wholeLayer(layer, cache);
+    if (whole) return [chainScratch(whole.shape, whole.heads)];
+    return [chainShape(layer, null), chainShape(null, layer)]
+      .filter((shape) => shape !== null)
+      .map((shape) => chainScratch(shape));
+  });
   if (sizes.length === 0) return null;
   let bytes = 0;
   const take = (part: keyof ChainScratch): number => {
@@ -53,7 +72,10 @@ export function chainLayout(layers: readonly LayerSpec[]): (ChainScratch & { rea
     bytes += Math.ceil(sizes.reduce((most, size) => Math.max(most, size[part]), 0) / ALIGNMENT) * ALIGNMENT;
     return at;
   };
-  return { sums: take("sums"), gated: take("gated"), pieces: take("pieces"), epochs: take("epochs"), bytes };
+  return {
+    ...{ sums: take("sums"), gated: take("gated"), pieces: take("pieces"), epochs: take("epochs") },
+    ...{ heads: take("heads"), gathered: take("gathered"), parts: take("parts"), bytes },
+  };
 }
 
 const ALIGNMENT = 256;

@@ -13,7 +13,7 @@ import type { EmbeddingTable } from "./load-embeddings.js";
 import { runAdapters } from "./run-adapters.js";
 import { runAttention } from "./run-attention.js";
 import { takesOrdered } from "./run-batch.js";
-import { type ChainPlaces, chainPlaces, runChain } from "./run-chain.js";
+import { type ChainPlaces, chainPlaces, layersTogether, runChain, runLayers } from "./run-chain.js";
 import { type LinearCall, type LinearScratch, runGated, runLinears, runResidual, takesNorm } from "./run-linear.js";
 import { runNorm } from "./run-norm.js";
 import { runOutputs } from "./run-outputs.js";
@@ -75,7 +75,7 @@ export class Forward {
       pieceBytes: stage.has("scratch.pieces") ? stage.size("scratch.pieces") : 0,
     };
     // What adapters add comes between linears.
-    this.#chainPlaces = chains && shape.rows === 1 && !shape.adapted ? chainPlaces(stage) : null;
+    this.#chainPlaces = chains && shape.rows === 1 && !shape.adapted ? chainPlaces(stage, model.run.cacheType) : null;
   }
 
   /** Embeddings on the first stage, then all of the stage's layers. */
@@ -83,11 +83,16 @@ export class Forward {
     if (this.#stage.first) this.#embed();
     if (this.#stage.layers.length === 0) return;
     this.#ropeTable();
-    let layer: PlacedLayer | null = null;
-    for (const next of [...this.#stage.layers, null]) {
+    const { layers } = this.#stage;
+    let layer: PlacedLayer | null = null; // whose linears ahead of attention have been done
+    for (let at = 0; at < layers.length || layer !== null; ) {
+      const whole = this.#wholeLayers(at);
+      const next = whole.length > 0 ? null : (layers[at] ?? null);
       if (layer) this.#attention(layer);
       this.#between(layer, next);
+      this.#inOneLaunch(whole);
       layer = next;
+      at += Math.max(1, whole.length);
     }
   }
 
@@ -178,6 +183,25 @@ export class Forward {
   #orderedOutput(layer: PlacedLayer): boolean {
     const { rows, decodeRows } = this.#shape;
     return decodeRows === rows && layer.spec.attention.headDim % 32 === 0 && this.#ordered([layer.o]);
+  }
+
+  /** Layers from `first` on that go through one launch, attention included; none where that is not possible. */
+  #wholeLayers(first: number): readonly PlacedLayer[] {
+    if (!this.#chainPlaces) return [];
+    const { layers } = this.#stage;
+    const count = layersTogether(this.#queue, layers.slice(first), this.#cache);
+    return layers.slice(first, first + count);
+  }
+
+  #inOneLaunch(layers: readonly PlacedLayer[]): void {
+    if (layers.length === 0) return;
+    const call = {
+      residual: this.#stage.at("scratch.residual"),
+      table: this.#stage.at("scratch.ropeTable"),
+      position: this.#input(this.#layout.positions),
+      pages: this.#layout.pages.map((offset) => this.#input(offset)),
+    };
+    runLayers(this.#queue, layers, call, this.#chainPlaces!);
   }
 
   /** From the attention of a layer, if there is one, to that of the next, if there is one. */

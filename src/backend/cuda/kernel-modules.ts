@@ -12,6 +12,7 @@ export const KERNEL_FAMILIES = [
   "attention",
   "attention_quantized",
   "attention_wgmma",
+  "chain_layers",
   "expand_irregular",
   "kv_cache",
   "linear_batch",

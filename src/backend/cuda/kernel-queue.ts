@@ -16,8 +16,10 @@ export interface KernelCall {
   readonly together?: boolean;
   /** What it is to the step, for profiles: `qkv`, `attention`, … */
   readonly role?: string;
-  /** Bytes that it has to move to or from the card's memory, where a profile compares them with the time. */
+  /** Bytes that it has to move to or from the card's memory beside the KV cache, where a profile compares them with the time. */
   readonly bytes?: number;
+  /** Layers whose keys and values it reads. */
+  readonly attentions?: number;
 }
 
 export class KernelQueue {

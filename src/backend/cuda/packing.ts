@@ -85,7 +85,7 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
     widest((layer) => Math.max(0, ...batchedOutputs(layer, tokens).map(size)));
   const pieces = batched((outputs) => mostPieceBytes(outputs, tokens));
   const wgmmaPieces = batched(() => mostWgmmaPieceBytes(tokens));
-  const chain = chainLayout(stage.layers);
+  const chain = chainLayout(stage.layers, run.cacheType);
   const regions: RegionSize[] = [
     { name: "scratch.input", bytes: largestInput(spec, run).bytes },
     { name: "scratch.residual", bytes: tokens * spec.hiddenSize * 4 }, // f32 [tokens, hidden]

@@ -32,9 +32,7 @@ export async function profileDecode(model: ProfiledModel, rows: number, depth: n
     const context = stage.context.use();
     stepMicroseconds += replayTime(context, graphs.graph(shape, i), 32);
     const kvBytes = cacheBytes(model.plan, stage, depth) * rows;
-    return timeKernels(context, overlap, launcher.decodeCalls(i, shape), ({ role }) =>
-      role === "attention" ? kvBytes / Math.max(1, stage.layers.length) : 0,
-    );
+    return timeKernels(context, overlap, launcher.decodeCalls(i, shape), kvBytes / Math.max(1, stage.layers.length));
   });
   const first = launcher.stages[0]!;
   return {

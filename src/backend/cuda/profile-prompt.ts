@@ -30,7 +30,7 @@ export async function profilePrompt(model: ProfiledModel, tokens: number): Promi
     const graph = context.capture(() => launcher.decode(i, shape));
     stepMicroseconds += replayTime(context, graph, REPLAYS);
     context.destroyGraph(graph);
-    return timeKernels(context, overlap, launcher.decodeCalls(i, shape), () => 0);
+    return timeKernels(context, overlap, launcher.decodeCalls(i, shape), 0);
   });
   const first = launcher.stages[0]!;
   return {

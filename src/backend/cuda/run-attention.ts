@@ -89,7 +89,7 @@ function attendPrompts(queue: KernelQueue, layer: PlacedLayer, cache: KernelCach
       ...{ heads, kvHeads, dim, maxPages, window: window ?? 0, scale: Math.LOG2E / Math.sqrt(dim) },
     },
   );
-  queue.run({ ...launch, parameters, role: "attention" });
+  queue.run({ ...launch, parameters, role: "attention", attentions: 1 });
 }
 
 function attendStep(queue: KernelQueue, layer: PlacedLayer, cache: KernelCache, call: AttentionCall): void {
@@ -111,5 +111,5 @@ function attendStep(queue: KernelQueue, layer: PlacedLayer, cache: KernelCache, 
       unused: 0,
     },
   });
-  queue.run({ ...launch, parameters, role: "attention" });
+  queue.run({ ...launch, parameters, role: "attention", attentions: 1 });
 }

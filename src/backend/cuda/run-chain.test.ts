@@ -4,13 +4,14 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { gptq4, llama3_8b, makeSpec, plain16 } from "../../../test/support/shapes.js";
 import { layout } from "../../memory/layout.js";
+import type { RunShape } from "../../memory/packing.js";
 import type { DevicePlan } from "../../memory/plan.js";
 import type { LinearFormat } from "../../model/spec.js";
 import { capturedBytes, capturedSize } from "./captured-steps.js";
 import { chainLayout } from "./chain-shape.js";
 import type { DeviceContext } from "./device-context.js";
 import { Forward, type StepShape } from "./forward.js";
-import { CHAIN, CHAIN_WEIGHTS } from "./kernel-parameters.js";
+import { CHAIN, CHAIN_ATTENTION, CHAIN_ENDS, CHAIN_LAYER, CHAIN_SHAPE } from "./kernel-parameters.js";
 import { type KernelCall, KernelQueue } from "./kernel-queue.js";
 import { cudaPacking } from "./packing.js";
 import { type PlacedLayer, Stage } from "./stage.js";
@@ -19,7 +20,9 @@ const LAYERS = 4;
 const SHAPE = { ...llama3_8b, layers: LAYERS };
 const SPEC = makeSpec(SHAPE);
 const HOPPER = { multiprocessors: 132, major: 9, minor: 0, sharedPerBlock: 232448 };
-const run = { context: 512, cacheTokens: 512, cacheType: "f16", maxSequences: 4, prefillChunk: 64 } as const;
+/** With a quantised cache attentions are launches of their own. */
+const run = { context: 512, cacheTokens: 512, cacheType: "q8", maxSequences: 4, prefillChunk: 64 } as const;
+const f16 = { ...run, cacheType: "f16" } as const;
 const one: StepShape = { rows: 1, decodeRows: 1, tiles: 0, entries: 1, outputs: 1 };
 /** Arenas lie where no small number of a kernel's parameters could. */
 const ARENA = 1n << 44n;
@@ -37,6 +40,8 @@ interface Case {
   readonly format?: LinearFormat;
   readonly card?: typeof HOPPER;
   readonly chains?: boolean;
+  readonly runShape?: RunShape;
+  readonly windows?: readonly (number | null)[];
   /** Layers of each stage. */
   readonly stages?: readonly number[];
   /** What a loader has found out. */
@@ -44,15 +49,24 @@ interface Case {
 }
 
 /** The launches of every stage's layers. */
-function record({ shape = one, format = gptq4, card = HOPPER, chains = true, stages = [LAYERS], loaded }: Case): Recorded[] {
-  const spec = makeSpec({ ...SHAPE, format });
-  const model = { spec, run, ropeFactor: 1, embeddings: { at: 0n, kind: 0 } };
+function record({
+  shape = one,
+  format = gptq4,
+  card = HOPPER,
+  chains = true,
+  runShape = run,
+  windows,
+  stages = [LAYERS],
+  loaded,
+}: Case): Recorded[] {
+  const spec = makeSpec({ ...SHAPE, format, ...(windows ? { windows } : {}) });
+  const model = { spec, run: runShape, ropeFactor: 1, embeddings: { at: 0n, kind: 0 } };
   const context = { card, driver: null } as unknown as DeviceContext;
   let first = 0;
   return stages.map((count, i) => {
     const range = { first, count };
     first += count;
-    const device = { layers: range, stage: layout(spec, range, run, cudaPacking) } as DevicePlan & { stage: object };
+    const device = { layers: range, stage: layout(spec, range, runShape, cudaPacking) } as DevicePlan & { stage: object };
     const stage = new Stage(context, device as never, spec, Array(LAYERS).fill(0), ARENA * BigInt(i + 1));
     if (loaded) stage.layers.forEach(loaded);
     const calls: KernelCall[] = [];
@@ -119,8 +133,34 @@ describe("the layers of a step of one token", () => {
     ]);
   });
 
-  it("are computed by the same kernels wherever the model is cut", () => {
-    const alone = { ...run, maxSequences: 1 };
+  it("go in one launch, attention included, over an f16 cache", () => {
+    expect(rolesOf({ runShape: f16 })).toEqual([`${AHEAD}, layers`]);
+    expect(rolesOf({ runShape: f16, stages: [1, 3] })).toEqual([`${AHEAD}, layers`, "angles, layers"]);
+  });
+
+  it("go in one launch as far as they can where one linear is of another kind", () => {
+    expect(rolesOf({ runShape: f16, loaded: permuted(2, "down") })).toEqual([
+      `${AHEAD}, layers, qkv, attention, ${APART}, layers`,
+    ]);
+    expect(rolesOf({ runShape: f16, loaded: permuted(0, "k") })).toEqual([
+      `${AHEAD}, qkv, qkv, qkv, attention, o to down, layers`,
+    ]);
+  });
+
+  it.each<[string, Case]>([
+    ["where it is switched off", { chains: false }],
+    ["on another card", { card: { ...HOPPER, major: 8 } }],
+    ["of two tokens", { shape: { rows: 2, decodeRows: 2, tiles: 0, entries: 2, outputs: 2 } }],
+    ["with adapters", { shape: { ...one, adapted: true } }],
+  ])("have attentions of their own %s", (_, of) => {
+    expect(record({ ...of, runShape: f16 })[0]!.calls.some(({ family }) => family === "chain_layers")).toBe(false);
+  });
+
+  it.each([
+    ["links between attentions", run],
+    ["whole layers", f16],
+  ])("are computed by the same kernels wherever the model is cut: %s", (_, runShape) => {
+    const alone = { ...runShape, maxSequences: 1 };
     const odd = fc.uniqueArray(fc.tuple(fc.nat(LAYERS - 1), fc.constantFrom(...PARTS)), { maxLength: 4 });
     const cuts = fc.constantFrom<readonly number[]>([2, 2], [1, 3], [1, 1, 2], [1, 1, 1, 1]);
     fc.assert(
@@ -128,8 +168,8 @@ describe("the layers of a step of one token", () => {
         const loaded = (layer: PlacedLayer) => {
           for (const [index, part] of others) permuted(index, part)(layer);
         };
-        const recorded = record({ stages, loaded });
-        expect(kernelOfLinears(recorded)).toEqual(kernelOfLinears(record({ loaded })));
+        const recorded = record({ runShape, stages, loaded });
+        expect(kernelOfLinears(recorded)).toEqual(kernelOfLinears(record({ runShape, loaded })));
         // What a graph of it takes is planned for.
         for (const { stage, calls } of recorded) {
           const planned = stage.layers.map((layer) => capturedSize.layer(SPEC, layer.spec, alone));
@@ -163,44 +203,70 @@ const pointersOf = (parameters: Uint8Array, at = 0, count = Math.floor((paramete
   ...new BigUint64Array(parameters.slice(at, at + 8 * count).buffer),
 ];
 
+const layerAt = CHAIN.bytes + 4 * CHAIN_SHAPE.bytes;
+const bytesOf = (parts: readonly Part[], of: PlacedLayer) => parts.reduce((sum, part) => sum + of[part].weightBytes, 0);
+const weightsOf = (layer: PlacedLayer) =>
+  (["o", "gate", "up", "down", "q", "k", "v"] as const).map((part) => layer[part].weights);
+
 describe("runChain", () => {
   const [{ stage, calls }] = record({}) as [Recorded];
   const chains = calls.filter(({ family }) => family === "linear_chain");
   const block = stage.at("scratch.block");
   const residual = stage.at("scratch.residual");
-  const weightsAt = (i: number) => CHAIN.bytes + i * CHAIN_WEIGHTS.bytes;
+  const firstAt = layerAt + CHAIN_ENDS.bytes;
 
   it("has all blocks run at once, and says what they read", () => {
     const [first, between] = chains as [KernelCall, KernelCall];
     const [layer, next] = stage.layers as [PlacedLayer, PlacedLayer];
-    const bytes = (parts: readonly Part[], of: PlacedLayer) => parts.reduce((sum, part) => sum + of[part].weightBytes, 0);
     expect(chains.map(({ together }) => together)).toEqual(Array(LAYERS + 1).fill(true));
-    expect(first).toMatchObject({ name: "linear_chain_q4_g128", grid: [132], bytes: bytes(["q", "k", "v"], layer) });
-    expect(between.bytes).toBe(bytes(["o", "gate", "up", "down"], layer) + bytes(["q", "k", "v"], next));
+    expect(first).toMatchObject({ name: "linear_chain_q4_g128", grid: [132], bytes: bytesOf(["q", "k", "v"], layer) });
+    expect(between.bytes).toBe(bytesOf(["o", "gate", "up", "down"], layer) + bytesOf(["q", "k", "v"], next));
   });
 
   it("reads what attention has left and writes where the next one reads", () => {
     const [layer, next] = stage.layers as [PlacedLayer, PlacedLayer];
-    const places = chainLayout(stage.layers.map(({ spec }) => spec))!;
+    const places = chainLayout(
+      stage.layers.map(({ spec }) => spec),
+      run.cacheType,
+    )!;
     const scratch = stage.at("scratch.chain");
     const { parameters } = chains[1]!;
-    expect(pointersOf(parameters, 0, 11)).toEqual([
-      ...[block, layer.norms.postAttention, next.norms.input, residual],
-      ...[block, block + 8192n, block + 8192n + 2048n],
+    expect(pointersOf(parameters, 0, 5)).toEqual([
+      residual,
       ...[places.sums, places.gated, places.pieces, places.epochs].map((at) => scratch + BigInt(at)),
     ]);
+    expect(pointersOf(parameters, layerAt, 4)).toEqual([block, block, block + 8192n, block + 8192n + 2048n]);
+    expect(pointersOf(parameters, firstAt, 7)).toEqual(weightsOf(layer));
+    expect(pointersOf(parameters, firstAt + CHAIN_LAYER.bytes, 7)).toEqual(weightsOf(next));
     const attention = calls.find(({ role }) => role === "attention")!;
     expect(pointersOf(attention.parameters)).toContain(block);
     expect(places.bytes).toBe(stage.size("scratch.chain"));
   });
 
-  it("sends the residual stream on as it is where nothing comes before q, k and v", () => {
+  it("begins with q, k and v alone", () => {
     const { parameters } = chains[0]!;
-    const { q, k, v } = stage.layers[0]!;
-    for (const [i, outputs] of [4096, 0, 4096].entries()) {
-      expect(pointersOf(parameters, weightsAt(i), 6)).toEqual([0n, 0n, 0n, 0n, 0n, 0n]);
-      expect([...new Int32Array(parameters.slice(weightsAt(i) + 48, weightsAt(i) + 64).buffer)]).toEqual([outputs, 0, 0, 0]);
-    }
-    expect(pointersOf(parameters, weightsAt(3), 6)).toEqual([q.weights, k.weights, v.weights, q.bias, k.bias, v.bias]);
+    expect(pointersOf(parameters, firstAt, 7)).toEqual(weightsOf(stage.layers[0]!));
+    expect(parameters.subarray(firstAt + CHAIN_LAYER.bytes).every((byte) => byte === 0)).toBe(true);
+  });
+});
+
+describe("runLayers", () => {
+  const windows = [null, 256, null, 256];
+  const [{ stage, calls }] = record({ runShape: f16, windows }) as [Recorded];
+  const call = calls.find(({ family }) => family === "chain_layers")!;
+
+  it("says what it reads: all weights, and what attention of each layer reads", () => {
+    const all = stage.layers.reduce((sum, layer) => sum + bytesOf(PARTS, layer), 0);
+    expect(call).toMatchObject({ together: true, bytes: all, attentions: LAYERS });
+  });
+
+  it("gives each layer its keys, values and window, and all of them the token's angles and position", () => {
+    stage.layers.forEach((layer, i) => {
+      const at = layerAt + CHAIN_ATTENTION.bytes + i * CHAIN_LAYER.bytes;
+      expect(pointersOf(call.parameters, at, 7)).toEqual(weightsOf(layer));
+      expect(pointersOf(call.parameters, at + 18 * 8, 2)).toEqual([layer.keys, layer.values]);
+      expect(new DataView(call.parameters.buffer).getInt32(at + 21 * 8, true)).toBe(windows[i] ?? 0);
+    });
+    expect(pointersOf(call.parameters, layerAt, 1)).toEqual([stage.at("scratch.ropeTable")]);
   });
 });

@@ -1,10 +1,13 @@
-// Everything of one token between two attentions in one launch (kernels/linear_chain.cu): o, gate and up, down, and q, k and
-// v of the layer that follows. Before a stage's first attention there are only q, k and v, behind its last one there is
-// all but them. They are launches of the same kernel, so that the bits of an answer do not depend on where a model is cut.
+// One token through what lies between two attentions in one launch (kernels/linear_chain.cu: o, gate and up, down, and q, k
+// and v of the layer that follows), or through whole layers, attention included (kernels/chain_layers.cu). Both multiply
+// with the same code and deal out each linear alike, and whether a layer's attention is inside is decided by that layer
+// alone: so the bits of an answer do not depend on where a model is cut.
 
+import { isDeepStrictEqual } from "node:util";
+import type { CacheType } from "../../memory/packing.js";
 import { chainLaunch } from "./chain-launch.js";
-import { type ChainLinear, chainParameters } from "./chain-parameters.js";
-import { chainLayout, chainShape } from "./chain-shape.js";
+import { type ChainLayerPlaces, chainLayersParameters, chainParameters, MOST_CHAIN_LAYERS } from "./chain-parameters.js";
+import { chainLayout, chainShape, type WholeLayer, wholeLayer } from "./chain-shape.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import type { PlacedLayer, PlacedLinear, Stage } from "./stage.js";
 
@@ -17,20 +20,40 @@ export interface ChainCall {
   readonly y: readonly bigint[];
 }
 
+export interface LayersCall {
+  /** f32 [hidden], added to. */
+  readonly residual: bigint;
+  /** f32 pairs [headDim / 2]: cosines and sines of the token */
+  readonly table: bigint;
+  /** i32 [1]; −1: an idle row */
+  readonly position: bigint;
+  /** Of each cache group: pages of the sequence. */
+  readonly pages: readonly bigint[];
+}
+
 /** What blocks tell each other, see chainScratch(): zero before the first launch, and from there on the kernel's own. */
 export interface ChainPlaces {
   readonly sums: bigint;
   readonly gated: bigint;
   readonly pieces: bigint;
   readonly epochs: bigint;
+  readonly heads: bigint;
+  readonly gathered: bigint;
+  readonly parts: bigint;
 }
 
 /** @returns null where no layer of the stage can use them */
-export function chainPlaces(stage: Stage): ChainPlaces | null {
-  const layout = chainLayout(stage.layers.map(({ spec }) => spec));
+export function chainPlaces(stage: Stage, cache: CacheType): ChainPlaces | null {
+  const layout = chainLayout(
+    stage.layers.map(({ spec }) => spec),
+    cache,
+  );
   if (!layout) return null;
   const at = (offset: number) => stage.at("scratch.chain") + BigInt(offset);
-  return { sums: at(layout.sums), gated: at(layout.gated), pieces: at(layout.pieces), epochs: at(layout.epochs) };
+  return {
+    ...{ sums: at(layout.sums), gated: at(layout.gated), pieces: at(layout.pieces), epochs: at(layout.epochs) },
+    ...{ heads: at(layout.heads), gathered: at(layout.gathered), parts: at(layout.parts) },
+  };
 }
 
 /**
@@ -43,47 +66,92 @@ export function runChain(
   layer: PlacedLayer | null,
   next: PlacedLayer | null,
   { x, residual, y }: ChainCall,
-  places: ChainPlaces,
+  { sums, gated, pieces, epochs }: ChainPlaces,
 ): boolean {
   const shape = chainShape(layer?.spec ?? null, next?.spec ?? null);
   const launch = shape && chainLaunch(shape, queue.context.card);
-  const after = layer ? [[layer.o], [layer.gate, layer.up], [layer.down]] : [];
-  const before = next ? [[next.q, next.k, next.v]] : [];
-  const linears = [...after, ...before].flat();
-  if (!launch || linears.some(({ permutation, groupOf }) => permutation !== 0n || groupOf !== 0n)) return false;
-  const buffers = {
-    attention: x,
-    residual,
-    norm: layer?.norms.postAttention ?? 0n,
-    eps: layer?.spec.postAttentionNorm.eps ?? 0,
-    nextNorm: next?.norms.input ?? 0n,
-    nextEps: next?.spec.inputNorm.eps ?? 0,
-    y,
-    ...places,
-  };
-  const chained = [...(layer ? after.map(together) : nothingBefore(shape.hidden)), ...before.map(together)];
+  const linears = [...(layer ? linearsAfter(layer) : []), ...(next ? linearsBefore(next) : [])];
+  if (!launch || !linears.every(isInOrder)) return false;
+  const [eps, other = eps] = [layer?.spec.postAttentionNorm.eps, next?.spec.inputNorm.eps].filter((eps) => eps !== undefined);
+  if (eps !== other) return false;
   const { name, grid, block, shared } = launch;
   queue.run({
     ...{ family: "linear_chain", name, grid: [grid], block, shared, together: true },
-    parameters: chainParameters(launch, buffers, chained),
+    parameters: chainParameters(
+      ...([launch, shape, { residual, eps: eps!, sums, gated, pieces, epochs }, { attention: x, y }] as const),
+      layer && placesOf(layer, 0n),
+      next && placesOf(next, 0n),
+    ),
     role: layer ? `o to ${next ? "qkv" : "down"}` : "qkv",
     bytes: linears.reduce((sum, { weightBytes }) => sum + weightBytes, 0),
   });
   return true;
 }
 
-/** Linears that share x. */
-function together(linears: readonly PlacedLinear[]): ChainLinear {
-  return {
-    weights: linears.map(({ weights }) => weights),
-    biases: linears.map(({ bias }) => bias),
-    outputs: linears.map(({ spec }) => spec.out),
-    inputs: linears[0]!.spec.in,
-  };
+/** How many of these layers, from the first on, go in one launch; 0: not even the first does. */
+export function layersTogether(queue: KernelQueue, layers: readonly PlacedLayer[], cache: CacheType): number {
+  const first = layers[0] && wholeOf(queue, layers[0], cache);
+  if (!first) return 0;
+  let count = 1;
+  while (count < Math.min(layers.length, MOST_CHAIN_LAYERS)) {
+    const layer = layers[count]!;
+    const whole = wholeOf(queue, layer, cache);
+    if (!isDeepStrictEqual([whole, epsOf(layer)], [first, epsOf(layers[0]!)])) break;
+    count++;
+  }
+  return count;
 }
 
-/** Sums of no inputs: the residual stream goes on as it is. */
-function nothingBefore(hidden: number): ChainLinear[] {
-  const sum = { weights: [], biases: [], outputs: [hidden], inputs: 0 };
-  return [sum, { ...sum, outputs: [] }, sum];
+/** @param layers as layersTogether() has counted them */
+export function runLayers(
+  queue: KernelQueue,
+  layers: readonly PlacedLayer[],
+  { residual, table, position, pages }: LayersCall,
+  { sums, gated, pieces, epochs, ...packets }: ChainPlaces,
+): void {
+  const [{ spec }] = layers as [PlacedLayer];
+  const { shape, heads } = wholeLayer(spec, "f16")!;
+  const { name, grid, block, shared, ...launch } = chainLaunch(shape, queue.context.card, { heads })!;
+  const [eps, headEps] = epsOf(layers[0]!);
+  queue.run({
+    ...{ family: "chain_layers", name, grid: [grid], block, shared, together: true },
+    parameters: chainLayersParameters(
+      { name, grid, block, shared, ...launch },
+      shape,
+      { residual, eps, sums, gated, pieces, epochs },
+      { shape: heads, table, position, headEps, ...packets },
+      layers.map((layer) => placesOf(layer, pages[layer.group]!)),
+    ),
+    role: "layers",
+    bytes: layers
+      .flatMap((layer) => [...linearsBefore(layer), ...linearsAfter(layer)])
+      .reduce((sum, { weightBytes }) => sum + weightBytes, 0),
+    attentions: layers.length,
+  });
+}
+
+/** What a whole layer is to this card, or null. */
+function wholeOf({ context }: KernelQueue, layer: PlacedLayer, cache: CacheType): WholeLayer | null {
+  const whole = wholeLayer(layer.spec, cache);
+  if (!whole || ![...linearsBefore(layer), ...linearsAfter(layer)].every(isInOrder)) return null;
+  return epsOf(layer)[0] === layer.spec.postAttentionNorm.eps && chainLaunch(whole.shape, context.card, whole) ? whole : null;
+}
+
+/** Of the norms over the hidden state, and over heads. */
+function epsOf({ spec: { inputNorm, attention } }: PlacedLayer): readonly [eps: number, headEps: number] {
+  return [inputNorm.eps, (attention.qNorm ?? attention.kNorm)?.eps ?? 0];
+}
+
+const linearsAfter = ({ o, gate, up, down }: PlacedLayer): PlacedLinear[] => [o, gate, up, down];
+const linearsBefore = ({ q, k, v }: PlacedLayer): PlacedLinear[] => [q, k, v];
+const isInOrder = ({ permutation, groupOf }: PlacedLinear): boolean => permutation === 0n && groupOf === 0n;
+
+function placesOf(layer: PlacedLayer, pages: bigint): ChainLayerPlaces {
+  const { q, k, v, o, gate, up, down, norms, keys, values, spec } = layer;
+  return {
+    ...{ o: o.weights, gate: gate.weights, up: up.weights, down: down.weights, q: q.weights, k: k.weights, v: v.weights },
+    ...{ oBias: o.bias, gateBias: gate.bias, upBias: up.bias, downBias: down.bias, qBias: q.bias, kBias: k.bias, vBias: v.bias },
+    ...{ inNorm: norms.input, norm: norms.postAttention, qNorm: norms.q, kNorm: norms.k },
+    ...{ kCache: keys, vCache: values, pages, window: spec.attention.window ?? 0, unused: 0 },
+  };
 }

@@ -50,12 +50,12 @@ export function recordCalls(context: DeviceContext, run: (queue: KernelQueue) =>
   return calls;
 }
 
-/** @param bytesOf where a call does not say itself what it moves */
+/** @param cacheBytes that the attention of one layer reads */
 export function timeKernels(
   context: DeviceContext,
   overlap: boolean,
   calls: readonly KernelCall[],
-  bytesOf: (call: KernelCall) => number,
+  cacheBytes: number,
 ): KernelTime[] {
   const groups = new Map<string, KernelCall[]>();
   for (const call of calls) {
@@ -71,7 +71,7 @@ export function timeKernels(
     const repeats = Math.ceil(LEAST_LAUNCHES / group.length);
     const microseconds = replayTime(context, graph, repeats) / group.length;
     context.destroyGraph(graph);
-    const bytes = group.reduce((sum, call) => sum + (call.bytes ?? bytesOf(call)), 0) / group.length;
+    const bytes = group.reduce((sum, call) => sum + (call.bytes ?? 0) + (call.attentions ?? 0) * cacheBytes, 0) / group.length;
     return { role: first.role ?? first.name, kernel: first.name, launches: group.length, microseconds, bytes };
   });
 }

@@ -86,6 +86,27 @@ describe("RowRunner", () => {
     expect(bytesPerSecond).toBeCloseTo((stepBytes! * tokensPerSecond.median) / 3, 0);
   });
 
+  it("does a run again whose tokens came all at once, and gives up when they always do", async () => {
+    const row = { kind: "decode", tokens: 4, depth: 0, batch: 1 } as const;
+    const lumps = (howMany: number) => {
+      const asked: Asked[] = [];
+      const model = standIn(asked);
+      const generate = model.generate.bind(model);
+      const lump = async function* (): AsyncGenerator<GenerationEvent> {
+        yield { text: "", ids: [7, 7, 7, 7] };
+      };
+      model.generate = ((prompt: number[], options: GenerateOptions) => {
+        const generation = generate(prompt, options);
+        return asked.length <= howMany ? { ...generation, events: lump } : generation;
+      }) as Model["generate"];
+      return { asked, measured: runnerOf(model, () => null, { repeat: 1, warmups: 0 }).measure(row) };
+    };
+    const late = lumps(2);
+    expect((await late.measured).tokensPerSecond.samples).toHaveLength(1);
+    expect(late.asked).toHaveLength(3);
+    await expect(lumps(100).measured).rejects.toMatchObject({ code: "BENCH_TOO_SHORT" });
+  });
+
   it("says nothing of bytes where steps guess ahead, and nothing of energy where none was counted", async () => {
     const row = { kind: "decode", tokens: 4, depth: 0, batch: 1 } as const;
     for (const joules of [() => null, () => 12]) {

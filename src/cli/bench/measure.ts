@@ -34,6 +34,9 @@ export interface MeasureOptions {
   readonly onRun: (name: string, run: number) => void;
 }
 
+/** Runs that are tried before a row counts as too short to be measured. */
+const ATTEMPTS = 4;
+
 /** One run of a row. */
 interface Run {
   readonly tokensPerSecond: number;
@@ -63,7 +66,7 @@ export class RowRunner {
     const runs: Run[] = [];
     for (let run = -warmups; run < repeat; run++) {
       onRun(rowName(row), run);
-      const result = row.kind === "prompt" ? await this.#prompt(row) : await this.#decode(row, prompts);
+      const result = row.kind === "prompt" ? await this.#prompt(row) : await this.#decodeWell(row, prompts);
       if (run >= 0) runs.push(result);
     }
     return this.#summary(row, runs);
@@ -78,7 +81,19 @@ export class RowRunner {
     return { tokensPerSecond: timings.promptTokensPerSecond, held: 0, joules, tokens: row.tokens };
   }
 
-  async #decode(row: DecodeRow, prompts: readonly number[][]): Promise<Run> {
+  /** On a busy machine the tokens of a short run can arrive all together: such a run says nothing, and is done again. */
+  async #decodeWell(row: DecodeRow, prompts: readonly number[][]): Promise<Run> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const run = await this.#decode(row, prompts);
+      if (run) return run;
+    }
+    throw new ExllamaError("BENCH_TOO_SHORT", `${rowName(row)}: the sequences were never all decoding at once`, {
+      hint: "Use more --tokens, or a larger --prefill-chunk.",
+    });
+  }
+
+  /** @returns `null` where the sequences were never all decoding at once */
+  async #decode(row: DecodeRow, prompts: readonly number[][]): Promise<Run | null> {
     const enough = new AbortController();
     const signal = AbortSignal.any([this.#options.signal, enough.signal]);
     const arrivals: Arrival[][] = prompts.map(() => []);
@@ -104,11 +119,7 @@ export class RowRunner {
       if (reason !== enough) throw reason;
     const joules = difference(atBegin, this.#meters.joules());
     const window = decodeWindow(arrivals);
-    if (!window)
-      throw new ExllamaError("BENCH_TOO_SHORT", `${rowName(row)}: the sequences were never all decoding at once`, {
-        hint: "Use more --tokens, or a larger --prefill-chunk.",
-      });
-    return this.#runOf(row, window, joules);
+    return window && this.#runOf(row, window, joules);
   }
 
   #runOf(row: DecodeRow, { tokensPerSecond, milliseconds, answered }: DecodeWindow, joules: number | null): Run {

@@ -141,11 +141,14 @@ function readRateOf(meters: CardMeters): number | null {
 /** What the rows need, where no flag says otherwise. */
 function loadDefaults(flags: Flags, rows: readonly BenchRow[]): LoadOptions {
   const onGpu = flags.backend !== "cpu" && listDevices().problem === null;
-  const needs = needsOf(rows, flags.prefillChunk ?? (onGpu ? 2048 : 256));
+  // Said outright: rows are sized for it, and a chunk that gave way to memory would be another benchmark.
+  const prefillChunk = flags.prefillChunk ?? (onGpu ? 2048 : 256);
+  const needs = needsOf(rows, prefillChunk);
   const context = Math.ceil(needs.context / PAGE_TOKENS) * PAGE_TOKENS;
   const least = typeof flags.ctx === "number" ? flags.ctx : context;
   return {
     ctx: context,
+    prefillChunk,
     maxSequences: needs.maxSequences,
     ...(needs.maxSequences > 1 ? { cacheTokens: Math.max(needs.cacheTokens, least) } : {}),
   };

@@ -24,23 +24,32 @@ export interface Wishes {
   /** `null`: as many tokens as the context. */
   readonly cacheTokens: number | null;
   readonly maxSequences: number;
-  readonly prefillChunk: number;
+  /** `null`: the largest that fits. */
+  readonly prefillChunk: number | null;
   readonly splitMode: SplitMode;
   readonly caps: readonly number[] | "auto";
 }
 
 /** The wishes that the loaded plan has come from, with everything that was automatic as it came out. */
 export function wishesOf(planning: PlanRequestData, plan: Plan): Wishes {
-  const { context, cacheType, maxSequences, prefillChunk } = plan.run;
+  const { context, cacheType, maxSequences } = plan.run;
   const cacheTokens = planning.cacheTokens ?? null;
+  // On GPUs it gives way to the other wishes where nobody has set it.
+  const prefillChunk = planning.prefillChunk ?? (planning.packing === "cuda" ? null : plan.run.prefillChunk);
   return { context, cacheType, cacheTokens, maxSequences, prefillChunk, splitMode: plan.splitMode, caps: planning.caps };
 }
 
 /** @returns the plan, the refusal, or in words why the wishes do not go together */
-export function replan(planning: PlanRequestData, { cacheTokens, ...wishes }: Wishes): Plan | PlanRefusal | string {
-  const { cacheTokens: _old, packing, ...rest } = planning;
+export function replan(planning: PlanRequestData, { cacheTokens, prefillChunk, ...wishes }: Wishes): Plan | PlanRefusal | string {
+  const { cacheTokens: _pool, prefillChunk: _chunk, packing, ...rest } = planning;
   try {
-    return planModel({ ...rest, packing: PACKINGS[packing], ...wishes, ...(cacheTokens === null ? {} : { cacheTokens }) });
+    return planModel({
+      ...rest,
+      packing: PACKINGS[packing],
+      ...wishes,
+      ...(cacheTokens === null ? {} : { cacheTokens }),
+      ...(prefillChunk === null ? {} : { prefillChunk }),
+    });
   } catch (error) {
     return (error as Error).message;
   }
@@ -90,7 +99,7 @@ export function commandLine(start: string, { packing, devices }: PlanRequestData
     ...(packing === "cpu-exact" ? ["--cpu-exact"] : [`--cache ${cacheType}`]),
     ...(cacheTokens === null || cacheTokens === context ? [] : [`--cache-tokens ${cacheTokens}`]),
     `--max-sequences ${maxSequences}`,
-    `--prefill-chunk ${prefillChunk}`,
+    ...(prefillChunk === null ? [] : [`--prefill-chunk ${prefillChunk}`]),
     ...(sizes === null ? [] : [packing === "cuda" ? `--gpu-split ${sizes}` : `--cpu-memory ${sizes}`]),
     ...(packing === "cuda" ? [`--split-mode ${splitMode}`] : []),
   ];

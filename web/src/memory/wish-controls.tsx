@@ -29,7 +29,8 @@ export function WishControls({ data: { planning, plan }, wishes, loaded }: WishC
   const most = Math.max(loaded.context, planning.spec.contextLimit ?? MOST_CONTEXT);
   const pool = Math.max(now.cacheTokens ?? 0, now.context);
   const mostPool = Math.max(most * 4, pool);
-  const chunks = [...new Set([...CHUNKS, loaded.prefillChunk])].sort((a, b) => a - b);
+  const chunk = now.prefillChunk ?? plan.run.prefillChunk;
+  const chunks = [...new Set([...CHUNKS, plan.run.prefillChunk])].sort((a, b) => a - b);
   return (
     <div class="wishes">
       <Slider
@@ -75,8 +76,8 @@ export function WishControls({ data: { planning, plan }, wishes, loaded }: WishC
       />
       <Slider
         label="Prompt tokens of one step"
-        text={`${now.prefillChunk.toLocaleString("en")} tokens`}
-        value={chunks.indexOf(now.prefillChunk)}
+        text={now.prefillChunk === null ? "as fits" : `${chunk.toLocaleString("en")} tokens`}
+        value={chunks.indexOf(chunk)}
         min={0}
         max={chunks.length - 1}
         step={1}
