@@ -1,12 +1,14 @@
 // Compiles the kernels (wasm/index.ts) twice: with relaxed SIMD, and without for engines that lack
 // it; and their products alone (wasm/products.ts), in the order in which V8 joins operations (wasm/joined.ts),
 // twice: as they are, and for processors that have an instruction for them (wasm/dot-add.ts). One source;
-// `ASC_FEATURE_RELAXED_SIMD`, `JOINED` and `DOT_ADD` choose the instructions inside.
+// `ASC_FEATURE_RELAXED_SIMD`, `JOINED` and `DOT_ADD` choose the instructions inside. Nothing is compiled
+// where what would be read and what was made are, byte for byte, those of the last time (built.json).
 
-import { existsSync, mkdirSync, readFileSync, renameSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import asc from "assemblyscript/asc";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const folder = join(root, "dist/wasm");
@@ -14,15 +16,34 @@ const folder = join(root, "dist/wasm");
 const STATIC_LIMIT = 64 * 1024;
 
 mkdirSync(folder, { recursive: true });
+const record = join(folder, "built.json");
 const SIMD = ["simd", "threads"];
 const RELAXED = [...SIMD, "relaxed-simd"];
-for (const [name, entry, features, ...choices] of [
+const BUILDS = [
   ["kernels-relaxed", "wasm/index.ts", RELAXED],
   ["kernels-simd", "wasm/index.ts", SIMD],
   ["products-relaxed", "wasm/products.ts", RELAXED, "wasm/joined.ts"],
   ["products-dot", "wasm/products.ts", RELAXED, "wasm/joined.ts", "wasm/dot-add.ts"],
-])
-  await build(name, entry, features, choices);
+];
+if (!existsSync(record) || readFileSync(record, "utf8") !== fingerprint()) {
+  for (const [name, entry, features, ...choices] of BUILDS) await build(name, entry, features, choices);
+  writeFileSync(record, fingerprint());
+}
+
+/** Hashes of all that goes into the modules (the compiler by its version) and of the modules. */
+function fingerprint() {
+  const compiler = createRequire(import.meta.url)("assemblyscript/package.json").version;
+  const sources = readdirSync(join(root, "wasm"), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const inputs = [fileURLToPath(import.meta.url), ...sources.map(({ parentPath, path, name }) => join(parentPath ?? path, name))];
+  const outputs = BUILDS.map(([name]) => join(folder, `${name}.wasm`));
+  const hashes = [...inputs.sort(), ...outputs].map((path) => [path.slice(root.length + 1), hashOf(path)]);
+  return JSON.stringify({ compiler, ...Object.fromEntries(hashes) }, null, 1);
+}
+
+/** `null` where there is no such file. */
+function hashOf(path) {
+  return existsSync(path) ? createHash("sha256").update(readFileSync(path)).digest("hex") : null;
+}
 
 /** The sources, with the constant of each of `choices` true. */
 function sourcesWith(choices) {
@@ -64,6 +85,7 @@ async function build(name, entry, features, choices) {
     "65536",
     ...features.flatMap((feature) => ["--enable", feature]),
   ];
+  const { default: asc } = await import("assemblyscript/asc");
   const { error, stderr } = await asc.main(options, { readFile: sourcesWith(choices) });
   if (error) {
     process.stderr.write(stderr.toString());

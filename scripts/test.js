@@ -1,7 +1,8 @@
 // `npm test`: build, types, lint, then every test. Ends with one plain line that counts them
-// all: "N passed, N failed". A failing step fails the run but lets the others speak.
+// all: "N passed, N failed". A failing step fails the run but lets the others speak. What does not
+// need each other's results runs side by side, and is heard when it is done.
 
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -10,15 +11,17 @@ import { fileURLToPath } from "node:url";
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const scratch = mkdtempSync(join(tmpdir(), "exllama-test-"));
 const report = join(scratch, "vitest.json");
+const OPTIONS = { cwd: root, shell: process.platform === "win32" };
 
 let passed = 0;
 let failed = 0;
 
-step("build", ["npm", "run", "--silent", "build"]);
-step("types", ["npm", "run", "--silent", "types"]);
-step("lint", ["npx", "--no-install", "biome", "check", "."]);
-// The page's tests need a browser; without one they would fail one by one.
-step("browser", ["node", "test/browser/install-chromium.js"]);
+await Promise.all([
+  // The page's tests need a browser; without one they would fail one by one.
+  step("browser", ["node", "test/browser/install-chromium.js"]),
+  step("build", ["npm", "run", "--silent", "build"]),
+  step("types", ["npm", "run", "--silent", "types"]).then(() => step("lint", ["npx", "--no-install", "biome", "check", "."])),
+]);
 const unit = run([
   "npx",
   "--no-install",
@@ -37,16 +40,25 @@ rmSync(scratch, { recursive: true, force: true });
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 && passed > 0 ? 0 : 1);
 
-/** Runs a step that counts as one test. */
-function step(name, command) {
-  const status = run(command);
-  if (status === 0) passed += 1;
-  else failed += 1;
-  console.log(`${status === 0 ? "ok" : "FAILED"}: ${name}`);
+/** Runs a step that counts as one test, and resolves when it has ended, whatever its end. */
+function step(name, [command, ...args]) {
+  const child = spawn(command, args, { ...OPTIONS, stdio: ["ignore", "pipe", "pipe"] });
+  const said = [];
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (data) => said.push(data));
+  return new Promise((resolve) => {
+    child.on("error", (error) => said.push(Buffer.from(`${error}\n`)));
+    child.on("close", (status) => {
+      if (status === 0) passed += 1;
+      else failed += 1;
+      process.stdout.write(Buffer.concat(said));
+      console.log(`${status === 0 ? "ok" : "FAILED"}: ${name}`);
+      resolve();
+    });
+  });
 }
 
 function run([command, ...args]) {
-  return spawnSync(command, args, { cwd: root, stdio: "inherit", shell: process.platform === "win32" }).status ?? 1;
+  return spawnSync(command, args, { ...OPTIONS, stdio: "inherit" }).status ?? 1;
 }
 
 /** Tests counted from vitest's own JSON report; a suite that could not be loaded counts as one failure. */

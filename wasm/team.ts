@@ -29,13 +29,6 @@ function rest(): void {
 }
 
 /**
- * Turns before sleeping, 300 to 400 µs. A wake-up costs about 100 µs, and whoever is woken comes
- * late to the next barrier, where the others have gone to sleep in turn: with fewer turns two
- * threads can go on so, a sleep at every barrier, at half the speed.
- */
-const SPINS: i32 = 12000;
-
-/**
  * Arrives where all `threads` meet. The last one to come resets the chunk counter and opens.
  *
  * @returns 0 to the last one; to the others a ticket, with which they wait (team_wait), and may
@@ -57,10 +50,10 @@ export function team_open(control: usize, ticket: i32): i32 {
   return i32(atomic.load<i32>(control, GENERATION) != (ticket & ~TICKET));
 }
 
-/** Waits until all have come to the meeting of this ticket. */
-export function team_wait(control: usize, ticket: i32): void {
+/** Waits until all have come to the meeting of this ticket: looks `turns` times, then sleeps. */
+export function team_wait(control: usize, ticket: i32, turns: i32): void {
   const generation = ticket & ~TICKET;
-  for (let i = 0; i < SPINS; i++) {
+  for (let i = 0; i < turns; i++) {
     if (atomic.load<i32>(control, GENERATION) != generation) return;
     rest();
   }

@@ -2,10 +2,9 @@
 // done, one JSON line with a stable code where JSON was asked for, nothing on standard output
 // where it was not.
 
-import { spawnSync } from "node:child_process";
 import { afterAll, describe, expect, it } from "vitest";
-import { distFile } from "../../src/paths.js";
 import { fixture } from "../support/fixtures.js";
+import { runHere } from "../support/run-here.js";
 import { SpoiledCheckpoint } from "./spoiled-checkpoint.js";
 
 const demo = fixture("demo-gptq-4bit-g128");
@@ -15,10 +14,7 @@ spoiled.header((header) => {
 });
 afterAll(() => spoiled[Symbol.dispose]());
 
-function exllama(...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [distFile("cli/main.js"), ...args], { encoding: "utf8" });
-  return { status, stdout, stderr };
-}
+const exllama = (...args: string[]) => runHere(args);
 
 describe("exllama", () => {
   it.each([
@@ -32,9 +28,9 @@ describe("exllama", () => {
     ["a split that cannot be read", ["plan", "--model", demo, "--gpu-split", "five"], /"five"/],
     ["devices that cannot be read", ["plan", "--model", demo, "--devices", "24GiB,big"], /big/],
     ["a context of 0", ["plan", "--model", demo, "--ctx", "0"], /0/],
-  ])("%s: exit 2", (_, args, message) => {
-    const { status, stdout, stderr } = exllama(...args);
-    expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
+  ])("%s: exit 2", async (_, args, message) => {
+    const { code, stdout, stderr } = await exllama(...args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
     expect(stderr).toMatch(message);
     expect(stderr).not.toMatch(/^\s+at /m);
   });
@@ -49,17 +45,17 @@ describe("exllama", () => {
       "PROMPT_TOO_LONG",
       ["generate", "--model", demo, "--ctx", "256", "--prompt", "la ".repeat(400)],
     ],
-  ])("%s: exit 1 and %s", (_, code, args) => {
-    const plain = exllama(...args);
-    expect({ status: plain.status, stdout: plain.stdout }).toEqual({ status: 1, stdout: "" });
+  ])("%s: exit 1 and %s", async (_, code, args) => {
+    const plain = await exllama(...args);
+    expect({ exit: plain.code, stdout: plain.stdout }).toEqual({ exit: 1, stdout: "" });
     expect(plain.stderr).not.toMatch(/^\s+at /m);
-    const json = exllama(...args, "--json");
-    expect(json.status).toBe(1);
+    const json = await exllama(...args, "--json");
+    expect(json.code).toBe(1);
     expect(JSON.parse(json.stdout)).toMatchObject({ error: { code, message: expect.any(String) } });
   });
 
-  it("a model that does not fit: exit 1 and the refusal itself", () => {
-    const { status, stdout } = exllama(
+  it("a model that does not fit: exit 1 and the refusal itself", async () => {
+    const { code, stdout } = await exllama(
       "plan",
       "--model",
       demo,
@@ -71,7 +67,7 @@ describe("exllama", () => {
       "1000000",
       "--json",
     );
-    expect(status).toBe(1);
+    expect(code).toBe(1);
     expect(JSON.parse(stdout)).toMatchObject({
       ok: false,
       code: "PLAN_DOES_NOT_FIT",

@@ -1,7 +1,9 @@
 // What headers, configs and file names can show is refused before any memory is taken: the
 // planner, which takes none, refuses it with the same error as the loader.
 
-import { describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
+import { Connection } from "../../src/engine/connection.js";
+import { startProcess } from "../../src/engine/process-link.js";
 import { ExllamaError, loadModel, plan } from "../../src/index.js";
 import { encodeFloats } from "../support/element-types.js";
 import { safetensorsBytes } from "../support/safetensors-writer.js";
@@ -275,13 +277,15 @@ async function errorOf(ask: () => Promise<unknown>): Promise<ExllamaError> {
 }
 
 describe("refused from headers alone", () => {
+  // plan() starts an engine for each call; all of these ask the same one, which outlives every refusal.
+  const planner = new Connection(startProcess());
+  const planned = (path: string) => planner.call({ op: "plan", path, options: { ctx: 256 } }).reply;
+  afterAll(() => planner.kill());
+
   it.each([...files, ...meanings])("%s: %s", async (_, code, message, spoil) => {
     using checkpoint = new SpoiledCheckpoint();
     spoil(checkpoint);
-    for (const ask of [
-      () => plan(checkpoint.folder, { ctx: 256 }),
-      () => loadModel(checkpoint.folder, { ctx: 256, engine: "thread" }),
-    ]) {
+    for (const ask of [() => planned(checkpoint.folder), () => loadModel(checkpoint.folder, { ctx: 256, engine: "thread" })]) {
       const error = await errorOf(ask);
       expect(error.code).toBe(code);
       expect(error.message).toMatch(message);

@@ -9,7 +9,10 @@ export interface BackendUnderTest {
   /** f32 throughout: held to the promise for the oracle. Others are held to what their arithmetic costs. */
   readonly exact: boolean;
   readonly cacheType: CacheType;
-  /** @param threads default 2 */
+  /**
+   * @param threads default 1. Bits do not depend on them, as invariance.test.ts shows; more would
+   *   spend cores that other tests need on looking for each other
+   */
   create(threads?: number): Backend;
 }
 
@@ -20,11 +23,11 @@ export const withEveryCache = (): readonly BackendUnderTest[] => [
     name: `cpu, ${cacheType} cache`,
     exact: false,
     cacheType,
-    create: (threads = 2) => createCpuBackend({ threads }),
+    create: (threads = 1) => createCpuBackend({ threads }),
   })),
 ];
 
 export const backends: readonly BackendUnderTest[] = [
-  { name: "cpu, exact", exact: true, cacheType: "f32", create: (threads = 2) => createCpuBackend({ exact: true, threads }) },
-  { name: "cpu", exact: false, cacheType: "f16", create: (threads = 2) => createCpuBackend({ threads }) },
+  { name: "cpu, exact", exact: true, cacheType: "f32", create: (threads = 1) => createCpuBackend({ exact: true, threads }) },
+  { name: "cpu", exact: false, cacheType: "f16", create: (threads = 1) => createCpuBackend({ threads }) },
 ];

@@ -7,6 +7,6 @@ export default defineConfig({
     include: ["test/conformance/full.ts", "test/conformance/full-random.ts"],
     testTimeout: 900_000,
     pool: "forks",
-    maxWorkers: 1,
+    maxWorkers: 2, // one thread each
   },
 });

@@ -2,6 +2,7 @@
 
 import { largestDifference, meanDifference, type Rows } from "../reference/compare.js";
 import { referenceLogits } from "../reference/forward.js";
+import type { ReferenceModel } from "../reference/model.js";
 import { EXACT_LARGEST, QUANTIZED_MEAN } from "./bounds.js";
 import type { Misreading } from "./misreadings.js";
 
@@ -22,11 +23,22 @@ export function judgeQuantized(
   if (!(mean <= QUANTIZED_MEAN.synthetic))
     return `the mean difference is ${mean} of a standard deviation, not ${QUANTIZED_MEAN.synthetic}`;
   for (const { name, model } of misreadings) {
-    const mistaken = referenceLogits(model, ids);
+    const mistaken = logitsOf(model, ids);
     // Some mistakes make no difference to some models (groups that share one scale).
     if (meanDifference(mistaken, wanted) < 1e-6) continue;
     const distance = meanDifference(got, mistaken);
     if (distance <= mean) return `it is nearer to "${name}" (${distance}) than to the truth (${mean})`;
   }
   return null;
+}
+
+/** Of each misreading once, however many answers are judged by it. */
+const known = new WeakMap<ReferenceModel, { readonly ids: string; readonly rows: Rows }>();
+
+function logitsOf(model: ReferenceModel, ids: readonly number[]): Rows {
+  const found = known.get(model);
+  if (found?.ids === ids.join()) return found.rows;
+  const rows = referenceLogits(model, ids);
+  known.set(model, { ids: ids.join(), rows });
+  return rows;
 }

@@ -125,12 +125,14 @@ const ropes: SyntheticCase[] = [
   }),
 ];
 
+const OLDER = "in the older spelling";
+
 // Configs as transformers 4 wrote them: other keys for the rotation, and some left out.
 const older: SyntheticCase[] = [
   model("as many kv heads as heads", { kvHeads: 4 }),
   ...ropes,
   ...architectures.filter(({ name }) => /window|qwen.$/.test(name)),
-].map(({ name, model }) => ({ name: `${name}, in the older spelling`, model: { ...model, keys: "transformers-4" } }));
+].map(({ name, model }) => ({ name: `${name}, ${OLDER}`, model: { ...model, keys: "transformers-4" } }));
 const quantizeConfig: SyntheticCase[] = [
   quantized("quantize_config.json", {}, { quantizationIn: "quantize_config.json" }),
   quantized("quantize_config.json, zeros v2", { zeros: "v2", ...asymmetric }, { quantizationIn: "quantize_config.json" }),
@@ -153,3 +155,6 @@ export const syntheticCases: readonly SyntheticCase[] = [
   ...older,
   ...quantizeConfig,
 ].map(({ name, model }, i) => ({ name, model: { ...model, seed: 1000 + i } }));
+
+/** Those of them whose config.json is in transformers 4's spelling. */
+export const olderSpellings: readonly SyntheticCase[] = syntheticCases.filter(({ name }) => name.endsWith(OLDER));

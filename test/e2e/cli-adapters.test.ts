@@ -3,6 +3,7 @@
 import { describe, expect, it } from "vitest";
 import { fixture } from "../support/fixtures.js";
 import { jsonOf, runCli } from "../support/run-cli.js";
+import { runHere } from "../support/run-here.js";
 
 const pirate = ["--adapter", `pirate=${fixture("lora-pirate")}`];
 const brief = ["--adapter", `brief=${fixture("lora-brief")}`];
@@ -56,7 +57,7 @@ describe("exllama with adapters", () => {
     ["one that is not loaded", [...pirate, "--use-adapter", "brief"], 2, /no adapter "brief"/],
     ["a weight that is none", [...pirate, "--use-adapter", "pirate=lots"], 2, /not a number/],
   ])("refuses %s", async (_, args, code, message) => {
-    const result = await runCli([...ask.filter((arg) => arg !== "--json"), ...args]);
+    const result = await runHere([...ask.filter((arg) => arg !== "--json"), ...args]);
     expect(result.stderr).toMatch(message);
     expect(result.code).toBe(code);
   });

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { fixture } from "../support/fixtures.js";
 import { jsonOf, runCli } from "../support/run-cli.js";
+import { runHere } from "../support/run-here.js";
 
 const demo = fixture("demo-gptq-4bit-g128");
 const folder = mkdtempSync(join(tmpdir(), "exllama-cli-"));
@@ -26,21 +27,21 @@ describe("exllama tokenize", () => {
     ["tokenizer.json", demo],
     ["tokenizer.model, alone in its folder", modelOnly],
   ])("gives the golden ids from %s", async (_what, model) => {
-    const result = await runCli(["tokenize", "--model", model, "--text", golden.text, "--json"]);
+    const result = await runHere(["tokenize", "--model", model, "--text", golden.text, "--json"]);
     expect(result).toMatchObject({ code: 0, stderr: "" });
     expect(jsonOf(result)).toEqual({ ids: golden.ids });
   });
 
   it("leaves special spellings and BOS out unless asked", async () => {
     const ids = async (...args: string[]) =>
-      jsonOf<{ ids: number[] }>(await runCli(["tokenize", "--model", demo, "--json", ...args])).ids;
+      jsonOf<{ ids: number[] }>(await runHere(["tokenize", "--model", demo, "--json", ...args])).ids;
     expect(await ids("--text", "<|end|>")).not.toContain(5);
     expect(await ids("--text", "<|end|>", "--parse-special", "--bos")).toEqual([1, 5]);
     expect(await ids("--text", "")).toEqual([]);
   });
 
   it("goes the other way, and shows pieces to people", async () => {
-    expect(jsonOf(await runCli(["tokenize", "--model", demo, "--ids", "1,318,791,4040", "--json"]))).toEqual({
+    expect(jsonOf(await runHere(["tokenize", "--model", demo, "--ids", "1,318,791,4040", "--json"]))).toEqual({
       text: "<s> The end.",
     });
     expect((await runCli(["tokenize", "--model", demo, "--text", "The end."])).stdout).toBe(" 318  ▁The\n 791  ▁end\n4040  .\n");
@@ -51,7 +52,7 @@ describe("exllama tokenize", () => {
     ["a text and ids", ["--model", demo, "--text", "x", "--ids", "1"], 2, /cannot be used with/],
     ["a folder without a tokenizer", ["--model", folder, "--text", "x"], 1, /neither tokenizer.json nor tokenizer.model/],
   ] as const)("refuses %s", async (_what, args, code, message) => {
-    const result = await runCli(["tokenize", ...args]);
+    const result = await runHere(["tokenize", ...args]);
     expect(result).toMatchObject({ code, stdout: "" });
     expect(result.stderr).toMatch(message);
   });
@@ -59,7 +60,7 @@ describe("exllama tokenize", () => {
 
 describe("exllama inspect", () => {
   it("says what the checkpoint is", async () => {
-    const json = jsonOf(await runCli(["inspect", demo, "--json"]));
+    const json = jsonOf(await runHere(["inspect", demo, "--json"]));
     expect(json).toMatchObject({
       architecture: "llama",
       parameters: 8392960,
@@ -73,14 +74,14 @@ describe("exllama inspect", () => {
     });
     expect(json).not.toHaveProperty("tensors");
     const listed = jsonOf<{ tensors: unknown[]; tensorCount: number }>(
-      await runCli(["inspect", "--model", demo, "--tensors", "--json"]),
+      await runHere(["inspect", "--model", demo, "--tensors", "--json"]),
     );
     expect(listed.tensors).toHaveLength(listed.tensorCount);
     expect((await runCli(["inspect", demo])).stdout).toMatch(/quantisation +GPTQ 4-bit g128/);
   });
 
   it.each(["/nonexistent", folder])("refuses %s", async (path) => {
-    const result = await runCli(["inspect", path, "--json"]);
+    const result = await runHere(["inspect", path, "--json"]);
     expect(result.code).toBe(1);
     expect(jsonOf<{ error: object }>(result).error).toMatchObject({
       code: expect.stringMatching(/^CHECKPOINT/),
@@ -93,14 +94,14 @@ describe("exllama perplexity", () => {
   const ids = fixture("val_stories_ids.json");
   const measure = async (...args: string[]) =>
     jsonOf<{ nll: number; ppl: number; tokens: number; windows: number; droppedTokens: number }>(
-      await runCli(["perplexity", "--model", demo, "--json", ...args]),
+      await runHere(["perplexity", "--model", demo, "--json", ...args]),
     );
 
   it("is that of the reference, over windows that share one id", async () => {
-    const exact = await measure("--ids", ids, "--window", "1024", "--limit", "2", "--cpu-exact");
-    expect(exact).toMatchObject({ tokens: 2048, windows: 2 });
+    const exact = await measure("--ids", ids, "--window", "512", "--limit", "2", "--cpu-exact");
+    expect(exact).toMatchObject({ tokens: 1024, windows: 2 });
     expect(exact.ppl).toBeCloseTo(Math.exp(exact.nll), 10);
-    const fast = await measure("--ids", ids, "--window", "1024", "--limit", "2");
+    const fast = await measure("--ids", ids, "--window", "512", "--limit", "2");
     expect(Math.abs(fast.ppl / exact.ppl - 1)).toBeLessThan(0.005);
   });
 
@@ -141,7 +142,7 @@ describe("exllama perplexity", () => {
     ["a window of no size", ["--ids", ids, "--window", "0"], 2, /at least 1/],
     ["a window past the model's memory", ["--ids", ids, "--window", "40000", "--cpu-memory", "230MiB"], 1, /./],
   ] as const)("refuses %s", async (_what, args, code, message) => {
-    const result = await runCli(["perplexity", "--model", demo, ...args]);
+    const result = await runHere(["perplexity", "--model", demo, ...args]);
     expect(result.stderr).toMatch(message);
     expect(result).toMatchObject({ code, stdout: "" });
   });
@@ -150,7 +151,7 @@ describe("exllama perplexity", () => {
 describe("exllama logits", () => {
   it("prints a row per position, the last ones first to last", async () => {
     const logits = async (...args: string[]) =>
-      jsonOf<{ logits: number[][] }>(await runCli(["logits", "--model", demo, "--cpu-exact", "--json", ...args])).logits;
+      jsonOf<{ logits: number[][] }>(await runHere(["logits", "--model", demo, "--cpu-exact", "--json", ...args])).logits;
     const three = await logits("--prompt-ids", "1,318,791,4040", "--last", "3");
     expect(three.map((row) => row.length)).toEqual([4096, 4096, 4096]);
     expect(three.flat().every((value) => value === Math.fround(value))).toBe(true);
@@ -167,7 +168,7 @@ describe("exllama logits", () => {
     ["more positions than tokens", ["--prompt-ids", "1,2", "--last", "3"], 2],
     ["an id that is none", ["--prompt-ids", "1,4096"], 1],
   ] as const)("refuses %s", async (_what, args, code) => {
-    expect(await runCli(["logits", "--model", demo, ...args])).toMatchObject({ code, stdout: "" });
+    expect(await runHere(["logits", "--model", demo, ...args])).toMatchObject({ code, stdout: "" });
   });
 });
 
@@ -179,7 +180,7 @@ describe("exllama bench", () => {
       "--prompt",
       "16,40",
       "--tokens",
-      "6",
+      "24",
       "--depth",
       "0,40",
       "--batch",
@@ -190,7 +191,7 @@ describe("exllama bench", () => {
     );
     const samples = [expect.any(Number), expect.any(Number)];
     const tokensPerSecond = { mean: expect.any(Number), deviation: expect.any(Number), median: expect.any(Number), samples };
-    const decode = { kind: "decode", tokens: 6, tokensPerSecond, bytesPerSecond: expect.any(Number), joulesPerToken: null };
+    const decode = { kind: "decode", tokens: 24, tokensPerSecond, bytesPerSecond: expect.any(Number), joulesPerToken: null };
     const json = jsonOf<{ rows: { stepBytes: number }[] }>(result);
     expect(json).toMatchObject({
       ...{ backend: "cpu", card: null, context: 256, cache: "f16", readRate: null },
@@ -198,10 +199,10 @@ describe("exllama bench", () => {
       rows: [
         { name: "pp 16", kind: "prompt", tokens: 16, tokensPerSecond, bytesPerSecond: null },
         { name: "pp 40", kind: "prompt", tokens: 40, tokensPerSecond },
-        { name: "tg 6 @ 0", depth: 0, batch: 1, ...decode },
-        { name: "tg 6 @ 40", depth: 40, batch: 1, ...decode },
-        { name: "tg 6 @ 0 × 3", depth: 0, batch: 3, ...decode },
-        { name: "tg 6 @ 40 × 3", depth: 40, batch: 3, ...decode },
+        { name: "tg 24 @ 0", depth: 0, batch: 1, ...decode },
+        { name: "tg 24 @ 40", depth: 40, batch: 1, ...decode },
+        { name: "tg 24 @ 0 × 3", depth: 0, batch: 3, ...decode },
+        { name: "tg 24 @ 40 × 3", depth: 40, batch: 3, ...decode },
       ],
     });
     const [empty, held] = json.rows.slice(2).map(({ stepBytes }) => stepBytes);
@@ -226,7 +227,7 @@ describe("exllama bench", () => {
     [["--prompt", "512,-1"], /must not be negative/],
     [["--profile", "--repeat", "3"], /--repeat says nothing about a profiled step/],
   ])("refuses %j", async (args, message) => {
-    const result = await bench(...args.flat());
+    const result = await runHere(["bench", "--model", demo, "--backend", "cpu", "--warmups", "0", ...args.flat()]);
     expect(result).toMatchObject({ code: 2, stdout: "" });
     expect(result.stderr).toMatch(message);
   });

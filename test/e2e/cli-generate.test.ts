@@ -7,6 +7,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { openSafetensors } from "../../src/checkpoint/local.js";
 import { fixture } from "../support/fixtures.js";
 import { jsonOf, runCli } from "../support/run-cli.js";
+import { runHere } from "../support/run-here.js";
 
 interface Answer {
   text: string;
@@ -147,7 +148,7 @@ describe("prompts that cannot be run", () => {
     ["--system without --chat", ["--prompt", "x", "--system", "y"], 2, /--chat only/],
     ["--chat with ids", ["--prompt-ids", "1", "--chat"], 2, /does not go|do not go/],
   ] as const)("%s", async (_what, args, code, message) => {
-    const result = await runCli(["generate", "--model", demo, ...args]);
+    const result = await runHere(["generate", "--model", demo, ...args]);
     expect(result.stderr).toMatch(message);
     expect(result.stderr).not.toMatch(/\n\s+at /);
     expect(result).toMatchObject({ code, stdout: "" });

@@ -3,12 +3,13 @@
 import { describe, expect, it } from "vitest";
 import { fixture } from "../support/fixtures.js";
 import { jsonOf, runCli } from "../support/run-cli.js";
+import { runHere } from "../support/run-here.js";
 import { serveFolder } from "../support/serve-folder.js";
 
 const MiB = 2 ** 20;
 const demo = fixture("demo-gptq-4bit-g128");
 const twoCards = ["--devices", "24GiB,b=24GiB:2GiB"];
-const plan = (...args: string[]) => runCli(["plan", "--model", demo, ...args]);
+const plan = (...args: string[]) => runHere(["plan", "--model", demo, ...args]);
 
 interface PlanJson {
   ok: true;
@@ -69,7 +70,7 @@ describe("exllama plan --json", () => {
   it("gives the same line for a remote checkpoint, without reading weights", async () => {
     const served = await serveFolder(demo);
     try {
-      const remote = await runCli(["plan", "--model", served.address, ...twoCards, "--json"]);
+      const remote = await runHere(["plan", "--model", served.address, ...twoCards, "--json"]);
       expect(remote.stdout).toBe((await plan(...twoCards, "--json")).stdout);
       expect(served.lastWeightFileByte()).toBeLessThan(100_000);
     } finally {
@@ -92,7 +93,7 @@ describe("exllama plan --json", () => {
     ["--cpu-memory", "8GiB"],
     ["--gpu-splitt", "5"],
   ])("exits with 2 for %s %s", async (option, value) => {
-    const result = await runCli(["plan", "--model", demo, "--devices", "24GiB,24GiB", `${option}=${value}`, "--json"]);
+    const result = await runHere(["plan", "--model", demo, "--devices", "24GiB,24GiB", `${option}=${value}`, "--json"]);
     expect(result.code).toBe(2);
     expect(jsonOf<{ error: { code: string } }>(result).error.code).toBe("USAGE");
   });
@@ -100,7 +101,7 @@ describe("exllama plan --json", () => {
 
 describe("exllama plan", () => {
   it("prints a table on standard output", async () => {
-    const { code, stdout, stderr } = await plan(...twoCards);
+    const { code, stdout, stderr } = await runCli(["plan", "--model", demo, ...twoCards]);
     expect([code, stderr]).toEqual([0, ""]);
     expect(stdout).toMatch(/weights +KV cache +scratch +baseline +total +cap/);
     expect(stdout).toMatch(/is left out: not needed/);
@@ -108,7 +109,8 @@ describe("exllama plan", () => {
   });
 
   it("prints a refusal on standard error, with options to type", async () => {
-    const { code, stdout, stderr } = await plan(...twoCards, "--gpu-split", "0.53,0.53", "--ctx", "2048");
+    const args = ["plan", "--model", demo, ...twoCards, "--gpu-split", "0.53,0.53", "--ctx", "2048"];
+    const { code, stdout, stderr } = await runCli(args);
     expect([code, stdout]).toEqual([1, ""]);
     expect(stderr).toMatch(/no plan: .* short\n/s);
     expect(stderr).toMatch(/ {2}--gpu-split \d+MiB/);

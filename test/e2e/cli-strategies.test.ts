@@ -3,13 +3,14 @@
 import { describe, expect, it } from "vitest";
 import type { GenerationResult } from "../../src/index.js";
 import { fixture } from "../support/fixtures.js";
-import { jsonOf, runCli } from "../support/run-cli.js";
+import { jsonOf } from "../support/run-cli.js";
+import { runHere } from "../support/run-here.js";
 
 const draft = fixture("draft-fp16");
-const common = ["--backend", "cpu", "--threads", "2", "--ctx", "512", "--temperature", "0", "-n", "16", "--ignore-eos"];
+const common = ["--backend", "cpu", "--ctx", "512", "--temperature", "0", "-n", "16", "--ignore-eos"];
 
 async function answer(...options: string[]): Promise<GenerationResult> {
-  const result = await runCli([
+  const result = await runHere([
     "generate",
     ...common,
     "--json",
@@ -54,7 +55,7 @@ describe("exllama generate", () => {
     [["--beams", "2", "--max-sequences", "1"], /sequences/],
     [["--speculate", "1000"], /speculate cannot be 1000/],
   ])("refuses %j", async (options, message) => {
-    const result = await runCli(["generate", ...common, "--prompt", "x", ...options]);
+    const result = await runHere(["generate", ...common, "--prompt", "x", ...options]);
     expect(result.stderr).toMatch(message);
     expect(result.code).not.toBe(0);
   });

@@ -7,6 +7,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { buildProgram } from "../../src/cli/program.js";
 import { fixture } from "../support/fixtures.js";
 import { jsonOf, runCli } from "../support/run-cli.js";
+import { runHere } from "../support/run-here.js";
 
 const demo = fixture("demo-gptq-4bit-g128");
 const folder = mkdtempSync(join(tmpdir(), "exllama-cli-"));
@@ -62,7 +63,7 @@ describe("mistakes", () => {
       /"lots" is not a size/,
     ],
   ])("%s: exit code 2, told on standard error", async (_what, args, message) => {
-    const result = await runCli(args);
+    const result = await runHere(args);
     expect(result).toMatchObject({ code: 2, stdout: "" });
     expect(result.stderr).toMatch(message);
     expect(result.stderr).not.toMatch(/\n\s+at /);
@@ -74,7 +75,7 @@ describe("mistakes", () => {
     expect(jsonOf(unknown)).toEqual({
       error: { code: "USAGE", message: expect.stringContaining("--promt"), hint: "Did you mean --prompt?" },
     });
-    const missing = await runCli(["generate", "--prompt", "x", "--model", "/nonexistent", "--json"]);
+    const missing = await runHere(["generate", "--prompt", "x", "--model", "/nonexistent", "--json"]);
     expect(missing).toMatchObject({ code: 1, stderr: "" });
     expect(jsonOf(missing)).toEqual({
       error: { code: "CHECKPOINT_NOT_FOUND", message: expect.any(String), hint: expect.anything() },
@@ -83,12 +84,12 @@ describe("mistakes", () => {
 
   it("show their stack only to those who ask", async () => {
     const args = ["generate", "--prompt", "x", "--model", "/nonexistent"];
-    expect((await runCli(args)).stderr).not.toMatch(/\n\s+at /);
-    expect((await runCli(args, { env: { EXLLAMA_DEBUG: "1" } })).stderr).toMatch(/\n\s+at /);
+    expect((await runHere(args)).stderr).not.toMatch(/\n\s+at /);
+    expect((await runHere(args, { EXLLAMA_DEBUG: "1" })).stderr).toMatch(/\n\s+at /);
   });
 
   it("that fill a context larger than memory are refused before loading", async () => {
-    const result = await runCli([
+    const result = await runHere([
       "generate",
       "--prompt",
       "x",
@@ -126,7 +127,7 @@ describe("settings", () => {
       "--json",
       ...args,
     ];
-    return jsonOf<{ context: number }>(await runCli(all, { env: { XDG_CONFIG_HOME: folder, ...env } })).context;
+    return jsonOf<{ context: number }>(await runHere(all, { XDG_CONFIG_HOME: folder, ...env })).context;
   };
 
   it("come from the command line, then the environment, then config.json", async () => {
@@ -145,7 +146,7 @@ describe("settings", () => {
     ["a choice that is none", "{}", { EXLLAMA_CACHE: "q5" }, /EXLLAMA_CACHE is "q5"/],
   ])("with %s are a usage error", async (_what, file, env, message) => {
     writeFileSync(config, file);
-    const result = await runCli(["generate", "--prompt", "x", "--model", demo], { env: { XDG_CONFIG_HOME: folder, ...env } });
+    const result = await runHere(["generate", "--prompt", "x", "--model", demo], { XDG_CONFIG_HOME: folder, ...env });
     expect(result).toMatchObject({ code: 2, stdout: "" });
     expect(result.stderr).toMatch(message);
   });

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { fixture } from "../support/fixtures.js";
 import { jsonOf, runCli } from "../support/run-cli.js";
+import { runHere } from "../support/run-here.js";
 
 const folder = mkdtempSync(join(tmpdir(), "exllama-validate-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -35,7 +36,7 @@ describe("exllama validate", () => {
     ["a context", ["--ctx", "512"], /chooses the context/],
     ["a bound of nothing", ["--allowed", "0"], /above 0/],
   ])("refuses %s", async (_, args, message) => {
-    const result = await runCli(["validate", ...args]);
+    const result = await runHere(["validate", ...args]);
     expect(result.stderr).toMatch(message);
     expect(result).toMatchObject({ code: 2, stdout: "" });
   });

@@ -7,6 +7,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { packageRoot } from "../../src/paths.js";
 import { type DemoServer, serveDemo } from "../server/demo-server.js";
+import { oneCore } from "../support/one-core.js";
 
 const run = promisify(execFile);
 const folder = join(packageRoot, "examples");
@@ -41,7 +42,7 @@ describe("the examples", () => {
   });
 
   it.each(Object.keys(SAYS))("%s runs and says what it shows", async (name) => {
-    const env = { ...process.env, OPENAI_BASE_URL: `${server.url}/v1`, OPENAI_API_KEY: "none", NO_COLOR: "1" };
+    const env = { ...process.env, ...oneCore, OPENAI_BASE_URL: `${server.url}/v1`, OPENAI_API_KEY: "none", NO_COLOR: "1" };
     const { stdout, stderr } = await run(process.execPath, [join(folder, name)], { env, timeout: 60_000 });
     expect(stdout).toMatch(SAYS[name]!);
     expect(stderr).toBe("");

@@ -19,7 +19,7 @@ const wishes: readonly (readonly AdapterChoice[])[] = [
 describe("adapters of a loaded model", () => {
   let model: Model;
   beforeAll(async () => {
-    model = await loadModel(undefined, { engine: "thread", adapters, ctx: 1024, maxSequences: 4, cacheTokens: 4096 });
+    model = await loadModel(undefined, { engine: "thread", threads: 1, adapters, ctx: 1024, maxSequences: 4, cacheTokens: 4096 });
   });
   afterAll(() => model.dispose());
 
@@ -47,7 +47,7 @@ describe("adapters of a loaded model", () => {
 
   it("never go on from KV that others left, and find their own again", async () => {
     const last = wishes.at(-1)!;
-    await using fresh = await loadModel(undefined, { engine: "thread", adapters, ctx: 1024 });
+    await using fresh = await loadModel(undefined, { engine: "thread", threads: 1, adapters, ctx: 1024 });
     const alone = await fresh.chat(question, { adapters: last, temperature: 0, maxTokens: 16 }).result;
     const other = [{ role: "user", content: "Tell me a story about a fox and a bear." }];
     const rounds: (readonly number[])[][] = [[], []];

@@ -10,7 +10,7 @@ describe.each(["process", "thread"] as const)("a model in a %s", (engine) => {
   const progress: { loadedBytes: number; totalBytes: number }[] = [];
 
   beforeAll(async () => {
-    model = await loadModel(undefined, { engine, ctx: 1024, onProgress: (part) => progress.push(part) });
+    model = await loadModel(undefined, { engine, threads: 1, ctx: 1024, onProgress: (part) => progress.push(part) });
   });
   afterAll(() => model.dispose());
 

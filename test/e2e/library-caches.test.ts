@@ -3,7 +3,7 @@
 import { describe, expect, it } from "vitest";
 import { loadModel, PlanRefusedError, plan } from "../../src/index.js";
 
-const OPTIONS = { backend: "cpu", ctx: 1024, engine: "thread" } as const;
+const OPTIONS = { backend: "cpu", ctx: 1024, engine: "thread", threads: 1 } as const;
 const PROMPT = { maxTokens: 12, temperature: 0, ignoreEos: true } as const;
 
 describe("loadModel with a cache type", () => {

@@ -39,7 +39,7 @@ const schemas = fc
 describe("constrained answers", () => {
   let model: Model;
   beforeAll(async () => {
-    model = await loadModel(undefined, { maxSequences: 4, ctx: 1024 });
+    model = await loadModel(undefined, { maxSequences: 4, ctx: 1024, threads: 1 });
   });
   afterAll(() => model.dispose());
   const ask = (constraint: Constraint, options: GenerateOptions = {}) =>

@@ -24,14 +24,14 @@ async function say(model: Model, prompt: readonly number[]) {
 
 describe("a text that is sent anew", () => {
   it("has only what follows the change computed, to the same bits", async () => {
-    const load = () => loadModel(fixture("demo-gptq-4bit-g128"), { backend: "cpu", threads: 2, ctx: 512, cacheTokens: 4096 });
+    const load = () => loadModel(fixture("demo-gptq-4bit-g128"), { backend: "cpu", threads: 1, ctx: 512, cacheTokens: 4096 });
     await using model = await load();
     const fresh: Awaited<ReturnType<typeof say>>[] = [];
     {
       // Backwards, each behind a stranger: nothing of any use is left when it comes.
       await using other = await loadModel(fixture("demo-gptq-4bit-g128"), {
         backend: "cpu",
-        threads: 2,
+        threads: 1,
         ctx: 512,
         cacheTokens: 512,
       });

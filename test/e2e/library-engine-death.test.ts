@@ -8,7 +8,7 @@ import { demoModel, EngineDiedError, loadModel } from "../../src/index.js";
 import { packageRoot } from "../../src/paths.js";
 import { childrenOf, isRunning, until } from "../support/processes.js";
 
-const OPTIONS = { ctx: 512 } as const;
+const OPTIONS = { ctx: 512, threads: 1 } as const;
 
 describe("a killed engine", () => {
   it.each(["SIGKILL", "SIGTERM"] as const)(

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { demoModel, loadModel, type Model, ModelDisposedError, PlanRefusedError, plan, UsageError } from "../../src/index.js";
 import { childrenOf, until } from "../support/processes.js";
 
-const OPTIONS = { ctx: 512 } as const;
+const OPTIONS = { ctx: 512, threads: 1 } as const;
 const models: Model[] = [];
 
 async function load(options: Parameters<typeof loadModel>[1] = OPTIONS): Promise<Model> {
@@ -96,7 +96,7 @@ describe("loading", () => {
 
 describe("plan", () => {
   it("is what loading would allocate", async () => {
-    const planned = await plan(demoModel, OPTIONS);
+    const planned = await plan(demoModel, { ctx: OPTIONS.ctx });
     const model = await loadModel(demoModel, OPTIONS);
     await model.dispose();
     const sizes = ({ devices }: typeof planned) =>

@@ -7,7 +7,7 @@ import { fixture } from "../support/fixtures.js";
 
 const demo = fixture("demo-gptq-4bit-g128");
 const draft = fixture("draft-fp16");
-const shape = { ctx: 512, maxSequences: 6, cacheTokens: 4096, threads: 2, backend: "cpu" } as const;
+const shape = { ctx: 512, maxSequences: 6, cacheTokens: 4096, threads: 1, backend: "cpu" } as const;
 
 const story = "Once upon a time there was a little fox who";
 const list = "The fox is red. The bear is brown. The fox is red. The bear is brown. The fox is";

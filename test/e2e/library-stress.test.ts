@@ -50,7 +50,7 @@ describe.each(["wait", "preempt"] as const)("64 requests at once, onPressure %s"
     timeout: 60_000 + 2000 * SECONDS,
   }, async () => {
     // Fewer pages than 16 sequences can come to need.
-    await using model = await loadModel(undefined, { ctx: 1024, maxSequences: 16, cacheTokens: 4096, onPressure });
+    await using model = await loadModel(undefined, { ctx: 1024, threads: 1, maxSequences: 16, cacheTokens: 4096, onPressure });
     const until = performance.now() + 1000 * SECONDS;
     let [complete, left] = [0, 0];
     const client = async (seed: number): Promise<void> => {
@@ -82,7 +82,7 @@ describe.each(["wait", "preempt"] as const)("64 requests at once, onPressure %s"
 });
 
 async function aloneAnswers(all: readonly Request[]): Promise<(readonly number[])[]> {
-  await using model = await loadModel(undefined, { ctx: 1024, maxSequences: 2, cacheTokens: 2048 });
+  await using model = await loadModel(undefined, { ctx: 1024, threads: 1, maxSequences: 2, cacheTokens: 2048 });
   const answers: (readonly number[])[] = [];
   for (const { prompt, options } of all) answers.push((await model.generate(prompt, options).result).ids);
   return answers;

@@ -9,7 +9,7 @@ const PROMPT = "Once upon a time, there was a little";
 describe("a loaded model", () => {
   let model: Model;
   beforeAll(async () => {
-    model = await loadModel(undefined, { ctx: 512, maxSequences: 3 });
+    model = await loadModel(undefined, { ctx: 512, maxSequences: 3, threads: 1 });
   });
   afterAll(() => model.dispose());
 
@@ -74,7 +74,7 @@ describe("a loaded model", () => {
 
 describe("a model that is loaded with", () => {
   it("a short queue refuses what is too much, and goes on", async () => {
-    await using model = await loadModel(undefined, { ctx: 256, maxSequences: 1, maxWaiting: 1 });
+    await using model = await loadModel(undefined, { ctx: 256, maxSequences: 1, maxWaiting: 1, threads: 1 });
     const answers = await Promise.allSettled([1, 2, 3, 4].map(() => model.generate(PROMPT, { maxTokens: 8 }).result));
     expect(answers.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "rejected", "rejected"]);
     expect(answers[2]).toMatchObject({ reason: { code: "QUEUE_FULL", details: { maxWaiting: 1 } } });
@@ -83,7 +83,7 @@ describe("a model that is loaded with", () => {
   });
 
   it('onPressure "refuse" refuses what cannot begin at once', async () => {
-    await using model = await loadModel(undefined, { ctx: 256, maxSequences: 1, onPressure: "refuse" });
+    await using model = await loadModel(undefined, { ctx: 256, maxSequences: 1, onPressure: "refuse", threads: 1 });
     const first = model.generate(PROMPT, { maxTokens: 8 }).result;
     await expect(model.generate(PROMPT, { maxTokens: 8 }).result).rejects.toBeInstanceOf(NoRoomError);
     await first;

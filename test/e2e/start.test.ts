@@ -4,9 +4,11 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { packageRoot } from "../../src/paths.js";
+import { oneCore } from "../support/one-core.js";
 
 function start(...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  return spawnSync(process.execPath, [join(packageRoot, "scripts/start.js"), ...args], { encoding: "utf8" });
+  const script = join(packageRoot, "scripts/start.js");
+  return spawnSync(process.execPath, [script, ...args], { encoding: "utf8", env: { ...process.env, ...oneCore } });
 }
 
 describe("npm start", () => {

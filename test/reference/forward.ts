@@ -1,5 +1,5 @@
 // The forward pass of a Llama-like decoder, written to be read: one token after the other,
-// every sum in f64, no tricks. It is what the backends are measured against where no golden
+// every sum in f64, no tricks but one (apply). It is what the backends are measured against where no golden
 // file exists; its own test holds it against golden files from Hugging Face transformers.
 
 import type { DenseLinear, ReferenceLayer, ReferenceModel } from "./model.js";
@@ -37,15 +37,7 @@ export class ReferenceSequence {
     model.layers.forEach((layer, index) => {
       x = add(x, this.#attention(index, layer, rmsNorm(x, layer.inputNorm, model.normEps), position, rotation));
       const y = rmsNorm(x, layer.postAttentionNorm, model.normEps);
-      const gate = apply(layer.gate, y);
-      const up = apply(layer.up, y);
-      x = add(
-        x,
-        apply(
-          layer.down,
-          up.map((u, i) => u * silu(gate[i]!)),
-        ),
-      );
+      x = add(x, apply(layer.down, gated(apply(layer.gate, y), apply(layer.up, y))));
     });
     return apply(model.head, rmsNorm(x, model.finalNorm, model.normEps));
   }
@@ -64,20 +56,20 @@ export class ReferenceSequence {
     };
     eachHead(q, heads, layer.qNorm);
     eachHead(k, kvHeads, layer.kNorm);
-    this.#keys[index]!.push(k);
-    this.#values[index]!.push(apply(layer.v, x));
+    const [keys, values] = [this.#keys[index]!, this.#values[index]!];
+    keys.push(k);
+    values.push(apply(layer.v, x));
 
     const first = layer.window === null ? 0 : Math.max(0, position - layer.window + 1);
     const mixed = new Float64Array(heads * headDim);
     for (let h = 0; h < heads; h++) {
       const at = Math.floor(h / (heads / kvHeads)) * headDim;
       const query = q.subarray(h * headDim, (h + 1) * headDim);
-      const scores: number[] = [];
-      for (let p = first; p <= position; p++) scores.push(dot(query, this.#keys[index]![p]!, at) / Math.sqrt(headDim));
-      softmax(scores).forEach((weight, i) => {
-        const value = this.#values[index]![first + i]!;
-        for (let d = 0; d < headDim; d++) mixed[h * headDim + d]! += weight * value[at + d]!;
-      });
+      const scores = new Float64Array(position + 1 - first);
+      for (let i = 0; i < scores.length; i++) scores[i] = dot(query, keys[first + i]!, at) / Math.sqrt(headDim);
+      const weights = softmax(scores);
+      for (let i = 0; i < weights.length; i++)
+        addScaled(mixed, h * headDim, weights[i]!, values[first + i]!.subarray(at, at + headDim));
     }
     return apply(layer.o, mixed);
   }
@@ -88,12 +80,26 @@ export function referenceLogits(model: ReferenceModel, ids: ArrayLike<number>): 
   return new ReferenceSequence(model).feed(ids);
 }
 
-function apply(linear: DenseLinear, x: Float64Array): Float64Array {
-  const y = new Float64Array(linear.out);
-  for (let row = 0; row < linear.out; row++) {
-    y[row] = dot(x, linear.weight, row * linear.in) + (linear.bias?.[row] ?? 0);
+function apply({ weight, bias, in: size, out }: DenseLinear, x: Float64Array): Float64Array {
+  const y = new Float64Array(out);
+  // Four rows side by side: their sums do not wait for each other, which is twice as fast.
+  const fours = out - (out % 4);
+  for (let row = 0; row < fours; row += 4) {
+    let [s0, s1, s2, s3] = [0, 0, 0, 0];
+    for (let i = 0, at = row * size; i < size; i++, at++) {
+      const value = x[i]!;
+      s0 += value * weight[at]!;
+      s1 += value * weight[at + size]!;
+      s2 += value * weight[at + 2 * size]!;
+      s3 += value * weight[at + 3 * size]!;
+    }
+    y[row] = s0;
+    y[row + 1] = s1;
+    y[row + 2] = s2;
+    y[row + 3] = s3;
   }
-  return y;
+  for (let row = fours; row < out; row++) y[row] = dot(x, weight, row * size);
+  return bias ? add(y, bias) : y;
 }
 
 /** Σ a[i] · b[offset + i] over the whole of a. */
@@ -104,16 +110,23 @@ function dot(a: Float64Array, b: Float64Array, offset: number): number {
 }
 
 function add(a: Float64Array, b: Float64Array): Float64Array {
-  return a.map((value, i) => value + b[i]!);
+  const sum = new Float64Array(a.length);
+  for (let i = 0; i < a.length; i++) sum[i] = a[i]! + b[i]!;
+  return sum;
 }
 
 function rmsNorm(x: Float64Array, weight: Float64Array, eps: number): Float64Array {
   const scale = 1 / Math.sqrt(dot(x, x, 0) / x.length + eps);
-  return x.map((value, i) => value * scale * weight[i]!);
+  const y = new Float64Array(x.length);
+  for (let i = 0; i < x.length; i++) y[i] = x[i]! * scale * weight[i]!;
+  return y;
 }
 
-function silu(x: number): number {
-  return x / (1 + Math.exp(-x));
+/** up · silu(gate) */
+function gated(gate: Float64Array, up: Float64Array): Float64Array {
+  const y = new Float64Array(up.length);
+  for (let i = 0; i < up.length; i++) y[i] = (up[i]! * gate[i]!) / (1 + Math.exp(-gate[i]!));
+  return y;
 }
 
 /** Rotates pairs (x[i], x[i + half]) by position · frequency, in place. */
@@ -128,9 +141,14 @@ function rotate(head: Float64Array, position: number, { frequencies, amplitude }
   }
 }
 
-function softmax(scores: readonly number[]): number[] {
-  const top = Math.max(...scores);
+function softmax(scores: Float64Array): Float64Array {
+  const top = scores.reduce((a, b) => Math.max(a, b));
   const weights = scores.map((score) => Math.exp(score - top));
   const sum = weights.reduce((a, b) => a + b, 0);
   return weights.map((weight) => weight / sum);
+}
+
+/** to[at …] += weight · values */
+function addScaled(to: Float64Array, at: number, weight: number, values: Float64Array): void {
+  for (let i = 0; i < values.length; i++) to[at + i]! += weight * values[i]!;
 }

@@ -54,6 +54,8 @@ export class Random {
 
   /** `count` normal numbers of this standard deviation. */
   normals(count: number, deviation: number): Float64Array {
-    return Float64Array.from({ length: count }, () => this.normal() * deviation);
+    const values = new Float64Array(count);
+    for (let i = 0; i < count; i++) values[i] = this.normal() * deviation;
+    return values;
   }
 }

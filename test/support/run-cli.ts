@@ -1,4 +1,5 @@
-// Runs the built command line as a user would, in a process of its own.
+// Runs the built command line as a user would, in a process of its own. What only refuses or plans
+// is quicker asked in this one: run-here.ts.
 
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -28,14 +29,25 @@ const CLEAN = Object.fromEntries(
   ),
 );
 
+/** Files of tests run side by side: one core each. Whatever the number of threads, bits are the same. */
+const ONE_THREAD = { EXLLAMA_THREADS: "1" };
+
 /** What commands keep (sessions, a chat's history) goes with the tests. */
 const STATE = mkdtempSync(join(tmpdir(), "exllama-state-"));
 process.once("exit", () => rmSync(STATE, { recursive: true, force: true }));
 
+/** What commands see of the environment unless told otherwise. */
+export const cleanEnvironment: Readonly<Record<string, string | undefined>> = {
+  ...CLEAN,
+  ...ONE_THREAD,
+  XDG_CONFIG_HOME: "/nonexistent",
+  XDG_STATE_HOME: STATE,
+};
+
 /** @param args as typed after `exllama` */
 export function runCli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
   const child = spawn(process.execPath, [distFile("cli/main.js"), ...args], {
-    env: { ...CLEAN, XDG_CONFIG_HOME: "/nonexistent", XDG_STATE_HOME: STATE, ...options.env },
+    env: { ...cleanEnvironment, ...options.env },
   });
   let stdout = "";
   let stderr = "";

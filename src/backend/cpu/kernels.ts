@@ -7,7 +7,7 @@ import type { QuantizedKernels } from "./quantized-kernels.js";
 export interface FloatKernels {
   team_arrive(control: number, threads: number): number;
   team_open(control: number, ticket: number): number;
-  team_wait(control: number, ticket: number): void;
+  team_wait(control: number, ticket: number, turns: number): void;
   team_claim(control: number, count: number): number;
   team_take(control: number, threads: number, thread: number, items: number, count: number): number;
   team_await(control: number, last: number, turns: number): number;

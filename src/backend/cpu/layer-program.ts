@@ -27,6 +27,8 @@ export interface ProgramParts {
   readonly windows: readonly (number | null)[];
   readonly arenas: readonly ArenaAccess[];
   readonly threads: number;
+  /** How often a thread looks for the others before it sleeps. */
+  readonly waitTurns: number;
   /** Everything is f32. */
   readonly exact: boolean;
   /** Of this worker, 0 … threads − 1. */

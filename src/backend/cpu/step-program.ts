@@ -82,7 +82,7 @@ export class StepProgram {
     const ticket = this.#team.team_arrive(this.#control, this.#parts.threads);
     if (ticket === 0) return;
     while (this.#next.read()) if (this.#team.team_open(this.#control, ticket)) return;
-    this.#team.team_wait(this.#control, ticket);
+    this.#team.team_wait(this.#control, ticket, this.#parts.waitTurns);
   }
 
   /** The next linears to run: their first weights are read while waiting. Where rows are many, arithmetic takes the time. */

@@ -11,6 +11,7 @@ import { ExactLinear, type LinearKernel } from "./linear-kernel.js";
 import { runLoadJob } from "./load-jobs.js";
 import { QuantizedLinear } from "./quantized-linear.js";
 import { StepProgram } from "./step-program.js";
+import { meetingTurns, turnsBetweenSteps } from "./wait-turns.js";
 import type { FromWorker, LinearFacts, ToWorker, WorkerStart } from "./worker-messages.js";
 
 const port = parentPort;
@@ -19,12 +20,8 @@ const start = workerData as WorkerStart;
 const arenas: ArenaAccess[] = start.memories.map((memory) => ({ memory, kernels: instantiate(start.modules, memory) }));
 const regions = new RegionIndex(start.stage);
 
-/**
- * Turns for which a thread looks for the next step before it sleeps, 2 to 4 ms. Where the team has all cores, the
- * thread that reports a step makes room at once: the host has sampling to do, and would otherwise wait half a
- * millisecond until the system takes a core from somebody who only looks.
- */
-const IDLE_TURNS = start.index === 0 && start.threads >= availableParallelism() ? 0 : 100_000;
+const cores = availableParallelism();
+const idleTurns = turnsBetweenSteps(start.threads, cores, start.index);
 
 const say = (message: FromWorker) => port.postMessage(message);
 
@@ -43,13 +40,14 @@ function serve(facts: LinearFacts): never {
   const program = new StepProgram({
     ...start,
     arenas,
+    waitTurns: meetingTurns(start.threads, cores),
     linear: (name, spec, arena) => linear(name, spec, arena, facts),
     embed: embedder(facts),
   });
   say({ kind: "jobDone", result: 0 });
   const control = regions.get("scratch.control", 0).offset;
   for (let command = 0; ; ) {
-    command = arenas[0]!.kernels.team_await(control, command, IDLE_TURNS);
+    command = arenas[0]!.kernels.team_await(control, command, idleTurns);
     program.execute();
     if (start.index === 0) say({ kind: "stepDone" });
   }

@@ -43,19 +43,16 @@ export function addChat(program: Command): void {
 
 async function chat(flags: Flags): Promise<void> {
   const control = new InterruptControl();
+  // It listens to the end: a second Ctrl-C while the program is leaving must not change how it ends.
   process.on("SIGINT", control.press);
-  try {
-    const left = await withModel(flags, control.loading, async (model) => {
-      if (!model.info.hasChatTemplate)
-        throw new ChatTemplateError(`${model.info.source} has no chat template, so it cannot chat`, {
-          hint: "exllama generate works without one; or put a chat_template.jinja into the model's folder.",
-        });
-      return converse(model, flags, control);
-    });
-    if (left === "interrupted") process.exitCode = INTERRUPTED_EXIT;
-  } finally {
-    process.off("SIGINT", control.press);
-  }
+  const left = await withModel(flags, control.loading, async (model) => {
+    if (!model.info.hasChatTemplate)
+      throw new ChatTemplateError(`${model.info.source} has no chat template, so it cannot chat`, {
+        hint: "exllama generate works without one; or put a chat_template.jinja into the model's folder.",
+      });
+    return converse(model, flags, control);
+  });
+  if (left === "interrupted") process.exitCode = INTERRUPTED_EXIT;
 }
 
 async function converse(model: Model, flags: Flags, control: InterruptControl): Promise<"done" | "interrupted"> {
