@@ -5,7 +5,7 @@
 // where what would be read and what was made are, byte for byte, those of the last time (built.json).
 
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -25,6 +25,9 @@ const BUILDS = [
   ["products-relaxed", "wasm/products.ts", RELAXED, "wasm/joined.ts"],
   ["products-dot", "wasm/products.ts", RELAXED, "wasm/joined.ts", "wasm/dot-add.ts"],
 ];
+// What an earlier version built under another name would go into the package.
+for (const file of readdirSync(folder))
+  if (file.endsWith(".wasm") && !BUILDS.some(([name]) => file === `${name}.wasm`)) rmSync(join(folder, file));
 if (!existsSync(record) || readFileSync(record, "utf8") !== fingerprint()) {
   for (const [name, entry, features, ...choices] of BUILDS) await build(name, entry, features, choices);
   writeFileSync(record, fingerprint());
