@@ -42,7 +42,7 @@ describe("sessions", () => {
     await page.keyboard.press("Enter");
     await page.getByRole("searchbox", { name: "Search sessions" }).fill("");
     await page.locator(".session-title", { hasText: "About foxes" }).waitFor();
-    expect(await titles(page)).toEqual(["The sky/../now", "About foxes"]);
+    await expect.poll(() => titles(page)).toEqual(["The sky/../now", "About foxes"]);
     expect(readdirSync(site.sessions).filter((name) => name.endsWith(".json"))).toHaveLength(2);
     await page.context().close();
   });

@@ -19,13 +19,19 @@ export const current = signal<OpenSession | null | undefined>(null);
 
 const open = new Map<string, OpenSession>();
 
+/** Readings of the list: how many were asked for, and the number of the one that is shown. */
+let asked = 0;
+let shown = 0;
+
 /** Reads the list anew, with the words that are looked for. */
 export async function refresh(): Promise<void> {
   const words = query.peek();
+  const turn = ++asked;
   const list = await getJson<{ sessions: SessionSummary[]; problems: SessionProblem[] }>(
     `/api/sessions?q=${encodeURIComponent(words)}`,
   );
-  if (words !== query.peek()) return; // an older answer
+  if (words !== query.peek() || turn < shown) return; // an older answer
+  shown = turn;
   summaries.value = list.sessions;
   problems.value = list.problems;
 }
