@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { chainLaunch } from "./chain-launch.js";
+import { CHAIN, CHAIN_ATTENTION, CHAIN_ENDS, CHAIN_LAYER, CHAIN_SHAPE } from "./chain-layouts.js";
 import { type ChainLayerPlaces, chainLayersParameters, chainParameters, MOST_CHAIN_LAYERS } from "./chain-parameters.js";
-import { CHAIN, CHAIN_ATTENTION, CHAIN_ENDS, CHAIN_LAYER, CHAIN_SHAPE } from "./kernel-parameters.js";
 
 const card = { multiprocessors: 132, major: 9, sharedPerBlock: 232448 };
 const shape = { bits: 4, group: 128, hidden: 4096, attention: 4096, intermediate: 11008, next: [4096, 1024, 1024] } as const;

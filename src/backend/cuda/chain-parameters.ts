@@ -2,7 +2,8 @@
 // them or attention, and where each layer's own things lie.
 
 import type { ChainHeads, ChainLaunch, ChainShape } from "./chain-launch.js";
-import { CHAIN, CHAIN_ATTENTION, CHAIN_ENDS, CHAIN_LAYER, CHAIN_SHAPE, writeParametersAt } from "./kernel-parameters.js";
+import { CHAIN, CHAIN_ATTENTION, CHAIN_ENDS, CHAIN_LAYER, CHAIN_SHAPE } from "./chain-layouts.js";
+import { writeParametersAt } from "./kernel-parameters.js";
 import type { ParameterValues } from "./parameter-layout.js";
 
 /** kMostChainLayers: layers of a launch of chain_layers.cu. */

@@ -111,12 +111,13 @@ export function runLayers(
 ): void {
   const [{ spec }] = layers as [PlacedLayer];
   const { shape, heads } = wholeLayer(spec, "f16")!;
-  const { name, grid, block, shared, ...launch } = chainLaunch(shape, queue.context.card, { heads })!;
+  const launch = chainLaunch(shape, queue.context.card, { heads })!;
+  const { name, grid, block, shared } = launch;
   const [eps, headEps] = epsOf(layers[0]!);
   queue.run({
     ...{ family: "chain_layers", name, grid: [grid], block, shared, together: true },
     parameters: chainLayersParameters(
-      { name, grid, block, shared, ...launch },
+      launch,
       shape,
       { residual, eps, sums, gated, pieces, epochs },
       { shape: heads, table, position, headEps, ...packets },
