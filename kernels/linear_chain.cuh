@@ -35,14 +35,14 @@ __device__ __forceinline__ int first_segment(int linear) { return 0x4310 >> 4 * 
 __device__ __forceinline__ const uint8_t* const* weights_of(const ChainLayer& layer, int linear) { return &layer.o + first_segment(linear); }
 __device__ __forceinline__ const __half* const* biases_of(const ChainLayer& layer, int linear) { return &layer.o_bias + first_segment(linear); }
 
-/// What every launch takes. It goes from link to link. A link is o, gate and up, down of the layer with its number, and q, k, v
+/// What every launch takes; buffers of packets are of one shape and grid for life, and zero in the beginning. It goes from link to link. A link is o, gate and up, down of the layer with its number, and q, k, v
 /// of the layer behind it, if there is one. What comes before the first layer is link -1.
 struct ChainBuffers {
   float* residual;                     // [hidden], added to
-  uint64_t* sums;                      // [hidden] packets: the residual stream on its way to all blocks
-  uint64_t* gated;                     // [outputs of gate / 2] packets of two f16
-  uint64_t* pieces;                    // packets of tiles whose k is divided
-  uint32_t* epochs;                    // [blocks] how many were used so far
+  uint4* sums;                         // [hidden / 4] packets of four f32: the residual stream on its way to all blocks
+  uint4* gated;                        // [outputs of gate / 8] packets of eight f16
+  uint64_t* pieces;                    // packets of tiles whose k is divided: [pieces][halves][1 or 2 tiles][kTileRows]
+  uint4* epochs;                       // [blocks] how many were used so far; how often gated, how often gathered
   float eps;                           // of all RMSNorms over the hidden state
   int32_t first_link, links;           // -1 or 0; how many
   int32_t layers;                      // of the launch's
@@ -94,12 +94,11 @@ constexpr int kSpan = 128;                         // k between two additions to
 constexpr int kMostChainStages = 24;
 constexpr int kChainBarrierBytes = 768;            // full, empty, sums of squares of the warps, the epoch
 constexpr int kMostChainRows = kChainThreads;      // of the residual stream, of a block
-constexpr int kChainZeroBytes = 128;                // what a span's x is in the columns of others
-constexpr int kChainHeadBytes = kChainBarrierBytes + kMostChainRows * 4 + kChainZeroBytes;
-static_assert(3 * kMostChainStages * 8 + kChainWarps * 4 + 4 <= kChainBarrierBytes);
+constexpr int kChainHeadBytes = kChainBarrierBytes + kMostChainRows * 4;
+static_assert(3 * kMostChainStages * 8 + kChainWarps * 4 + 12 <= kChainBarrierBytes);
 
 /// Epochs of a link, counted from its first: what packets are of.
-enum ChainEpoch { kAfterOutput, kGated, kAfterDown, kHeads, kGathered, kParts, kPieces, kChainEpochs = kPieces + kChainLinears };
+enum ChainEpoch { kAfterOutput, kAfterDown, kHeads, kParts, kPieces, kChainEpochs = kPieces + kChainLinears };
 
 /// What is common to a span of x.
 struct ChainSpan {
@@ -115,9 +114,9 @@ struct ChainShared {
   uint64_t* full;   // [rounds of the ring, even and odd][kMostChainStages]
   uint64_t* empty;
   float* squares;   // [warps]
-  uint32_t* epoch;  // the first of the launch's, see ChainEpoch
+  uint32_t* epoch;  // [3] the first of the launch's, see ChainEpoch; what gated and gathered of link 0 are marked with
   float* kept;      // [rows of the residual stream that are the block's]
-  float* partial;   // [units][kTileRows]
+  float* partial;   // [units][kTileRows], of whole parts; behind them those of a part that others send
   ChainSpan* spans; // [spans of x]
   uint8_t* x;       // [high and low digits][x_pitch]
   uint8_t* ring;
@@ -141,7 +140,8 @@ __device__ __forceinline__ void meet_chain() { asm volatile("bar.sync 1, %0;" ::
 /// What one block does of a linear. A "part" is a row tile, or a pair of gate's and up's.
 ///
 /// Every block has `each` parts. What is left over is one part more for some blocks; or, where that would leave too many
-/// blocks idle, its superblocks are dealt out to all blocks ("pieces"), and their sums sent to the one that has the part.
+/// blocks idle, its superblocks are dealt out to all blocks ("pieces"), and their sums sent to the one that has the part. Pieces come
+/// first: so they have arrived when that block is through with its own parts.
 struct ChainShare {
   int block, each, parts;           // of them whole; the last one may be one left over
   int superblocks;                  // of a row tile

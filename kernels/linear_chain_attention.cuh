@@ -22,7 +22,7 @@ struct ChainAttention {
   const float2* table;       // [dim / 2] cosines and sines of the token
   const int32_t* position;   // [1]; -1: an idle row
   uint64_t* heads;           // packets of two f16 of q, k, v
-  uint64_t* gathered;        // packets of two f16: x of o
+  uint4* gathered;           // packets of eight f16: x of o
   uint64_t* parts;           // [heads][most parts][dim + 2] packets: sums, largest exponent, denominator
   int32_t query_heads, kv_heads, group;  // query_heads / kv_heads
   int32_t most_parts;        // of a KV head's keys, each by a block
@@ -108,9 +108,10 @@ struct LayerAttention {
     }
   }
 
-  /// `place` is where the first tile is in the ring, see chain_products(). @returns how many tiles there were
+  /// `place` is where the first tile is in the ring, see chain_products(); `uses` what gathered is marked with. @returns how many tiles there were
   template <typename Params, typename Shared>
-  __device__ __forceinline__ static int attend(const Params& p, const Shared& shared, const ChainLayer& layer, uint32_t epoch, int place, int warp_of_block) {
+  __device__ __forceinline__ static int attend(const Params& p, const Shared& shared, const ChainLayer& layer, uint32_t epoch, uint32_t uses, int place,
+                                               int warp_of_block) {
     const int lane = settled(threadIdx.x % kWarp), warp = settled(warp_of_block);  // nothing is computed ahead of the loop over layers
     const int asked = __ldg(p.position), position = max(asked, 0);
     const Cut cut(p, layer.window, position, warp);
@@ -142,7 +143,7 @@ struct LayerAttention {
     if (has_heads) products.store(memory.sums + warp * memory.heads * Memory::kSumRow, Memory::kSumRow, memory.heads, lane);
     meet_chain();
 #pragma unroll 1
-    for (int i = warp; i < p.group; i += kChainWarps) merge(p, memory, cut, i, epoch, lane);
+    for (int i = warp; i < p.group; i += kChainWarps) merge(p, memory, cut, i, epoch, uses, lane);
     meet_chain();  // x may take the place
     return cut.tiles;
   }
@@ -188,7 +189,8 @@ struct LayerAttention {
 
   /// From the sums of the warps to what head number i of the group gathers, by way of one of its blocks where there are several. A lane has four dims.
   template <typename Params>
-  __device__ __forceinline__ static void merge(const Params& p, const Memory& memory, const Cut& cut, int i, uint32_t epoch, int lane) {
+  __device__ __forceinline__ static void merge(const Params& p, const Memory& memory, const Cut& cut, int i, uint32_t epoch, uint32_t uses,
+                                               int lane) {
     const int head = cut.kv_head * p.group + i, d = 4 * lane % kDim;
     const int pitch = memory.heads * Memory::kSumRow;
     const float* rows = memory.sums + i / Products::kHeads * cut.slices * pitch + i % Products::kHeads * Memory::kSumRow;
@@ -241,10 +243,9 @@ struct LayerAttention {
       }
     }
     const float inverse = 1.f / total;
-    if (4 * lane >= kDim) return;
-    uint64_t* to = p.gathered + (head * kDim + d) / 2;
-    send(to, half_pair(sum.x * inverse, sum.y * inverse), epoch + kGathered);
-    send(to + 1, half_pair(sum.z * inverse, sum.w * inverse), epoch + kGathered);
+    const uint2 four = make_uint2(half_pair(sum.x * inverse, sum.y * inverse), half_pair(sum.z * inverse, sum.w * inverse));
+    const uint4 eight = make_uint4(four.x, four.y, __shfl_down_sync(0xffffffffu, four.x, 1), __shfl_down_sync(0xffffffffu, four.y, 1));
+    if (4 * lane < kDim && lane % 2 == 0) send(p.gathered + (head * kDim + d) / 8, HalfPackets{uses}.marked(eight));
   }
 
   /// Two packets, once all lanes' have been sent.

@@ -32,6 +32,13 @@ __device__ __forceinline__ void copy_bulk_pair(uint8_t* to, const void* first, c
   copy(to + bytes, second);
 }
 
+/// Has a layer's part of the launch's parameters in the multiprocessor's cache before those want it who would have to wait.
+__device__ __forceinline__ void touch(const ChainLayer& layer) {
+  const uint64_t* words = reinterpret_cast<const uint64_t*>(&layer);
+#pragma unroll
+  for (int i = 0; i < static_cast<int>(sizeof(layer) / 8); i += 4) asm volatile("" ::"l"(words[i]));
+}
+
 /// Has the copy engine bring all of the block's tiles: of weights and, in front of o, of keys and values.
 template <int kBits, int kGroup, typename Attention, typename Params>
 __device__ __forceinline__ void chain_copies(const Params& p, const ChainShared<kBits, kGroup>& shared) {
@@ -53,6 +60,7 @@ __device__ __forceinline__ void chain_copies(const Params& p, const ChainShared<
   };
 #pragma unroll 1
   for (int link = p.first_link, last = p.first_link + p.links; link < last; ++link) {
+    if (link + 1 < p.layers) touch(p.layer[link + 1]);
     if constexpr (Params::kAttends) {
       if (link == 0) wait_previous();  // keys, values, where they are: of launches before, which weights are not
       if (link >= 0)
@@ -75,26 +83,29 @@ __device__ __forceinline__ void chain_copies(const Params& p, const ChainShared<
       };
       const int tiles = share.parts << share.paired, pieces = share.pieces << share.paired;
 #pragma unroll 1
+      for (int i = 0; i < pieces; ++i) {
+        const int piece = share.first_piece + (i >> share.paired), part = piece / superblocks, superblock = piece - part * superblocks;
+        copy(begin_of(share.left_over + part, i & share.paired) + size_t(superblock) * kFull, superblock + 1 == superblocks ? last_bytes : kFull);
+      }
+#pragma unroll 1
       for (int t = 0; t < tiles; ++t) {
         const uint8_t* from = begin_of(share.part(t >> share.paired), t & share.paired);
 #pragma unroll 1
         for (int left = superblocks - 1; left >= 0; --left, from += kFull) copy(from, left == 0 ? last_bytes : kFull);
       }
-#pragma unroll 1
-      for (int i = 0; i < pieces; ++i) {
-        const int piece = share.first_piece + (i >> share.paired), part = piece / superblocks, superblock = piece - part * superblocks;
-        copy(begin_of(share.left_over + part, i & share.paired) + size_t(superblock) * kFull, superblock + 1 == superblocks ? last_bytes : kFull);
-      }
     }
   }
 }
+
+/// x of down, and of o where it comes in packets.
+__device__ __forceinline__ const uint4* packets_of(const ChainParams& p, int) { return p.gated; }
+__device__ __forceinline__ const uint4* packets_of(const ChainLayersParams& p, int linear) { return linear == kDown ? p.gated : p.gathered; }
 
 template <int kBits, int kGroup, typename Attention, typename Params>
 __device__ __forceinline__ void linear_chain_body(const Params& p, uint8_t* dynamic_shared) {
   const ChainShared<kBits, kGroup> shared(dynamic_shared, p);
   const int block_warp = __shfl_sync(0xffffffffu, threadIdx.x / kWarp, 0);
   allow_next();
-  if (threadIdx.x < kChainZeroBytes / 4) reinterpret_cast<uint32_t*>(dynamic_shared + kChainHeadBytes - kChainZeroBytes)[threadIdx.x] = 0;
   if (threadIdx.x == 0) {
     for (int s = 0; s < p.stages; ++s) {
       barrier_init(shared.full + s, 1);
@@ -112,7 +123,8 @@ __device__ __forceinline__ void linear_chain_body(const Params& p, uint8_t* dyna
   take_registers<kChainRegisters>();
   wait_previous();
   {
-    const uint32_t first = p.epochs[blockIdx.x] + 1;
+    const uint4 used = p.epochs[blockIdx.x];
+    const uint32_t first = used.x + 1;
     // The parts of o are those of down: who added the first to the residual stream adds the second, in every layer.
     const ChainShape& o = p.linears[kOutput];
     const ChainShare share(o, false);
@@ -120,9 +132,9 @@ __device__ __forceinline__ void linear_chain_body(const Params& p, uint8_t* dyna
       const int n = share.part(threadIdx.x / kTileRows) * kTileRows + threadIdx.x % kTileRows;
       const float residual = p.residual[n];
       shared.kept[threadIdx.x] = residual;
-      if (p.first_link < 0) send(p.sums + n, __float_as_uint(residual), first + kAfterDown);
+      if (p.first_link < 0) send_floats(p.sums, n, residual, first + kAfterDown, threadIdx.x % kWarp);
     }
-    if (threadIdx.x == 0) *shared.epoch = first;
+    if (threadIdx.x == 0) shared.epoch[0] = first, shared.epoch[1] = used.y + 1, shared.epoch[2] = used.z + 1;
     meet_chain();
   }
   int place = 0;
@@ -133,7 +145,10 @@ __device__ __forceinline__ void linear_chain_body(const Params& p, uint8_t* dyna
 #pragma unroll 1
   for (int link = p.first_link, last = p.first_link + p.links; link < last; ++link) {
     if constexpr (Params::kAttends)
-      if (link >= 0) place = later(place, Attention::attend(p, shared, p.layer[link], *shared.epoch + (link - p.first_link) * kChainEpochs, place, block_warp));
+      if (link >= 0) {
+        const uint32_t epoch = shared.epoch[0] + (link - p.first_link) * kChainEpochs, uses = shared.epoch[2] + link;
+        place = later(place, Attention::attend(p, shared, p.layer[link], epoch, uses, place, block_warp));
+      }
 #pragma unroll 1
     for (int linear = first_linear(link); linear < linears_end(p, link); ++linear) {
       const int lane = settled(threadIdx.x % kWarp), warp = settled(block_warp);  // nothing that follows from them is kept in registers from linear to linear
@@ -143,23 +158,24 @@ __device__ __forceinline__ void linear_chain_body(const Params& p, uint8_t* dyna
       const uint32_t epoch = *shared.epoch + (link - p.first_link) * kChainEpochs;
       // Who has nothing to do here may not wait for x either: nobody would wait for this block before sending the next packets.
       if (share.parts + share.pieces + share.has_divided == 0) continue;
-      if (linear == kGateUp) {
-        stage_normed(p, shared, layer.norm, w.k, epoch + kAfterOutput, warp, lane);
-      } else if (linear == kDown) {
-        stage_pairs(p, shared, p.gated, w.k, epoch + kGated, warp, lane);
-      } else if (linear == kNext) {
-        stage_normed(p, shared, layer.in_norm, w.k, epoch + kAfterDown, warp, lane);
-      } else {
-        if constexpr (Params::kAttends) stage_pairs(p, shared, p.gathered, w.k, epoch + kGathered, warp, lane);
-        else stage_halves(p, shared, p.attention, w.k, warp, lane);
+      if (linear == kGateUp || linear == kNext) {
+        const bool after_output = linear == kGateUp;
+        stage_normed(p, shared, after_output ? layer.norm : layer.in_norm, w.k, epoch + (after_output ? kAfterOutput : kAfterDown), warp, lane);
+      } else if (Params::kAttends || linear == kDown) {
+        stage_pairs(p, shared, packets_of(p, linear), w.k, shared.epoch[linear == kDown ? 1 : 2] + link, warp, lane);
+      } else if constexpr (!Params::kAttends) {
+        stage_halves(p, shared, p.attention, w.k, warp, lane);
       }
       meet_chain();
-      chain_products<kBits, kGroup>(p, shared, share, w.k, place, warp, lane);
+      chain_products<kBits, kGroup>(p, shared, share, w.k, place, epoch + kPieces + linear, warp, lane);
       chain_results(p, shared, layer, link, linear, epoch);
       place = later(place, share.all());
     }
   }
-  if (threadIdx.x == 0) p.epochs[blockIdx.x] = *shared.epoch - 1 + p.links * kChainEpochs;
+  if (threadIdx.x == 0) {
+    const uint32_t layers = p.links + min(p.first_link, 0);
+    p.epochs[blockIdx.x] = make_uint4(shared.epoch[0] - 1 + p.links * kChainEpochs, shared.epoch[1] - 1 + layers, shared.epoch[2] - 1 + (Params::kAttends ? layers : 0), 0);
+  }
 }
 
 }  // namespace exllama

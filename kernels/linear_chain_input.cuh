@@ -1,9 +1,14 @@
 // How x comes into a block's shared memory: from attention or, in packets, from all blocks; and what packets are.
 //
-// A packet is eight bytes, value and epoch, stored and loaded as one: who reads an epoch that is this launch's has the value. So
-// nobody counts arrivals, no fence is needed, and a meeting of all blocks costs one way to L2 and one back. A buffer of packets is
+// A packet is stored and loaded as one, value and mark: who reads the mark that is awaited has the value. So nobody counts arrivals, no
+// fence is needed, and a meeting of all blocks costs one way to L2 and one back. A buffer of packets is
 // written again only by blocks that have had the packets of the meeting after it, which nobody sends before having read all of this
 // one; a block that sends nothing reads nothing.
+//
+// Of the small ones, eight bytes, half is the value and half the mark, an epoch. What every block reads, and thus L2 delivers
+// a hundred times while weights want all of its width, is in packets of sixteen bytes which are value but for a few bits: four f32
+// with the low 16 bits of the epoch in the last four of each; or eight f16 with two bits, which count how often the buffer was used. That
+// is enough: what lies there from before is of the use just before.
 #pragma once
 
 #include "linear_chain.cuh"
@@ -11,7 +16,10 @@
 namespace exllama {
 
 /// Polls until a packet would have arrived ten times over: then something is wrong with the launch.
-constexpr unsigned kMostPolls = 1u << 25;
+constexpr unsigned kMostPolls = 1u << 22;
+
+/// Between two looks, ns: all blocks look at the same packets, and keep them from being written as well as L2 from delivering weights.
+constexpr unsigned kPause = 100;
 
 /// Ends the launch with an error. A trap instead would cost the warps what take_registers() has given them: the assembler then keeps to
 /// the registers that the launch began with.
@@ -29,21 +37,43 @@ __device__ __forceinline__ uint4 look(const uint64_t* from) {
   return make_uint4(static_cast<uint32_t>(a), static_cast<uint32_t>(a >> 32), static_cast<uint32_t>(b), static_cast<uint32_t>(b >> 32));
 }
 
-/// Waits until a packet has been sent, of those that lanes have addresses of. Blocks send what they have at once, so
-/// one of each block's tells of the others, and a look at it takes little of L2's time.
-__device__ __forceinline__ void await_packets(const uint64_t* from, uint32_t epoch) {
-  unsigned polls = 0;
-  bool there = from == nullptr;
-#pragma unroll 1
-  while (true) {
-    if (!there) {
-      uint64_t packet;
-      asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(packet) : "l"(from) : "memory");
-      there = static_cast<uint32_t>(packet >> 32) == epoch;
-    }
-    if (__all_sync(0xffffffffu, there)) return;
-    if (++polls > kMostPolls) give_up();
+__device__ __forceinline__ void send(uint4* to, const uint4& packet) {
+  const uint64_t a = uint64_t(packet.y) << 32 | packet.x, b = uint64_t(packet.w) << 32 | packet.z;
+  asm volatile("{\n.reg .b128 packet;\nmov.b128 packet, {%1, %2};\nst.relaxed.gpu.global.b128 [%0], packet;\n}" ::"l"(to), "l"(a), "l"(b) : "memory");
+}
+__device__ __forceinline__ uint4 look(const uint4* from) {
+  uint64_t a, b;
+  asm volatile("{\n.reg .b128 packet;\nld.relaxed.gpu.global.b128 packet, [%2];\nmov.b128 {%0, %1}, packet;\n}" : "=l"(a), "=l"(b) : "l"(from) : "memory");
+  return make_uint4(static_cast<uint32_t>(a), static_cast<uint32_t>(a >> 32), static_cast<uint32_t>(b), static_cast<uint32_t>(b >> 32));
+}
+
+/// Four f32, each rounded to 20 bits of mantissa.
+struct FloatPackets {
+  uint32_t epoch;
+  static constexpr uint32_t kMark = 15;
+  __device__ __forceinline__ uint32_t marked(float value, int i) const { return (__float_as_uint(value) + 8) & ~kMark | epoch >> 4 * i & kMark; }
+  /// Without the marks, which differ from time to time.
+  __device__ __forceinline__ static float4 values(const uint4& v) {
+    return make_float4(__uint_as_float(v.x & ~kMark), __uint_as_float(v.y & ~kMark), __uint_as_float(v.z & ~kMark), __uint_as_float(v.w & ~kMark));
   }
+  __device__ __forceinline__ bool is_there(const uint4& v) const {
+    return (((v.x ^ epoch) | (v.y ^ epoch >> 4) | (v.z ^ epoch >> 8) | (v.w ^ epoch >> 12)) & kMark) == 0;
+  }
+};
+
+/// Eight f16, of which two give their last bit.
+struct HalfPackets {
+  uint32_t uses;
+  __device__ __forceinline__ uint4 marked(const uint4& v) const { return make_uint4(v.x & ~1u | uses & 1, v.y, v.z & ~1u | uses >> 1 & 1, v.w); }
+  __device__ __forceinline__ static uint4 values(const uint4& v) { return make_uint4(v.x & ~1u, v.y, v.z & ~1u, v.w); }
+  __device__ __forceinline__ bool is_there(const uint4& v) const { return (((v.x ^ uses) | (v.z ^ uses >> 1)) & 1) == 0; }
+};
+
+/// Of four lanes next to each other a number each; the first one sends. Whole half warps call it.
+__device__ __forceinline__ void send_floats(uint4* sums, int n, float value, uint32_t epoch, int lane) {
+  const uint32_t word = FloatPackets{epoch}.marked(value, n % 4), half_warp = 0xffffu << (lane & 16);
+  const uint4 packet = make_uint4(word, __shfl_down_sync(half_warp, word, 1), __shfl_down_sync(half_warp, word, 2), __shfl_down_sync(half_warp, word, 3));
+  if (n % 4 == 0) send(sums + n / 4, packet);
 }
 
 /// Whether all lanes' packets are of this epoch.
@@ -60,24 +90,62 @@ __device__ __forceinline__ uint32_t half_pair(float a, float b) {
 }
 __device__ __forceinline__ float2 float_pair(uint32_t word) { return __half22float2(*reinterpret_cast<const __half2*>(&word)); }
 
-/// Four k of x, one after the other, as this lane's part of a span: turned into sixteen bits each with a factor that the span
-/// has in common, high and low digit apart, in the order of the codes. All lanes take part.
+#ifdef EXLLAMA_WGMMA
+
+/// Numbers as sixteen bits with a factor in common: value = factor * (256 * high + low), low from -128 to 127.
+struct Digits {
+  float most;   // the largest of them
+  float scale;  // 1 / factor
+
+  /// All lanes take part, each with the largest of its own.
+  __device__ __forceinline__ explicit Digits(float own) {
+    // The bits of numbers without a sign are in the order of the numbers.
+    most = __uint_as_float(__reduce_max_sync(0xffffffffu, __float_as_uint(own)));
+    scale = most > 1e-30f ? __fdividef(kMostDigits, most) : 0.f;
+  }
+  __device__ __forceinline__ float factor() const { return most * (1.f / kMostDigits); }
+
+  /// The high and the low digits of four k, in the order of the codes, which in a word are of k, k + 2, k + 1, k + 3. @returns the numbers' sum
+  __device__ __forceinline__ int write(const float4& v, uint32_t& high, uint32_t& low) const {
+    // Added to a number below 2^22, 1.5 * 2^23 leaves its nearest integer in the last bits: conversions would wait for each other.
+    const auto rounded = [&](float x) { return __float_as_int(fmaf(x, scale, 12582912.f)) - 0x4b400000; };
+    const int a = rounded(v.x), b = rounded(v.y), c = rounded(v.z), d = rounded(v.w);
+    const int e = a + 128, f = b + 128, g = c + 128, h = d + 128;
+    low = __byte_perm(__byte_perm(e, g, 0x0040), __byte_perm(f, h, 0x0040), 0x5410) ^ 0x80808080u;
+    high = __byte_perm(__byte_perm(e, g, 0x0051), __byte_perm(f, h, 0x0051), 0x5410);
+    return a + b + c + d;
+  }
+};
+
+__device__ __forceinline__ float largest(const float4& v) { return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w))); }
+
+/// Where the digits of k lie in a span's: those of four k together.
+__device__ __forceinline__ int digits_at(int span, int k) {
+  return span * kSpan + k / kChunk * kChunk + k % (kChunk / 2) / 8 * 16 + k % kChunk / (kChunk / 2) * 8 + k % 8 / 4 * 4;
+}
+
+/// Four k of x, one after the other, as this lane's part of a span. All lanes take part.
 template <int kBits, int kGroup>
-__device__ __forceinline__ void place_x(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, int span, int lane, float4 v) {
-  // The bits of numbers without a sign are in the order of the numbers.
-  const uint32_t own = max(max(__float_as_uint(fabsf(v.x)), __float_as_uint(fabsf(v.y))), max(__float_as_uint(fabsf(v.z)), __float_as_uint(fabsf(v.w))));
-  const float most = __uint_as_float(__reduce_max_sync(0xffffffffu, own));
-  const float factor = most > 1e-30f ? kMostDigits / most : 0.f;
-  const int a = __float2int_rn(v.x * factor), b = __float2int_rn(v.y * factor), c = __float2int_rn(v.z * factor), d = __float2int_rn(v.w * factor);
-  // value = 256 * high + low, low from -128 to 127. In a word the codes of k, k + 2, k + 1, k + 3 follow each other.
-  const int e = a + 128, f = b + 128, g = c + 128, h = d + 128;
-  const uint32_t low = __byte_perm(__byte_perm(e, g, 0x0040), __byte_perm(f, h, 0x0040), 0x5410) ^ 0x80808080u;
-  const uint32_t high = __byte_perm(__byte_perm(e, g, 0x0051), __byte_perm(f, h, 0x0051), 0x5410);
-  const int at = (span * 2 + lane / 16) * kChunk + lane % 8 / 2 * 16 + lane % 16 / 8 * 8 + lane % 2 * 4;
+__device__ __forceinline__ void place_x(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, int span, int lane, const float4& v) {
+  const Digits digits(largest(v));
+  uint32_t high, low;
+  const int sum = __reduce_add_sync(0xffffffffu, digits.write(v, high, low)), at = digits_at(span, 4 * lane);
   *reinterpret_cast<uint32_t*>(shared.x + at) = high;
   *reinterpret_cast<uint32_t*>(shared.x + p.x_pitch + at) = low;
-  const int sum = __reduce_add_sync(0xffffffffu, a + b + c + d);
-  if (lane == 0) shared.spans[span] = {most * (1.f / kMostDigits), sum};
+  if (lane == 0) shared.spans[span] = {digits.factor(), sum};
+}
+
+/// Eight k of x as this lane's part of two spans, which have the factor in common. What is not there is zero, and placed too.
+template <int kBits, int kGroup>
+__device__ __forceinline__ void place_eight(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, int pair, int lane, const float4& v, const float4& w) {
+  const Digits digits(fmaxf(largest(v), largest(w)));
+  uint2 high, low;
+  const int own = digits.write(v, high.x, low.x) + digits.write(w, high.y, low.y);
+  const int of_first = __reduce_add_sync(0xffffffffu, lane < 16 ? own : 0), of_second = __reduce_add_sync(0xffffffffu, lane < 16 ? 0 : own);
+  const int span = 2 * pair + lane / 16, at = digits_at(span, lane % 16 * 8);
+  *reinterpret_cast<uint2*>(shared.x + at) = high;
+  *reinterpret_cast<uint2*>(shared.x + p.x_pitch + at) = low;
+  if (lane % 16 == 0) shared.spans[span] = {digits.factor(), lane == 0 ? of_first : of_second};
 }
 
 __device__ __forceinline__ float4 four_halves(uint32_t first, uint32_t second) {
@@ -89,48 +157,52 @@ __device__ __forceinline__ float4 four_halves(uint32_t first, uint32_t second) {
 template <int kBits, int kGroup>
 __device__ __forceinline__ void stage_halves(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, const __half* x, int k, int warp,
                                              int lane) {
-  constexpr int kBatch = 2;
-  const int spans = k / kSpan;
+  const uint4* eights = reinterpret_cast<const uint4*>(x);
 #pragma unroll 1
-  for (int base = warp; base < spans; base += kChainWarps * kBatch) {
-    uint2 words[kBatch] = {};
-#pragma unroll
-    for (int b = 0; b < kBatch; ++b)
-      if (base + b * kChainWarps < spans) words[b] = reinterpret_cast<const uint2*>(x)[(base + b * kChainWarps) * 32 + lane];
-#pragma unroll
-    for (int b = 0; b < kBatch; ++b) {
-      const int span = base + b * kChainWarps;
-      if (span < spans) place_x(p, shared, span, lane, four_halves(words[b].x, words[b].y));
-    }
+  for (int i = warp * kWarp + lane; i - lane < k / 8; i += kChainThreads) {
+    const uint4 v = i < k / 8 ? eights[i] : make_uint4(0, 0, 0, 0);
+    place_eight(p, shared, i / kWarp, lane, four_halves(v.x, v.y), four_halves(v.z, v.w));
   }
 }
 
-/// The packets that await_packets() looks at for a warp's spans: four of each span, one for each 32 k.
-constexpr int kAsked = 4;
-
-/// x of down, silu(gate) * up, or of o, what heads have gathered: packets of two f16 of all blocks.
-template <int kBits, int kGroup>
-__device__ __forceinline__ void stage_pairs(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, const uint64_t* pairs, int k,
-                                            uint32_t epoch, int warp, int lane) {
-  constexpr int kBatch = 5;
-  const int spans = k / kSpan;
+/// A warp's packets, kWarp at a time of every sixteenth kWarp from `first` on: up to kMost of a lane's, of `count` in all; zeros where there are no
+/// more.
+template <int kMost, typename Kind>
+__device__ __forceinline__ void receive_all(uint4 (&v)[kMost], const uint4* packets, int first, int count, const Kind& kind, int lane) {
+  const int own = first + lane;
+  bool missing[kMost];
+#pragma unroll
+  for (int b = 0; b < kMost; ++b) v[b] = make_uint4(0, 0, 0, 0), missing[b] = own + b * kChainThreads < count;
 #pragma unroll 1
-  for (int base = warp; base < spans; base += kChainWarps * kBatch) {
-    const int asked = base + lane / kAsked * kChainWarps;
-    await_packets(lane < kAsked * kBatch && asked < spans ? pairs + asked * (kSpan / 2) + lane % kAsked * (kSpan / 2 / kAsked) : nullptr, epoch);
-    uint4 v[kBatch] = {};
-    for (bool all = false; !all;) {
-      all = true;
+  for (unsigned polls = 0;; ++polls) {
 #pragma unroll
-      for (int b = 0; b < kBatch; ++b)
-        if (base + b * kChainWarps < spans) v[b] = look(pairs + ((base + b * kChainWarps) * 32 + lane) * 2);
+    for (int b = 0; b < kMost; ++b)
+      if (missing[b]) v[b] = look(packets + own + b * kChainThreads);
+    bool any = false;
 #pragma unroll
-      for (int b = 0; b < kBatch; ++b)
-        if (base + b * kChainWarps < spans) all = all && arrived(v[b], epoch);
-    }
+    for (int b = 0; b < kMost; ++b) missing[b] = missing[b] && !kind.is_there(v[b]), any |= missing[b];
+    if (!__any_sync(0xffffffffu, any)) return;
+    if (polls > kMostPolls) give_up();
+    __nanosleep(kPause);
+  }
+}
+
+/// x of down, silu(gate) * up, or of o, what heads have gathered: packets of all blocks.
+template <int kBits, int kGroup>
+__device__ __forceinline__ void stage_pairs(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, const uint4* packets, int k,
+                                            uint32_t uses, int warp, int lane) {
+  constexpr int kMost = 4;  // 8192 of k: all of a model of 13B
+  const int count = k / 8;
+#pragma unroll 1
+  for (int first = warp * kWarp; first < count; first += kChainThreads * kMost) {
+    uint4 v[kMost];
+    receive_all(v, packets, first, count, HalfPackets{uses}, lane);
 #pragma unroll
-    for (int b = 0; b < kBatch; ++b)
-      if (base + b * kChainWarps < spans) place_x(p, shared, base + b * kChainWarps, lane, four_halves(v[b].x, v[b].z));
+    for (int b = 0; b < kMost; ++b)
+      if (first + b * kChainThreads < count) {
+        const uint4 x = HalfPackets::values(v[b]);
+        place_eight(p, shared, first / kWarp + b * kChainWarps, lane, four_halves(x.x, x.y), four_halves(x.z, x.w));
+      }
   }
 }
 
@@ -139,50 +211,40 @@ __device__ __forceinline__ void stage_pairs(const ChainBuffers& p, const ChainSh
 template <int kBits, int kGroup>
 __device__ __forceinline__ void stage_normed(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, const __half* norm, int k,
                                              uint32_t epoch, int warp, int lane) {
-  constexpr int kBatch = 2;
-  const int spans = k / kSpan;
+  constexpr int kMost = 4;  // 8192 of k: all of the widest model
+  const int count = k / 4;
   float squares = 0.f;
 #pragma unroll 1
-  for (int base = warp; base < spans; base += kChainWarps * kBatch) {
-    const int asked = base + lane / kAsked * kChainWarps;
-    uint2 factors[kBatch] = {};
+  for (int first = warp * kWarp; first < count; first += kChainThreads * kMost) {
+    uint2 factors[kMost] = {};
 #pragma unroll
-    for (int b = 0; b < kBatch; ++b)
-      if (base + b * kChainWarps < spans) factors[b] = __ldg(reinterpret_cast<const uint2*>(norm) + (base + b * kChainWarps) * 32 + lane);
-    await_packets(lane < kAsked * kBatch && asked < spans ? p.sums + asked * kSpan + lane % kAsked * (kSpan / kAsked) : nullptr, epoch);
-    uint4 v[kBatch][2] = {};
-    for (bool all = false; !all;) {
-      all = true;
+    for (int b = 0; b < kMost; ++b)
+      if (first + b * kChainThreads < count) factors[b] = __ldg(reinterpret_cast<const uint2*>(norm) + first + b * kChainThreads + lane);
+    uint4 v[kMost];
+    receive_all(v, p.sums, first, count, FloatPackets{epoch}, lane);
 #pragma unroll
-      for (int b = 0; b < kBatch; ++b)
-        if (base + b * kChainWarps < spans) {
-          const uint64_t* from = p.sums + ((base + b * kChainWarps) * 32 + lane) * 4;
-          v[b][0] = look(from), v[b][1] = look(from + 2);
-        }
-#pragma unroll
-      for (int b = 0; b < kBatch; ++b)
-        if (base + b * kChainWarps < spans) all = all && arrived(v[b][0], epoch) && arrived(v[b][1], epoch);
-    }
-#pragma unroll
-    for (int b = 0; b < kBatch; ++b) {
-      if (base + b * kChainWarps >= spans) break;
-      const float4 r = make_float4(__uint_as_float(v[b][0].x), __uint_as_float(v[b][0].z), __uint_as_float(v[b][1].x), __uint_as_float(v[b][1].z));
+    for (int b = 0; b < kMost; ++b) {
+      if (first + b * kChainThreads >= count) break;
+      const float4 r = FloatPackets::values(v[b]);
       squares += r.x * r.x + r.y * r.y + r.z * r.z + r.w * r.w;
       const float4 f = four_halves(factors[b].x, factors[b].y);
-      place_x(p, shared, base + b * kChainWarps, lane, make_float4(r.x * f.x, r.y * f.y, r.z * f.z, r.w * f.w));
+      place_x(p, shared, first / kWarp + b * kChainWarps, lane, make_float4(r.x * f.x, r.y * f.y, r.z * f.z, r.w * f.w));
     }
   }
   squares = warp_sum(squares);
   if (lane == 0) shared.squares[warp] = squares;
 }
 
+#endif  // EXLLAMA_WGMMA
+
 /// 1 / sqrt(mean(x^2) + eps) of what stage_normed() has seen, after a meeting.
 template <typename Shared>
 __device__ __forceinline__ float norm_factor(const Shared& shared, int k, float eps) {
+  const float4* squares = reinterpret_cast<const float4*>(shared.squares);
   float sum = 0.f;
 #pragma unroll
-  for (int w = 0; w < kChainWarps; ++w) sum += shared.squares[w];
-  return rsqrtf(sum / static_cast<float>(k) + eps);
+  for (int i = 0; i < kChainWarps / 4; ++i) sum += (squares[i].x + squares[i].y) + (squares[i].z + squares[i].w);
+  return rsqrtf(__fdividef(sum, static_cast<float>(k)) + eps);
 }
 
 }  // namespace exllama

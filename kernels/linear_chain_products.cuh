@@ -3,11 +3,12 @@
 // The tensor cores have eight columns and there is one token. So x is written as two digits of eight bits, with one factor for each
 // span of 128 k, and two columns are its high and its low digits. Products of bytes need one mask per eight codes and nothing
 // else: row g has the low four bits of bytes; row g + 8 has whole bytes, which are its codes times sixteen and those of row g, whose sum
-// is known. All sums are exact: of x no more is lost than 2^-16 of the largest in its span. Four spans have two columns each, and x is zero in a span's columns but for its own: so
-// all products of 512 k go to the same sums, and lane 4 g + t finishes span t of rows g and g + 8.
+// is known. All sums are exact: of x no more is lost than 2^-16 of the largest in its span. Four spans have two columns each, and a lane
+// has x of its column's span only: all four are multiplied by it, each into sums of its own, of which only its own columns count.
+// So x is loaded once for 512 k, and lane 4 g + t finishes span t of rows g and g + 8.
 #pragma once
 
-#include "linear_chain.cuh"
+#include "linear_chain_input.cuh"
 
 namespace exllama {
 
@@ -42,48 +43,49 @@ __device__ __forceinline__ void multiply_bytes(int (&c)[4], uint32_t a0, uint32_
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-/// All of the block's superblocks of one linear: partial sums into shared memory, two of each superblock. `place` is where the first is in
-/// the ring: stages, of four rounds. A warp takes the first or the second half of every eighth.
-/// A span that is not there (k ends before) is computed from whatever lies behind, and dropped with its columns.
+/// All of the block's superblocks of one linear: partial sums, two of each superblock, into shared memory or, of pieces, to the block whose
+/// part they are of. `place` is where the first superblock is in the ring: stages, of four rounds. A warp takes the first or the second half of
+/// every eighth. A span that is not there (k ends before) is computed from whatever lies behind, and dropped with its columns.
 template <int kBits, int kGroup>
 __device__ __forceinline__ void chain_products(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, const ChainShare& share, int k,
-                                               int place, int warp, int lane) {
+                                               int place, uint32_t epoch, int warp, int lane) {
   static_assert(kBits == 4 && kGroup == kSpan && kUnit == 4 * kSpan, "codes of four bits in groups of a span, a unit of four");
   using L = Layout<kBits, kGroup>;
   constexpr int kStep = kChainWarps / 2, kSpans = kUnit / kSpan, kChunks = kSpan / kChunk, kSpanBytes = sizeof(ChainSpan);
   constexpr uint32_t kEven = 0x0f0f0f0fu;  // codes of row g
   const uint32_t memory = settled(shared_address(shared.full));  // where the block's shared memory begins, and the full barriers
   const unsigned g = lane / 4, t = lane % 4, zero_shift = 4 * (g & 1);
-  const int half = warp & 1, whole = share.whole(), all = share.all(), stages = p.stages;
+  const int half = warp & 1, pieces = share.pieces << share.paired, all = share.all(), stages = p.stages;
   // Even columns of x are high digits, odd ones low.
-  const uint32_t x_lane = memory + p.x_at + (g & 1) * p.x_pitch + half * kUnit + t * 16;
-  const uint32_t nothing = memory + kChainHeadBytes - kChainZeroBytes + t * 16;
+  const uint32_t x_lane = memory + p.x_at + (g & 1) * p.x_pitch + half * kUnit + g / 2 * kSpan + t * 16;
   const uint32_t span_lane = memory + p.spans_at + (half * kSpans + t) * kSpanBytes;
   const uint32_t codes_lane = memory + kChainHeadBytes + half * (kUnit / kChunk * L::kChunkBytes) + lane * 16;
   const uint32_t scales_lane = (half * kSpans + t) * L::kScaleBytes + g * 2, zeros_lane = (half * kSpans + t) * L::kZeroBytes + g / 2;
-  int at = warp / 2, of_tile = at;
+  int at = warp / 2, of_tile = at - pieces;
   int round = rounds_of(p, place + at), stage = place + at - round * stages;
 #pragma unroll 1
   for (; at < all; at += kStep, of_tile += kStep, stage += kStep) {
     if (stage >= stages) stage -= stages, ++round;
 #pragma unroll 1
     while (of_tile >= share.superblocks) of_tile -= share.superblocks;
-    const int superblock = at < whole ? of_tile : (share.first_piece + (at - whole >> share.paired)) % share.superblocks;
+    const int superblock = at >= pieces ? of_tile : (share.first_piece + (at >> share.paired)) % share.superblocks;
     const uint32_t x_at = x_lane + superblock * kSuperblock;
     const int2 span = load_ints(span_lane + superblock * (kSuperblock / kSpan * kSpanBytes));  // factor of x, sum of x
     const int sb_k = min(kSuperblock, k - superblock * kSuperblock);
     const uint32_t codes = codes_lane + stage * ChainShared<kBits, kGroup>::kStageBytes;
     const uint32_t table = memory + kChainHeadBytes + stage * ChainShared<kBits, kGroup>::kStageBytes + sb_k * (kTileRows * kBits / 8);
-    int dot[2 * kChunks][4] = {};
+    int dot[kSpans][4] = {};
+    uint4 x[kChunks];
     barrier_wait(memory + ((round & 1) * kMostChainStages + stage) * 8, round >> 1 & 1);
 #pragma unroll
+    for (int c = 0; c < kChunks; ++c) x[c] = load_16(x_at + c * kChunk);
+#pragma unroll
     for (int s = 0; s < kSpans; ++s) {
-      const uint32_t x_span = g / 2 == s ? x_at + s * kSpan : nothing;
 #pragma unroll
       for (int c = 0; c < kChunks; ++c) {
-        const uint4 q = load_16(codes + (s * kChunks + c) * L::kChunkBytes), x = load_16(x_span + c * kChunk);
-        multiply_bytes(dot[s % 2 * kChunks + c], q.x & kEven, q.x, q.y & kEven, q.y, x.x, x.y);
-        multiply_bytes(dot[s % 2 * kChunks + c], q.z & kEven, q.z, q.w & kEven, q.w, x.z, x.w);
+        const uint4 q = load_16(codes + (s * kChunks + c) * L::kChunkBytes);
+        multiply_bytes(dot[s], q.x & kEven, q.x, q.y & kEven, q.y, x[c].x, x[c].y);
+        multiply_bytes(dot[s], q.z & kEven, q.z, q.w & kEven, q.w, x[c].z, x[c].w);
       }
     }
     const uint32_t zeros = table + sb_k / kGroup * L::kScaleBytes + zeros_lane;
@@ -93,8 +95,8 @@ __device__ __forceinline__ void chain_products(const ChainBuffers& p, const Chai
     __syncwarp();
     if (lane == 0) barrier_arrive(shared.empty + stage);
     // Sixteen bits times four bits, 128 times: exact in 32.
-    const auto chains = [&](int i) { return dot[0][i] + dot[1][i] + (dot[2][i] + dot[3][i]); };
-    const int low_codes = chains(0) * 256 + chains(1), both_codes = chains(2) * 256 + chains(3);
+    const auto own = [&](int i) { return t < 2 ? t == 0 ? dot[0][i] : dot[1][i] : t == 2 ? dot[2][i] : dot[3][i]; };
+    const int low_codes = own(0) * 256 + own(1), both_codes = own(2) * 256 + own(3);
     float sum = static_cast<float>(low_codes - zero * span.y) * scale;
     float sum_8 = static_cast<float>(both_codes - low_codes - zero_16 * span.y) * (scale_8 * (1.f / 16));
     if ((half * kSpans + static_cast<int>(t)) * kSpan >= sb_k) sum = sum_8 = 0.f;
@@ -104,8 +106,14 @@ __device__ __forceinline__ void chain_products(const ChainBuffers& p, const Chai
       sum_8 += __shfl_xor_sync(0xffffffffu, sum_8, step);
     }
     if (t == 0) {
-      float* to = shared.partial + (2 * at + half) * kTileRows + g;
-      to[0] = sum, to[8] = sum_8;
+      if (at < pieces) {
+        const int unit = 2 * share.first_piece + (at >> share.paired) * 2 + half;
+        uint64_t* to = p.pieces + ((unit << share.paired) + (at & share.paired)) * kTileRows + g;
+        send(to, __float_as_uint(sum), epoch), send(to + 8, __float_as_uint(sum_8), epoch);
+      } else {
+        float* to = shared.partial + (2 * (at - pieces) + half) * kTileRows + g;
+        to[0] = sum, to[8] = sum_8;
+      }
     }
   }
   meet_chain();

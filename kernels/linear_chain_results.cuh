@@ -1,4 +1,4 @@
-// What linear_chain.cu makes of a linear's sums: results to all blocks, pieces to the block whose part they are of.
+// What linear_chain.cu makes of a linear's sums: results, to all blocks.
 #pragma once
 
 #include "linear_chain_input.cuh"
@@ -49,23 +49,20 @@ __device__ __forceinline__ void chain_results(const Params& p, const Shared& sha
   const __half* const* biases = biases_of(layer, linear);
   const bool normed = linear == kGateUp || linear == kNext;
   const float scale = normed ? norm_factor(shared, w.k, p.eps) : 1.f;
-  const int row = threadIdx.x % kTileRows, whole = share.whole();
-  // Somebody waits for pieces: they come first.
-#pragma unroll 1
-  for (int i = threadIdx.x; i < (share.pieces << share.paired) * kTileRows; i += kChainThreads) {
-    const float sum = row_sum(shared.partial + 2 * (whole + i / kTileRows) * kTileRows + row, kTileRows, 2);
-    send(p.pieces + (share.first_piece << share.paired) * kTileRows + i, __float_as_uint(sum * scale), epoch + kPieces + linear);
-  }
-  // A half warp has the rows of a tile: the sums of `count` numbers `step` apart; up's lie behind gate's.
-  const auto result = [&](int t, const float* from, int step, int count, float scale) {
+  const int row = threadIdx.x % kTileRows;
+  // A half warp has the rows of a tile: the sums of numbers `step` apart; up's lie behind gate's.
+  const int count = 2 * share.superblocks;
+  const auto result = [&](int t, const float* from, int step) {
     const int part = share.part(t);
     const float first = row_sum(from, step, count) * scale;
     if (linear == kGateUp) {
       const int n = part * kTileRows + row;
       const float second = row_sum(from + (step > kTileRows ? kTileRows : count * kTileRows), step, count) * scale;
-      const float gate = first + bias_of(biases[0], n), up = second + bias_of(biases[1], n), y = up * (gate / (1.f + __expf(-gate)));
+      const float gate = first + bias_of(biases[0], n), up = second + bias_of(biases[1], n), y = up * __fdividef(gate, 1.f + __expf(-gate));
       const float other = __shfl_xor_sync(0xffffu << (lane & 16), y, 1);
-      if (row % 2 == 0) send(p.gated + n / 2, half_pair(y, other), epoch + kGated);
+      const uint32_t pair = half_pair(y, other), half_warp = 0xffffu << (lane & 16);
+      const uint4 eight = make_uint4(pair, __shfl_down_sync(half_warp, pair, 2), __shfl_down_sync(half_warp, pair, 4), __shfl_down_sync(half_warp, pair, 6));
+      if (row % 8 == 0) send(p.gated + n / 8, HalfPackets{shared.epoch[1] + link}.marked(eight));
     } else if (linear == kNext) {
       const ChainTile place(w, false, part, 0);
       const int n = place.tile * kTileRows + row;
@@ -80,20 +77,19 @@ __device__ __forceinline__ void chain_results(const Params& p, const Shared& sha
       const int n = part * kTileRows + row;
       float& kept = shared.kept[t * kTileRows + row];
       kept += first + bias_of(biases[0], n);
-      if (linear == kOutput || link + 1 < p.layers) send(p.sums + n, __float_as_uint(kept), epoch + (linear == kOutput ? kAfterOutput : kAfterDown));
+      if (linear == kOutput || link + 1 < p.layers) send_floats(p.sums, n, kept, epoch + (linear == kOutput ? kAfterOutput : kAfterDown), lane);
       if (linear == kDown && link + 1 == p.first_link + p.links) p.residual[n] = kept;
     }
   };
-  const int count = 2 * share.superblocks;
 #pragma unroll 1
   for (int t = threadIdx.x / kTileRows; t < share.parts; t += kChainThreads / kTileRows)
-    result(t, shared.partial + (t << share.paired) * count * kTileRows + row, kTileRows, count, scale);
+    result(t, shared.partial + (t << share.paired) * count * kTileRows + row, kTileRows);
   if (share.has_divided && threadIdx.x >= kChainThreads / 2) {
-    float* pieces = shared.partial + 2 * share.all() * kTileRows;
-    const int parts = share.superblocks << share.paired;
-    receive_pieces(pieces, p.pieces + share.block * parts * kTileRows, parts, epoch + kPieces + linear);
+    float* pieces = shared.partial + 2 * share.whole() * kTileRows;
+    const int sums = count << share.paired;
+    receive_pieces(pieces, p.pieces + share.block * sums * kTileRows, sums, epoch + kPieces + linear);
     // Gate's and up's take turns.
-    if (threadIdx.x >= kChainThreads - kTileRows) result(share.each, pieces + row, kTileRows << share.paired, share.superblocks, 1.f);
+    if (threadIdx.x >= kChainThreads - kTileRows) result(share.each, pieces + row, kTileRows << share.paired);
   }
 }
 

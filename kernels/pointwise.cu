@@ -6,6 +6,7 @@
 namespace exllama {
 
 constexpr int kRowThreads = 256;
+constexpr int kAngleThreads = 128;
 
 /// Sum over a block of kRowThreads, the same bits in every thread.
 __device__ __forceinline__ float block_sum(float v) {
@@ -31,10 +32,15 @@ struct EmbedParams {
   const int32_t* ids;      // [m]
   const int32_t* positions;  // [m]; -1: an idle row of a decode bucket
   float* residual;         // [m, hidden]
+  const double* half_turns;  // these four as in RopeTableParams
+  const int32_t* frequency_row;
+  float2* angles;          // null: none are wanted
   int32_t hidden;
   int32_t kind;            // 0 f16, 1 bf16, 2 f32
+  int32_t half_dim;
+  float factor;
 };
-static_assert(sizeof(EmbedParams) == 40);
+static_assert(sizeof(EmbedParams) == 72);
 
 struct NormParams {
   const float* residual;   // [*, hidden]
@@ -59,6 +65,17 @@ struct RopeTableParams {
 };
 static_assert(sizeof(RopeTableParams) == 40);
 
+/// Cosine and sine of pair i. Angles are reduced in double before the sine: f32 would lose them at long contexts.
+template <typename Params>
+__device__ __forceinline__ float2 angle_of(const Params& p, int position, int row, int i) {
+  const int frequencies = p.frequency_row == nullptr ? 0 : p.frequency_row[row];
+  const double half_turns = position * p.half_turns[size_t(frequencies) * p.half_dim + i];
+  const float reduced = static_cast<float>(half_turns - 2.0 * rint(half_turns * 0.5));
+  float sine, cosine;
+  sincospif(reduced, &sine, &cosine);
+  return make_float2(cosine * p.factor, sine * p.factor);
+}
+
 struct SiluMulParams {
   const __half* gate;        // [m, width]
   const __half* up;
@@ -76,18 +93,24 @@ static_assert(sizeof(CopyRowsParams) == 24);
 
 }  // namespace exllama
 
-/// grid (m), block 256.
-extern "C" __global__ void __launch_bounds__(256) embed(const __grid_constant__ exllama::EmbedParams p) {
-  exllama::allow_next();
-  exllama::wait_previous();
-  const int row = blockIdx.x;
-  if (p.positions[row] < 0) return;
+/// A token's embedding, and beside it, by threads of their own, its angles. grid (m), block kRowThreads + kAngleThreads.
+extern "C" __global__ void __launch_bounds__(exllama::kRowThreads + exllama::kAngleThreads) embed(const __grid_constant__ exllama::EmbedParams p) {
+  using namespace exllama;
+  allow_next();
+  wait_previous();
+  const int row = blockIdx.x, position = p.positions[row];
+  if (position < 0) return;
+  if (threadIdx.x >= kRowThreads) {
+    if (p.angles == nullptr) return;
+    for (int i = threadIdx.x - kRowThreads; i < p.half_dim; i += kAngleThreads) p.angles[size_t(row) * p.half_dim + i] = angle_of(p, position, row, i);
+    return;
+  }
   const size_t from = size_t(p.ids[row]) * p.hidden;
   float* to = p.residual + size_t(row) * p.hidden;
   if (p.kind == 0 && p.hidden % 8 == 0) {  // every trip to the host's memory takes long: few, and under way together
     const uint4* cells = reinterpret_cast<const uint4*>(static_cast<const __half*>(p.table) + from);
 #pragma unroll 4
-    for (int i = threadIdx.x; i < p.hidden / 8; i += blockDim.x) {
+    for (int i = threadIdx.x; i < p.hidden / 8; i += kRowThreads) {
       const uint4 v = cells[i];
       const __half2* h = reinterpret_cast<const __half2*>(&v);
       const float2 a = __half22float2(h[0]), b = __half22float2(h[1]), c = __half22float2(h[2]), d = __half22float2(h[3]);
@@ -97,7 +120,7 @@ extern "C" __global__ void __launch_bounds__(256) embed(const __grid_constant__ 
     return;
   }
 #pragma unroll 8
-  for (int i = threadIdx.x; i < p.hidden; i += blockDim.x) to[i] = exllama::plain_value(p.table, from + i, p.kind);
+  for (int i = threadIdx.x; i < p.hidden; i += kRowThreads) to[i] = plain_value(p.table, from + i, p.kind);
 }
 
 /// y = x / sqrt(mean(x^2) + eps) * weight. grid (m), block 256.
@@ -179,20 +202,14 @@ extern "C" __global__ void __launch_bounds__(512) rms_norm_few(const __grid_cons
   }
 }
 
-/// Angles are reduced in double before the sine: f32 would lose them at long contexts.
-/// grid (m), block dim / 2 rounded up to 32.
+/// Angles of tokens by themselves, as embed has them. grid (m), block dim / 2 rounded up to 32.
 extern "C" __global__ void rope_table(const __grid_constant__ exllama::RopeTableParams p) {
   exllama::allow_next();
   exllama::wait_previous();
   const int i = threadIdx.x, row = blockIdx.x;
   const int position = p.positions[row];
   if (i >= p.half_dim || position < 0) return;
-  const int frequencies = p.frequency_row == nullptr ? 0 : p.frequency_row[row];
-  const double half_turns = position * p.half_turns[size_t(frequencies) * p.half_dim + i];
-  const float reduced = static_cast<float>(half_turns - 2.0 * rint(half_turns * 0.5));
-  float sine, cosine;
-  sincospif(reduced, &sine, &cosine);
-  p.table[size_t(row) * p.half_dim + i] = make_float2(cosine * p.factor, sine * p.factor);
+  p.table[size_t(row) * p.half_dim + i] = exllama::angle_of(p, position, row, i);
 }
 
 /// y = silu(gate) * up, eight at a time. grid-stride.

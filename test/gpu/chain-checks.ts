@@ -73,7 +73,7 @@ class ChainChecks {
     const bytes = chainScratch(largest, { heads: 64, kvHeads: 8, headDim: 128 });
     const zeros = (count: number) => {
       const at = gpu.allocate(count);
-      gpu.fill(at, 0, count);
+      this.#packetBytes.push([at, count]);
       return at;
     };
     this.#packets = {
@@ -89,6 +89,8 @@ class ChainChecks {
     };
   }
 
+  /** Where packets are, and how many bytes. */
+  readonly #packetBytes: [at: bigint, bytes: number][] = [];
   /** Position, page table, cosines and sines. */
   #input: bigint | null = null;
 
@@ -283,6 +285,8 @@ class ChainChecks {
   }
 
   #buffers({ hidden, attention, intermediate, next }: Shape): Buffers {
+    // Packets are of one shape for life.
+    for (const [at, bytes] of this.#packetBytes) this.#gpu.fill(at, 0, bytes);
     return {
       attention: this.#bench.halves(attention, 1),
       residual: this.#bench.upload(new Float32Array(hidden)),

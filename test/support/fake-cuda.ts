@@ -303,7 +303,7 @@ function put(out: Int32Array, value: number): undefined {
 
 /** Bytes of pointers at the beginning of each kernel's parameters. */
 const POINTER_BYTES: Readonly<Record<string, number>> = {
-  embed: 32,
+  embed: 56,
   rms_norm: 40,
   rms_norm_few: 40,
   linear_chain_q4_g128: 88,

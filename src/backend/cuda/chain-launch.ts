@@ -10,8 +10,8 @@ const WARPS = 16;
 const BLOCK = WARPS * 32 + 128;
 const UNIT = 512;
 const SPAN = 128;
-/** Barriers and sums of squares, the block's rows of the residual stream, and zeros. */
-const HEAD_BYTES = 768 + WARPS * 32 * 4 + 128;
+/** Barriers and sums of squares, and the block's rows of the residual stream. */
+const HEAD_BYTES = 768 + WARPS * 32 * 4;
 const MOST_ROWS = WARPS * 32;
 const MOST_STAGES = 24;
 /** As many as lie between two superblocks of a warp: what the kernel says of rounds of the ring needs them. */
@@ -142,11 +142,11 @@ export function chainLaunch(
   if ((shares[0].each + 1) * TILE_ROWS > MOST_ROWS) return null;
   const inputs = [attention, hidden, intermediate, hidden];
   const superblocks = shares.map((share, i) => mostSuperblocks(share, inputs[i]!) * (i === 1 ? 2 : 1));
-  // Two sums of each superblock, and those of a part whose pieces others send.
+  // Two sums of each superblock, also of a part whose pieces others send.
   const pieces = shares.map((share, i) =>
     share.piecesEach + share.piecesMore > 0 ? Math.ceil(inputs[i]! / SUPERBLOCK) * (i === 1 ? 2 : 1) : 0,
   );
-  const partial = (Math.max(...superblocks) * (SUPERBLOCK / UNIT) + Math.max(...pieces)) * TILE_ROWS * 4;
+  const partial = (Math.max(...superblocks) + Math.max(...pieces)) * (SUPERBLOCK / UNIT) * TILE_ROWS * 4;
   const mostK = Math.max(hidden, attention, intermediate);
   // Units that end behind k read on: there is something to read.
   const xPitch = Math.ceil(mostK / SUPERBLOCK) * SUPERBLOCK + 64;
@@ -219,17 +219,17 @@ const MOST_GROUP = 16;
 const HEADS_TOGETHER = 8;
 
 /**
- * Bytes of packets and counters that chains of this shape need, on any card, zero before the first launch: packets of eight
- * bytes, one for each number of the residual stream, one for two numbers that go into down, and those of pieces; with
- * attention one for two numbers of q, k, v and of what heads gather, and those of parts of keys.
+ * Bytes of packets and counters that chains of this shape need, on any card, zero before the first launch: packets of sixteen
+ * bytes for four numbers of the residual stream or eight that go into down; of eight bytes for pieces; with attention those of
+ * two numbers of q, k, v, of eight that heads gather, and of parts of keys.
  */
 export function chainScratch({ hidden, attention, intermediate, next }: ChainShape, heads?: ChainHeads | null): ChainScratch {
   const superblocks = (k: number) => Math.ceil(k / SUPERBLOCK);
   const pieces = (tiles: number, inputs: number, each: number) =>
-    Math.min(tiles, MOST_BLOCKS) * superblocks(inputs) * each * TILE_ROWS * 8;
+    Math.min(tiles, MOST_BLOCKS) * superblocks(inputs) * (SUPERBLOCK / UNIT) * each * TILE_ROWS * 8;
   return {
-    sums: hidden * 8,
-    gated: intermediate * 4,
+    sums: hidden * 4,
+    gated: intermediate * 2,
     pieces: Math.max(
       pieces(hidden / TILE_ROWS, attention, 1),
       pieces(intermediate / TILE_ROWS, hidden, 2),
@@ -240,9 +240,9 @@ export function chainScratch({ hidden, attention, intermediate, next }: ChainSha
         1,
       ),
     ),
-    epochs: MOST_BLOCKS * 4,
+    epochs: MOST_BLOCKS * 16,
     heads: heads ? (heads.heads + 2 * heads.kvHeads) * heads.headDim * 4 : 0,
-    gathered: heads ? heads.heads * heads.headDim * 4 : 0,
+    gathered: heads ? heads.heads * heads.headDim * 2 : 0,
     parts: heads ? heads.heads * mostParts(heads) * (heads.headDim + 2) * 8 : 0,
   };
 }

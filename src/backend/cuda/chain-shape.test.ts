@@ -70,7 +70,7 @@ describe("chainLayout", () => {
   const run = { context: 1024, cacheTokens: 1024, cacheType: "f16", maxSequences: 1, prefillChunk: 512 } as const;
 
   it("has room for every two layers in a row", () => {
-    const spec = makeSpec({ ...llama70b, layers: 3, intermediate: [8192, 28672, 1024] });
+    const spec = makeSpec({ ...llama70b, layers: 3 });
     const { bytes, ...at } = chainLayout(spec.layers, "f16")!;
     const size = {
       sums: at.gated - at.sums,
@@ -94,9 +94,13 @@ describe("chainLayout", () => {
     expect(Object.values(at).filter((offset) => offset % 256 !== 0)).toEqual([]);
   });
 
+  it("is null where layers differ in width", () => {
+    expect(chainLayout(makeSpec({ ...llama70b, layers: 2, intermediate: [28672, 8192] }).layers, "f16")).toBeNull();
+  });
+
   it.each([
-    ["7B", llama7b, 768 * 1024],
-    ["70B", { ...llama70b, layers: 4 }, 2560 * 1024],
+    ["7B", llama7b, 1024 * 1024],
+    ["70B", { ...llama70b, layers: 4 }, 3072 * 1024],
   ])("is little: %s", (_, shape, most) => {
     expect(chainLayout(makeSpec(shape).layers, "f16")!.bytes).toBeLessThan(most);
   });

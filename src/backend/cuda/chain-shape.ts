@@ -56,7 +56,12 @@ export function wholeLayer(layer: LayerSpec, cache: CacheType): WholeLayer | nul
   return shape && heads && cache === "f16" ? { shape, heads } : null;
 }
 
-/** Of a stage with these layers: bytes from the beginning of the region to each buffer, and of all of it; null: no chain is possible. */
+/**
+ * Of a stage with these layers: bytes from the beginning of the region to each buffer, and of all of it.
+ *
+ * @returns null where no chain is possible, also where layers differ in width: what lies in a buffer from before would be of
+ *   several launches, and packets tell only the last from the next
+ */
 export function chainLayout(layers: readonly LayerSpec[], cache: CacheType): (ChainScratch & { readonly bytes: number }) | null {
   const sizes = layers.flatMap((layer) => {
     const whole = wholeLayer(layer, cache);
@@ -65,7 +70,7 @@ export function chainLayout(layers: readonly LayerSpec[], cache: CacheType): (Ch
       .filter((shape) => shape !== null)
       .map((shape) => chainScratch(shape));
   });
-  if (sizes.length === 0) return null;
+  if (sizes.length === 0 || new Set(layers.map(widthsOf)).size > 1) return null;
   let bytes = 0;
   const take = (part: keyof ChainScratch): number => {
     const at = bytes;
@@ -76,6 +81,10 @@ export function chainLayout(layers: readonly LayerSpec[], cache: CacheType): (Ch
     ...{ sums: take("sums"), gated: take("gated"), pieces: take("pieces"), epochs: take("epochs") },
     ...{ heads: take("heads"), gathered: take("gathered"), parts: take("parts"), bytes },
   };
+}
+
+function widthsOf({ attention, mlp }: LayerSpec): string {
+  return `${attention.o.in} ${mlp.kind === "gated" ? mlp.gate.out : 0}`;
 }
 
 const ALIGNMENT = 256;

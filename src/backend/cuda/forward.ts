@@ -80,10 +80,10 @@ export class Forward {
 
   /** Embeddings on the first stage, then all of the stage's layers. */
   layers(): void {
-    if (this.#stage.first) this.#embed();
-    if (this.#stage.layers.length === 0) return;
-    this.#ropeTable();
-    const { layers } = this.#stage;
+    const { layers, first } = this.#stage;
+    if (first) this.#embed(layers.length > 0);
+    if (layers.length === 0) return;
+    if (!first) this.#ropeTable();
     let layer: PlacedLayer | null = null; // whose linears ahead of attention have been done
     for (let at = 0; at < layers.length || layer !== null; ) {
       const whole = this.#wholeLayers(at);
@@ -115,19 +115,22 @@ export class Forward {
     );
   }
 
-  #embed(): void {
+  /** What attention of the stage's layers turns by comes from the same launch as embeddings. */
+  #embed(withAngles: boolean): void {
     const { spec, embeddings } = this.#model;
+    const { table, ...angles } = this.#angles();
     this.#queue.run({
       family: "pointwise",
       name: "embed",
-      role: "embeddings",
-      bytes: this.#shape.rows * spec.hiddenSize * 4,
+      role: withAngles ? "embeddings, angles" : "embeddings",
+      bytes: this.#shape.rows * (spec.hiddenSize * 4 + (withAngles ? angles.halfDim * 8 : 0)),
       grid: [this.#shape.rows],
-      block: 256,
+      block: 384,
       parameters: writeParameters(EMBED, {
+        ...angles,
+        angles: withAngles ? table : 0n,
         table: embeddings.at,
         ids: this.#input(this.#layout.ids),
-        positions: this.#input(this.#layout.positions),
         residual: this.#stage.at("scratch.residual"),
         hidden: spec.hiddenSize,
         kind: embeddings.kind,
@@ -135,27 +138,32 @@ export class Forward {
     });
   }
 
-  /** Angles of every token, once for all layers. With dynamic RoPE each sequence has frequencies of its own. */
+  /** Angles of every token, once for all layers, on stages that have no embeddings. */
   #ropeTable(): void {
-    const { spec, ropeFactor } = this.#model;
-    const dynamic = spec.rope.kind === "dynamic";
-    const pairs = spec.layers[0]!.attention.headDim / 2;
+    const parameters = this.#angles();
     this.#queue.run({
       family: "pointwise",
       name: "rope_table",
       role: "angles",
-      bytes: this.#shape.rows * pairs * 8,
+      bytes: this.#shape.rows * parameters.halfDim * 8,
       grid: [this.#shape.rows],
-      block: Math.ceil(pairs / 32) * 32,
-      parameters: writeParameters(ROPE_TABLE, {
-        halfTurns: dynamic ? this.#input(this.#layout.frequencies) : this.#stage.at("scratch.frequencies"),
-        frequencyRow: dynamic ? this.#input(this.#layout.sequence) : 0n,
-        positions: this.#input(this.#layout.positions),
-        table: this.#stage.at("scratch.ropeTable"),
-        halfDim: pairs,
-        factor: ropeFactor,
-      }),
+      block: Math.ceil(parameters.halfDim / 32) * 32,
+      parameters: writeParameters(ROPE_TABLE, parameters),
     });
+  }
+
+  /** With dynamic RoPE each sequence has frequencies of its own. */
+  #angles() {
+    const { spec, ropeFactor } = this.#model;
+    const dynamic = spec.rope.kind === "dynamic";
+    return {
+      halfTurns: dynamic ? this.#input(this.#layout.frequencies) : this.#stage.at("scratch.frequencies"),
+      frequencyRow: dynamic ? this.#input(this.#layout.sequence) : 0n,
+      positions: this.#input(this.#layout.positions),
+      table: this.#stage.at("scratch.ropeTable"),
+      halfDim: spec.layers[0]!.attention.headDim / 2,
+      factor: ropeFactor,
+    };
   }
 
   /** What these linears read of the residual stream: normalised by them, or by a kernel of its own, whose result adapters read too. */

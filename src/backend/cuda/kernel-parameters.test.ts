@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { packageRoot } from "../../paths.js";
-import { ALL_PARAMETERS, COPY_ROWS, EMBED, writeParameters } from "./kernel-parameters.js";
+import { ALL_PARAMETERS, COPY_ROWS, ROPE_TABLE, writeParameters } from "./kernel-parameters.js";
 
 const folder = join(packageRoot, "kernels");
 const sources = readdirSync(folder)
@@ -33,9 +33,16 @@ describe("kernel parameters", () => {
   );
 
   it("writes little-endian, in order", () => {
-    const bytes = writeParameters(EMBED, { table: 1n, ids: 2n, positions: 3n, residual: 4n, hidden: 5, kind: -1 });
+    const bytes = writeParameters(ROPE_TABLE, {
+      halfTurns: 1n,
+      frequencyRow: 2n,
+      positions: 3n,
+      table: 4n,
+      halfDim: -5,
+      factor: 1,
+    });
     expect([...new BigUint64Array(bytes.buffer, 0, 4)]).toEqual([1n, 2n, 3n, 4n]);
-    expect([...new Int32Array(bytes.buffer, 32, 2)]).toEqual([5, -1]);
+    expect([...new Int32Array(bytes.buffer, 32, 2)]).toEqual([-5, 0x3f80_0000]);
   });
 
   it("keeps 64-bit values whole", () => {

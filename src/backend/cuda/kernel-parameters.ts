@@ -237,8 +237,13 @@ export const EMBED = layout("EmbedParams", {
   ids: "u64",
   positions: "u64",
   residual: "u64",
+  halfTurns: "u64",
+  frequencyRow: "u64",
+  angles: "u64",
   hidden: "i32",
   kind: "i32",
+  halfDim: "i32",
+  factor: "f32",
 });
 
 export const NORM = layout("NormParams", {
