@@ -5,7 +5,7 @@
 //   r += down(h)             q, k, v = next(next_norm(r))
 //
 // Strategy   One block per multiprocessor, all of them running at once (a cooperative launch), so that
-//            blocks may wait for each other (linear_chain_input.cuh). A warp does nothing but have the
+//            blocks may wait for each other (linear_chain_packets.cuh). A warp does nothing but have the
 //            copy engine bring superblock after superblock of the block's row tiles into a ring,
 //            straight through from one linear to the next: memory works while blocks meet, and fills
 //            the ring while attention ahead runs. It gives its warpgroup's registers to those that

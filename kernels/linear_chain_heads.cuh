@@ -3,7 +3,7 @@
 #pragma once
 
 #include "attention.cuh"
-#include "linear_chain_input.cuh"
+#include "linear_chain_packets.cuh"
 
 namespace exllama {
 

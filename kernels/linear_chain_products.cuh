@@ -8,7 +8,7 @@
 // So x is loaded once for 512 k, and lane 4 g + t finishes span t of rows g and g + 8.
 #pragma once
 
-#include "linear_chain_input.cuh"
+#include "linear_chain_packets.cuh"
 
 namespace exllama {
 
