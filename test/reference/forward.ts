@@ -1,8 +1,9 @@
-// The forward pass of a Llama-like decoder, written to be read: one token after the other,
-// every sum in f64, no tricks but one (apply). It is what the backends are measured against where no golden
-// file exists; its own test holds it against golden files from Hugging Face transformers.
+// The forward pass of a Llama-like decoder, written to be read: one layer after the other, every
+// sum in f64 and in order, no tricks but one (apply). It is what the backends are measured against
+// where no golden file exists; its own test holds it against golden files from Hugging Face
+// transformers.
 
-import type { DenseLinear, ReferenceLayer, ReferenceModel } from "./model.js";
+import type { DenseLinear, ReferenceModel } from "./model.js";
 import { type Rotation, rotationOf } from "./rope.js";
 
 /** One sequence being read; keys and values of all its tokens are kept. */
@@ -25,53 +26,64 @@ export class ReferenceSequence {
    * @returns the logits after each of them
    */
   feed(ids: ArrayLike<number>): Float64Array[] {
-    const length = this.#length + ids.length;
-    const rotation = rotationOf(this.#model.rope, this.#model.headDim, length);
-    return Array.from({ length: ids.length }, (_, i) => this.#token(ids[i]!, rotation));
-  }
-
-  #token(id: number, rotation: Rotation): Float64Array {
-    const model = this.#model;
-    const position = this.#length++;
-    let x: Float64Array = model.embedding.slice(id * model.hidden, (id + 1) * model.hidden);
-    model.layers.forEach((layer, index) => {
-      x = add(x, this.#attention(index, layer, rmsNorm(x, layer.inputNorm, model.normEps), position, rotation));
-      const y = rmsNorm(x, layer.postAttentionNorm, model.normEps);
-      x = add(x, apply(layer.down, gated(apply(layer.gate, y), apply(layer.up, y))));
+    const { rope, headDim, embedding, hidden, layers, normEps, finalNorm, head } = this.#model;
+    const start = this.#length;
+    this.#length += ids.length;
+    const rotation = rotationOf(rope, headDim, this.#length);
+    const rowOf = (id: number): Float64Array => embedding.slice(id * hidden, (id + 1) * hidden);
+    let xs = Array.from(ids, rowOf);
+    const normed = (weight: Float64Array) => xs.map((x) => rmsNorm(x, weight, normEps));
+    layers.forEach((layer, index) => {
+      const attended = apply(layer.o, this.#attention(index, normed(layer.inputNorm), start, rotation));
+      xs = xs.map((x, i) => add(x, attended[i]!));
+      const ys = normed(layer.postAttentionNorm);
+      const [gates, ups] = [apply(layer.gate, ys), apply(layer.up, ys)];
+      const mlp = apply(
+        layer.down,
+        ups.map((up, i) => gated(gates[i]!, up)),
+      );
+      xs = xs.map((x, i) => add(x, mlp[i]!));
     });
-    return apply(model.head, rmsNorm(x, model.finalNorm, model.normEps));
+    return apply(head, normed(finalNorm));
   }
 
-  #attention(index: number, layer: ReferenceLayer, x: Float64Array, position: number, rotation: Rotation): Float64Array {
-    const model = this.#model;
-    const { heads, kvHeads, headDim, normEps } = model;
-    const q = apply(layer.q, x);
-    const k = apply(layer.k, x);
-    const eachHead = (vector: Float64Array, count: number, norm: Float64Array | null) => {
+  /** What the heads make of these tokens, the first of which is the sequence's token `start`. */
+  #attention(index: number, xs: readonly Float64Array[], start: number, rotation: Rotation): Float64Array[] {
+    const { layers, heads, kvHeads, headDim, normEps } = this.#model;
+    const layer = layers[index]!;
+    const eachHead = (vector: Float64Array, count: number, norm: Float64Array | null, position: number) => {
       for (let h = 0; h < count; h++) {
         const head = vector.subarray(h * headDim, (h + 1) * headDim);
         if (norm) head.set(rmsNorm(head, norm, normEps));
         rotate(head, position, rotation);
       }
     };
-    eachHead(q, heads, layer.qNorm);
-    eachHead(k, kvHeads, layer.kNorm);
-    const [keys, values] = [this.#keys[index]!, this.#values[index]!];
-    keys.push(k);
-    values.push(apply(layer.v, x));
-
-    const first = layer.window === null ? 0 : Math.max(0, position - layer.window + 1);
-    const mixed = new Float64Array(heads * headDim);
-    for (let h = 0; h < heads; h++) {
-      const at = Math.floor(h / (heads / kvHeads)) * headDim;
-      const query = q.subarray(h * headDim, (h + 1) * headDim);
-      const scores = new Float64Array(position + 1 - first);
-      for (let i = 0; i < scores.length; i++) scores[i] = dot(query, keys[first + i]!, at) / Math.sqrt(headDim);
-      const weights = softmax(scores);
-      for (let i = 0; i < weights.length; i++)
-        addScaled(mixed, h * headDim, weights[i]!, values[first + i]!.subarray(at, at + headDim));
+    const [queries, newKeys] = [apply(layer.q, xs), apply(layer.k, xs)];
+    for (let i = 0; i < xs.length; i++) {
+      eachHead(queries[i]!, heads, layer.qNorm, start + i);
+      eachHead(newKeys[i]!, kvHeads, layer.kNorm, start + i);
     }
-    return apply(layer.o, mixed);
+    this.#keys[index]!.push(...newKeys);
+    this.#values[index]!.push(...apply(layer.v, xs));
+    return queries.map((query, i) => this.#mix(index, query, start + i));
+  }
+
+  /** Each head's mixture of the values that the token at `position` sees. */
+  #mix(index: number, queries: Float64Array, position: number): Float64Array {
+    const { layers, heads, kvHeads, headDim } = this.#model;
+    const { window } = layers[index]!;
+    const [keys, values] = [this.#keys[index]!, this.#values[index]!];
+    const first = window === null ? 0 : Math.max(0, position - window + 1);
+    const mixed = new Float64Array(heads * headDim);
+    const weights = new Float64Array(position + 1 - first);
+    for (let h = 0; h < heads; h++) {
+      const [from, at] = [h * headDim, Math.floor(h / (heads / kvHeads)) * headDim];
+      const query = queries.subarray(from, from + headDim);
+      for (let i = 0; i < weights.length; i++) weights[i] = dot(query, keys[first + i]!, at) / Math.sqrt(headDim);
+      softmax(weights);
+      for (let i = 0; i < weights.length; i++) addScaled(mixed, from, weights[i]!, values[first + i]!, at, headDim);
+    }
+    return mixed;
   }
 }
 
@@ -80,26 +92,65 @@ export function referenceLogits(model: ReferenceModel, ids: ArrayLike<number>): 
   return new ReferenceSequence(model).feed(ids);
 }
 
-function apply({ weight, bias, in: size, out }: DenseLinear, x: Float64Array): Float64Array {
-  const y = new Float64Array(out);
-  // Four rows side by side: their sums do not wait for each other, which is twice as fast.
-  const fours = out - (out % 4);
-  for (let row = 0; row < fours; row += 4) {
-    let [s0, s1, s2, s3] = [0, 0, 0, 0];
-    for (let i = 0, at = row * size; i < size; i++, at++) {
-      const value = x[i]!;
-      s0 += value * weight[at]!;
-      s1 += value * weight[at + size]!;
-      s2 += value * weight[at + 2 * size]!;
-      s3 += value * weight[at + 3 * size]!;
+/** W x + b for each x. */
+function apply({ weight, bias, in: size, out }: DenseLinear, xs: readonly Float64Array[]): Float64Array[] {
+  const ys = xs.map(() => new Float64Array(out));
+  // Four rows for two tokens: where fewer are left, some are computed twice.
+  for (let row = 0; row < out; row += 4) {
+    const from = Math.max(0, Math.min(row, out - 4));
+    for (let t = 0; t < xs.length; t += 2) {
+      const next = Math.min(t + 1, xs.length - 1);
+      applyTile(weight, size, from, xs[t]!, ys[t]!, xs[next]!, ys[next]!);
     }
-    y[row] = s0;
-    y[row + 1] = s1;
-    y[row + 2] = s2;
-    y[row + 3] = s3;
   }
-  for (let row = fours; row < out; row++) y[row] = dot(x, weight, row * size);
-  return bias ? add(y, bias) : y;
+  return bias ? ys.map((y) => add(y, bias)) : ys;
+}
+
+/**
+ * Rows row … row + 3 for the tokens a and b. Side by side their sums do not wait for each other, and
+ * each number that is fetched is used more than once: two to four times as fast as row by row.
+ */
+function applyTile(
+  weight: Float64Array,
+  size: number,
+  row: number,
+  a: Float64Array,
+  ya: Float64Array,
+  b: Float64Array,
+  yb: Float64Array,
+): void {
+  let a0 = 0;
+  let a1 = 0;
+  let a2 = 0;
+  let a3 = 0;
+  let b0 = 0;
+  let b1 = 0;
+  let b2 = 0;
+  let b3 = 0;
+  for (let i = 0, at = row * size; i < size; i++, at++) {
+    const va = a[i]!;
+    const vb = b[i]!;
+    const w0 = weight[at]!;
+    const w1 = weight[at + size]!;
+    const w2 = weight[at + 2 * size]!;
+    const w3 = weight[at + 3 * size]!;
+    a0 += va * w0;
+    a1 += va * w1;
+    a2 += va * w2;
+    a3 += va * w3;
+    b0 += vb * w0;
+    b1 += vb * w1;
+    b2 += vb * w2;
+    b3 += vb * w3;
+  }
+  ya[row] = a0;
+  ya[row + 1] = a1;
+  ya[row + 2] = a2;
+  ya[row + 3] = a3;
+  yb[row] = b0;
+  yb[row + 1] = b1;
+  yb[row + 2] = b2;
+  yb[row + 3] = b3;
 }
 
 /** Σ a[i] · b[offset + i] over the whole of a. */
@@ -141,14 +192,15 @@ function rotate(head: Float64Array, position: number, { frequencies, amplitude }
   }
 }
 
-function softmax(scores: Float64Array): Float64Array {
-  const top = scores.reduce((a, b) => Math.max(a, b));
-  const weights = scores.map((score) => Math.exp(score - top));
-  const sum = weights.reduce((a, b) => a + b, 0);
-  return weights.map((weight) => weight / sum);
+/** In place. */
+function softmax(scores: Float64Array): void {
+  let [top, sum] = [Number.NEGATIVE_INFINITY, 0];
+  for (const score of scores) top = Math.max(top, score);
+  for (let i = 0; i < scores.length; i++) sum += scores[i] = Math.exp(scores[i]! - top);
+  for (let i = 0; i < scores.length; i++) scores[i]! /= sum;
 }
 
-/** to[at …] += weight · values */
-function addScaled(to: Float64Array, at: number, weight: number, values: Float64Array): void {
-  for (let i = 0; i < values.length; i++) to[at + i]! += weight * values[i]!;
+/** to[at …] += weight · values[from …], `count` of them */
+function addScaled(to: Float64Array, at: number, weight: number, values: Float64Array, from: number, count: number): void {
+  for (let i = 0; i < count; i++) to[at + i]! += weight * values[from + i]!;
 }
