@@ -26,64 +26,67 @@ export class ReferenceSequence {
    * @returns the logits after each of them
    */
   feed(ids: ArrayLike<number>): Float64Array[] {
-    const { rope, headDim, embedding, hidden, layers, normEps, finalNorm, head } = this.#model;
+    const { rope, headDim, layers, normEps, finalNorm, head, vocab } = this.#model;
     const start = this.#length;
     this.#length += ids.length;
     const rotation = rotationOf(rope, headDim, this.#length);
-    const rowOf = (id: number): Float64Array => embedding.slice(id * hidden, (id + 1) * hidden);
-    let xs = Array.from(ids, rowOf);
-    const normed = (weight: Float64Array) => xs.map((x) => rmsNorm(x, weight, normEps));
+    const x = this.#embed(ids); // [tokens, hidden]
     layers.forEach((layer, index) => {
-      const attended = apply(layer.o, this.#attention(index, normed(layer.inputNorm), start, rotation));
-      xs = xs.map((x, i) => add(x, attended[i]!));
-      const ys = normed(layer.postAttentionNorm);
-      const [gates, ups] = [apply(layer.gate, ys), apply(layer.up, ys)];
-      const mlp = apply(
-        layer.down,
-        ups.map((up, i) => gated(gates[i]!, up)),
-      );
-      xs = xs.map((x, i) => add(x, mlp[i]!));
+      const mixed = this.#attention(index, rmsNorm(x, layer.inputNorm, normEps), start, rotation);
+      add(x, apply(layer.o, mixed));
+      const y = rmsNorm(x, layer.postAttentionNorm, normEps);
+      add(x, apply(layer.down, gated(apply(layer.gate, y), apply(layer.up, y))));
     });
-    return apply(head, normed(finalNorm));
+    return rowsOf(apply(head, rmsNorm(x, finalNorm, normEps)), vocab);
   }
 
-  /** What the heads make of these tokens, the first of which is the sequence's token `start`. */
-  #attention(index: number, xs: readonly Float64Array[], start: number, rotation: Rotation): Float64Array[] {
+  #embed(ids: ArrayLike<number>): Float64Array {
+    const { hidden, embedding } = this.#model;
+    const x = new Float64Array(ids.length * hidden);
+    for (let i = 0; i < ids.length; i++) x.set(embedding.subarray(ids[i]! * hidden, (ids[i]! + 1) * hidden), i * hidden);
+    return x;
+  }
+
+  /**
+   * What the heads make of these tokens, the first of which is the sequence's token `start`.
+   *
+   * @param x `[tokens, hidden]` @returns `[tokens, heads · headDim]`
+   */
+  #attention(index: number, x: Float64Array, start: number, rotation: Rotation): Float64Array {
     const { layers, heads, kvHeads, headDim, normEps } = this.#model;
-    const layer = layers[index]!;
-    const eachHead = (vector: Float64Array, count: number, norm: Float64Array | null, position: number) => {
-      for (let h = 0; h < count; h++) {
-        const head = vector.subarray(h * headDim, (h + 1) * headDim);
-        if (norm) head.set(rmsNorm(head, norm, normEps));
-        rotate(head, position, rotation);
-      }
+    const { q, k, v, qNorm, kNorm } = layers[index]!;
+    const rotated = (linear: DenseLinear, count: number, norm: Float64Array | null) => {
+      const y = apply(linear, x);
+      const normed = norm ? rmsNorm(y, norm, normEps) : y;
+      rowsOf(normed, headDim).forEach((head, i) => {
+        rotate(head, start + Math.floor(i / count), rotation);
+      });
+      return rowsOf(normed, count * headDim);
     };
-    const [queries, newKeys] = [apply(layer.q, xs), apply(layer.k, xs)];
-    for (let i = 0; i < xs.length; i++) {
-      eachHead(queries[i]!, heads, layer.qNorm, start + i);
-      eachHead(newKeys[i]!, kvHeads, layer.kNorm, start + i);
-    }
-    this.#keys[index]!.push(...newKeys);
-    this.#values[index]!.push(...apply(layer.v, xs));
-    return queries.map((query, i) => this.#mix(index, query, start + i));
+    const queries = rotated(q, heads, qNorm);
+    this.#keys[index]!.push(...rotated(k, kvHeads, kNorm));
+    this.#values[index]!.push(...rowsOf(apply(v, x), kvHeads * headDim));
+    const mixed = new Float64Array(queries.length * heads * headDim);
+    rowsOf(mixed, heads * headDim).forEach((row, i) => {
+      this.#mix(index, queries[i]!, start + i, row);
+    });
+    return mixed;
   }
 
-  /** Each head's mixture of the values that the token at `position` sees. */
-  #mix(index: number, queries: Float64Array, position: number): Float64Array {
+  /** Each head's mixture of the values that the token at `position` sees, into `mixed`. */
+  #mix(index: number, queries: Float64Array, position: number, mixed: Float64Array): void {
     const { layers, heads, kvHeads, headDim } = this.#model;
     const { window } = layers[index]!;
     const [keys, values] = [this.#keys[index]!, this.#values[index]!];
     const first = window === null ? 0 : Math.max(0, position - window + 1);
-    const mixed = new Float64Array(heads * headDim);
     const weights = new Float64Array(position + 1 - first);
     for (let h = 0; h < heads; h++) {
       const [from, at] = [h * headDim, Math.floor(h / (heads / kvHeads)) * headDim];
-      const query = queries.subarray(from, from + headDim);
-      for (let i = 0; i < weights.length; i++) weights[i] = dot(query, keys[first + i]!, at) / Math.sqrt(headDim);
+      for (let i = 0; i < weights.length; i++)
+        weights[i] = dot(queries, from, keys[first + i]!, at, headDim) / Math.sqrt(headDim);
       softmax(weights);
       for (let i = 0; i < weights.length; i++) addScaled(mixed, from, weights[i]!, values[first + i]!, at, headDim);
     }
-    return mixed;
   }
 }
 
@@ -92,32 +95,42 @@ export function referenceLogits(model: ReferenceModel, ids: ArrayLike<number>): 
   return new ReferenceSequence(model).feed(ids);
 }
 
-/** W x + b for each x. */
-function apply({ weight, bias, in: size, out }: DenseLinear, xs: readonly Float64Array[]): Float64Array[] {
-  const ys = xs.map(() => new Float64Array(out));
-  // Four rows for two tokens: where fewer are left, some are computed twice.
-  for (let row = 0; row < out; row += 4) {
-    const from = Math.max(0, Math.min(row, out - 4));
-    for (let t = 0; t < xs.length; t += 2) {
-      const next = Math.min(t + 1, xs.length - 1);
-      applyTile(weight, size, from, xs[t]!, ys[t]!, xs[next]!, ys[next]!);
-    }
-  }
-  return bias ? ys.map((y) => add(y, bias)) : ys;
+/** The rows of a matrix, not copied. */
+function rowsOf(matrix: Float64Array, width: number): Float64Array[] {
+  return Array.from({ length: matrix.length / width }, (_, i) => matrix.subarray(i * width, (i + 1) * width));
 }
 
 /**
- * Rows row … row + 3 for the tokens a and b. Side by side their sums do not wait for each other, and
+ * y = W x + b for every row of x.
+ *
+ * @param x `[tokens, in]` @returns `[tokens, out]`
+ */
+function apply({ weight, bias, in: size, out }: DenseLinear, x: Float64Array): Float64Array {
+  const tokens = x.length / size;
+  const y = new Float64Array(tokens * out);
+  // Four rows for two tokens at a time: where fewer are left, some are computed twice.
+  for (let row = 0; row < out; row += 4) {
+    const from = Math.max(0, Math.min(row, out - 4));
+    for (let token = 0; token < tokens; token += 2)
+      applyTile(weight, size, out, from, x, y, token, Math.min(token + 1, tokens - 1));
+  }
+  if (bias) for (const row of rowsOf(y, out)) add(row, bias);
+  return y;
+}
+
+/**
+ * Rows `row` … `row + 3` for the tokens a and b. Side by side their sums do not wait for each other, and
  * each number that is fetched is used more than once: two to four times as fast as row by row.
  */
 function applyTile(
   weight: Float64Array,
   size: number,
+  out: number,
   row: number,
-  a: Float64Array,
-  ya: Float64Array,
-  b: Float64Array,
-  yb: Float64Array,
+  x: Float64Array,
+  y: Float64Array,
+  a: number,
+  b: number,
 ): void {
   let a0 = 0;
   let a1 = 0;
@@ -128,8 +141,8 @@ function applyTile(
   let b2 = 0;
   let b3 = 0;
   for (let i = 0, at = row * size; i < size; i++, at++) {
-    const va = a[i]!;
-    const vb = b[i]!;
+    const va = x[a * size + i]!;
+    const vb = x[b * size + i]!;
     const w0 = weight[at]!;
     const w1 = weight[at + size]!;
     const w2 = weight[at + 2 * size]!;
@@ -143,43 +156,44 @@ function applyTile(
     b2 += vb * w2;
     b3 += vb * w3;
   }
-  ya[row] = a0;
-  ya[row + 1] = a1;
-  ya[row + 2] = a2;
-  ya[row + 3] = a3;
-  yb[row] = b0;
-  yb[row + 1] = b1;
-  yb[row + 2] = b2;
-  yb[row + 3] = b3;
+  const [ya, yb] = [a * out + row, b * out + row];
+  y[ya] = a0;
+  y[ya + 1] = a1;
+  y[ya + 2] = a2;
+  y[ya + 3] = a3;
+  y[yb] = b0;
+  y[yb + 1] = b1;
+  y[yb + 2] = b2;
+  y[yb + 3] = b3;
 }
 
-/** Σ a[i] · b[offset + i] over the whole of a. */
-function dot(a: Float64Array, b: Float64Array, offset: number): number {
+/** Σ a[i] · b[j] over `count` numbers from i and from j on */
+function dot(a: Float64Array, i: number, b: Float64Array, j: number, count: number): number {
   let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += a[i]! * b[offset + i]!;
+  for (let at = 0; at < count; at++) sum += a[i + at]! * b[j + at]!;
   return sum;
 }
 
-function add(a: Float64Array, b: Float64Array): Float64Array {
-  const sum = new Float64Array(a.length);
-  for (let i = 0; i < a.length; i++) sum[i] = a[i]! + b[i]!;
-  return sum;
+/** to += values */
+function add(to: Float64Array, values: Float64Array): void {
+  for (let i = 0; i < to.length; i++) to[i]! += values[i]!;
 }
 
+/** Each row of x, as long as `weight`, over its root mean square. */
 function rmsNorm(x: Float64Array, weight: Float64Array, eps: number): Float64Array {
-  const scale = 1 / Math.sqrt(dot(x, x, 0) / x.length + eps);
+  const size = weight.length;
   const y = new Float64Array(x.length);
-  for (let i = 0; i < x.length; i++) y[i] = x[i]! * scale * weight[i]!;
+  for (let row = 0; row < x.length; row += size) {
+    const scale = 1 / Math.sqrt(dot(x, row, x, row, size) / size + eps);
+    for (let i = 0; i < size; i++) y[row + i] = x[row + i]! * scale * weight[i]!;
+  }
   return y;
 }
 
 /** up · silu(gate) */
 function gated(gate: Float64Array, up: Float64Array): Float64Array {
-  const y = new Float64Array(up.length);
-  for (let i = 0; i < up.length; i++) y[i] = (up[i]! * gate[i]!) / (1 + Math.exp(-gate[i]!));
-  return y;
+  return up.map((value, i) => (value * gate[i]!) / (1 + Math.exp(-gate[i]!)));
 }
-
 /** Rotates pairs (x[i], x[i + half]) by position · frequency, in place. */
 function rotate(head: Float64Array, position: number, { frequencies, amplitude }: Rotation): void {
   const half = frequencies.length;
