@@ -144,11 +144,11 @@ describe.each(named(backends))("adapters in batches, %s", (_, backend) => {
     const second = await driver.step(
       sequences.map((sequence) => ({ sequence, ids: prompt.slice(-1), outputs: [{ index: 0, logits: true }] })),
     );
+    for (const sequence of sequences) driver.end(sequence);
     wishes.forEach((_, i) => {
       expect(first[i]![0]!.logits).toEqual(alone[i]![0]);
       expect(second[i]![0]!.logits).toEqual(alone[i]![1]);
     });
-    for (const sequence of sequences) driver.end(sequence);
   });
 
   it("threads and chunks change no bit, and neither does the order of the adapters", async () => {
