@@ -7,6 +7,7 @@
 
 export * from "./adapter-rows";
 export * from "./cache-codes";
+export * from "./dequantize";
 export * from "./memory-read";
 export { nibbleMask } from "./nibbles";
 export * from "./quantized-activations";

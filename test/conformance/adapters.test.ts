@@ -2,7 +2,7 @@
 // the promise that what a sequence gets does not depend on what runs beside it, which adapters
 // others use, or how its tokens are cut into steps.
 
-import { describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { AdapterUse } from "../../src/model/adapter.js";
 import { meanDifference } from "../reference/compare.js";
 import { referenceLogits } from "../reference/forward.js";
@@ -98,21 +98,23 @@ const synthetic: { name: string; adapter: SyntheticAdapter }[] = [
   },
 ];
 
-describe.each(named(backends))("synthetic adapters, %s", (_, backend) => {
+describe("synthetic adapters", () => {
   it.each(named(synthetic))("%s: what the reference makes of W + B A", async (_, { adapter }) => {
     for (const name of ["tiny/llama-gqa-tied", "hf/llama-head-dim-24"]) {
       const model = readModel(fixture(name));
       using written = makeAdapter(adapter, model);
-      const options = { cacheType: backend.cacheType, context: 64, prefillChunk: 8, adapters: { only: written.folder } };
-      await using driver = await Driver.load(backend.create(), fixture(name), options);
       const ids = Array.from({ length: 21 }, (_, i) => (i * 37 + 5) % model.vocab);
-      for (const weight of [1, -0.6]) {
-        const wanted = referenceLogits(written.applied(model, weight), ids);
-        const got = await driver.logits(ids, { adapters: [{ index: 0, weight }] });
-        const plain = referenceLogits(model, ids);
-        expect(meanDifference(plain, wanted), "the adapter matters").toBeGreaterThan(0.1);
-        if (backend.exact) expect(judgeExact(got, wanted)).toBeNull();
-        else expect(meanDifference(got, wanted)).toBeLessThan(QUANTIZED_MEAN.golden);
+      const plain = referenceLogits(model, ids);
+      const cases = [1, -0.6].map((weight) => ({ weight, wanted: referenceLogits(written.applied(model, weight), ids) }));
+      for (const { wanted } of cases) expect(meanDifference(plain, wanted), "the adapter matters").toBeGreaterThan(0.1);
+      for (const backend of backends) {
+        const options = { cacheType: backend.cacheType, context: 64, prefillChunk: 8, adapters: { only: written.folder } };
+        await using driver = await Driver.load(backend.create(), fixture(name), options);
+        for (const { weight, wanted } of cases) {
+          const got = await driver.logits(ids, { adapters: [{ index: 0, weight }] });
+          if (backend.exact) expect(judgeExact(got, wanted)).toBeNull();
+          else expect(meanDifference(got, wanted), backend.name).toBeLessThan(QUANTIZED_MEAN.golden);
+        }
       }
     }
   });
@@ -123,9 +125,13 @@ describe.each(named(backends))("adapters in batches, %s", (_, backend) => {
   const options = { cacheType: backend.cacheType, context: 256, maxSequences: 4, prefillChunk: 80, adapters: trained };
   const prompt = Array.from({ length: 25 }, (_, i) => (i * 331 + 17) % 4096);
   const wishes: readonly (readonly AdapterUse[])[] = [[], [pirate], both, [brief]];
+  let driver: Driver;
+  beforeAll(async () => {
+    driver = await Driver.load(backend.create(), model, options);
+  });
+  afterAll(() => driver.runtime.dispose());
 
   it("an entry gets the same bits beside others with other adapters", async () => {
-    await using driver = await Driver.load(backend.create(), model, options);
     const alone: Float32Array[][] = [];
     for (const adapters of wishes) alone.push(await driver.logits(prompt, { last: 2, chunk: 7, adapters }));
     const sequences = wishes.map((adapters) => driver.newSequence(adapters));
@@ -138,6 +144,7 @@ describe.each(named(backends))("adapters in batches, %s", (_, backend) => {
     const second = await driver.step(
       sequences.map((sequence) => ({ sequence, ids: prompt.slice(-1), outputs: [{ index: 0, logits: true }] })),
     );
+    for (const sequence of sequences) driver.end(sequence);
     wishes.forEach((_, i) => {
       expect(first[i]![0]!.logits).toEqual(alone[i]![0]);
       expect(second[i]![0]!.logits).toEqual(alone[i]![1]);
@@ -145,23 +152,22 @@ describe.each(named(backends))("adapters in batches, %s", (_, backend) => {
   });
 
   it("threads and chunks change no bit, and neither does the order of the adapters", async () => {
-    const logits = async (threads: number, chunk: number, adapters: readonly AdapterUse[]) => {
-      await using driver = await Driver.load(backend.create(threads), model, options);
-      return await driver.logits(prompt, { last: 3, chunk, adapters });
-    };
-    const wanted = await logits(1, 25, both);
-    expect(await logits(3, 4, both)).toEqual(wanted);
-    expect(await logits(2, 25, [...both].reverse())).toEqual(wanted);
+    const wanted = await driver.logits(prompt, { last: 3, chunk: 25, adapters: both });
+    for (const [threads, chunk, adapters] of [
+      [3, 4, both],
+      [2, 25, [...both].reverse()],
+    ] as const) {
+      await using threaded = await Driver.load(backend.create(threads), model, options);
+      expect(await threaded.logits(prompt, { last: 3, chunk, adapters })).toEqual(wanted);
+    }
   });
 
   it("without adapters the model is the one that was loaded without any", async () => {
-    await using adapted = await Driver.load(backend.create(), model, options);
     await using plain = await Driver.load(backend.create(), model, { ...options, adapters: {} });
-    expect(await adapted.logits(prompt, { last: 2 })).toEqual(await plain.logits(prompt, { last: 2 }));
+    expect(await driver.logits(prompt, { last: 2 })).toEqual(await plain.logits(prompt, { last: 2 }));
   });
 
   it("refuses an index that is none, one twice, and a weight that is no number", async () => {
-    await using driver = await Driver.load(backend.create(), model, options);
     for (const [adapters, message] of [
       [[{ index: 2, weight: 1 }], /adapter 2 is none of the 2 loaded/],
       [[pirate, pirate], /named twice/],

@@ -6,7 +6,7 @@ import { fixture } from "../support/fixtures.js";
 import { CACHE_COST } from "./bounds.js";
 import { Driver } from "./driver.js";
 import type { ValidationSet } from "./golden-models.js";
-import { windowNll } from "./perplexity.js";
+import { mean, SETS, type WindowNll, windowNll } from "./perplexity.js";
 
 /** Types that have a cost, see CACHE_COST. */
 export type CostlyCache = keyof typeof CACHE_COST;
@@ -27,4 +27,10 @@ export async function meanNll(backend: Backend, model: string, cacheType: CacheT
 /** How much larger one perplexity is than the other; less than 0 where it is smaller. */
 export function costOf(nll: number, plainNll: number): number {
   return Math.exp(nll - plainNll) - 1;
+}
+
+/** The same over windows of both sets. */
+export function costOver(nll: WindowNll, plain: WindowNll): number {
+  const all = (of: WindowNll) => mean(SETS.flatMap((set) => of[set]));
+  return costOf(all(nll), all(plain));
 }

@@ -27,15 +27,18 @@ describe.each(named(backends))("%s", (_, backend) => {
       const got = await logitsOf(driver, prompt);
       if (backend.exact) expect(judgeExact(got, prompt.logits)).toBeNull();
       else expect(meanDifference(got, prompt.logits)).toBeLessThan(QUANTIZED_MEAN.golden);
+      // A near tie may go the other way where activations are quantised.
+      const { ids, greedy } = prompt;
+      if (backend.exact && greedy) expect(await driver.greedy(ids.slice(0, greedy.after), greedy.ids.length)).toEqual(greedy.ids);
     }
   }
 
-  it.each(smallModels())("%s has the logits of transformers", async (name) => {
+  it.each(smallModels())("%s has the logits and the greedy tokens of transformers", async (name) => {
     await using driver = await load(name, 224);
     await check(driver, smallGolden(name));
   });
 
-  it.each(trainedModels())("%s has the logits of transformers", async (name) => {
+  it.each(trainedModels())("%s has the logits and the greedy tokens of transformers", async (name) => {
     await using driver = await load(name, 704);
     await check(driver, trainedGolden(name));
   });
@@ -51,19 +54,5 @@ describe.each(named(findFixture("draft-fp16") ? backends : []))("%s", (_, backen
     const got = await driver.logits(ids);
     if (backend.exact) expect(judgeExact(got, wanted)).toBeNull();
     else expect(meanDifference(got, wanted)).toBeLessThan(QUANTIZED_MEAN.golden);
-  });
-});
-
-describe.each(named(backends.filter(({ exact }) => exact)))("%s", (_, backend) => {
-  const withGreedy = [...smallModels(), ...trainedModels()]
-    .map((name) => ({ name, prompts: (name.includes("/") ? smallGolden(name) : trainedGolden(name)).filter((p) => p.greedy) }))
-    .filter(({ prompts }) => prompts.length > 0);
-
-  it.each(named(withGreedy))("%s continues with the greedy tokens of transformers", async (name, { prompts }) => {
-    const options = { cacheType: backend.cacheType, context: 224, prefillChunk: 64 };
-    await using driver = await Driver.load(backend.create(), fixture(name), options);
-    for (const { ids, greedy } of prompts) {
-      expect(await driver.greedy(ids.slice(0, greedy!.after), greedy!.ids.length)).toEqual(greedy!.ids);
-    }
   });
 });

@@ -1,14 +1,20 @@
 // The same bits every time: alone or in any batch, in chunks of any size, on any number of
 // threads, wherever the pages lie, in whichever kind of engine.
 
-import { describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Output } from "../../src/backend/backend.js";
 import { type LoadOptions, loadModel } from "../../src/index.js";
 import { largestDifference } from "../reference/compare.js";
 import { ReferenceSequence, referenceLogits } from "../reference/forward.js";
 import { fixture } from "../support/fixtures.js";
 import { named } from "../support/named.js";
-import { gptqWeights, makeSynthetic, type SyntheticModel, smallLlama } from "../support/synthetic-checkpoint.js";
+import {
+  gptqWeights,
+  makeSynthetic,
+  type SyntheticCheckpoint,
+  type SyntheticModel,
+  smallLlama,
+} from "../support/synthetic-checkpoint.js";
 import { type BackendUnderTest, backends, withEveryCache } from "./backends.js";
 import { type DriveOptions, Driver } from "./driver.js";
 import { judgeExact, judgeQuantized } from "./judge.js";
@@ -30,71 +36,74 @@ function bits(rows: readonly Float32Array[]): Buffer {
   return Buffer.concat(rows.map((row) => Buffer.from(row.buffer, row.byteOffset, row.byteLength)));
 }
 
-async function drive<T>(
+/** Loads a model with room for five sequences. */
+function load(
   backend: BackendUnderTest,
-  folder: string,
-  options: Partial<DriveOptions> & { threads?: number },
-  use: (driver: Driver) => Promise<T>,
-): Promise<T> {
+  { folder }: SyntheticCheckpoint,
+  options: Partial<DriveOptions> & { threads?: number } = {},
+): Promise<Driver> {
   const { threads, ...rest } = options;
-  await using driver = await Driver.load(backend.create(threads), folder, {
+  return Driver.load(backend.create(threads), folder, {
     cacheType: backend.cacheType,
     context: 256,
+    prefillChunk: 128,
+    maxSequences: 5,
     ...rest,
   });
-  return await use(driver);
 }
 
-describe.each(named(withEveryCache()))("%s", (_, backend) => {
-  describe.each(named(models))("%s", (_, { model }) => {
+describe.each(named(models))("%s", (_, { model }) => {
+  let checkpoint: SyntheticCheckpoint;
+  beforeAll(() => {
+    checkpoint = makeSynthetic(model);
+  });
+  afterAll(() => checkpoint[Symbol.dispose]());
+
+  describe.each(named(withEveryCache()))("%s", (_, backend) => {
+    let driver: Driver;
+    beforeAll(async () => {
+      driver = await load(backend, checkpoint);
+    });
+    afterAll(() => driver.runtime.dispose());
+
     it("gives the same bits for every chunk size, thread count and repetition", async () => {
-      using checkpoint = makeSynthetic(model);
       const ids = idsOf(70, 31);
-      const alone = await drive(backend, checkpoint.folder, {}, (driver) => driver.logits(ids));
-      const others = await drive(backend, checkpoint.folder, { threads: 1 }, async (driver) => [
-        await driver.logits(ids),
-        await driver.logits(ids, { chunk: 1 }),
-        await driver.logits(ids, { chunk: 7 }),
-        await driver.logits(ids, { chunk: 33 }),
-      ]);
-      others.push(await drive(backend, checkpoint.folder, { threads: 3 }, (driver) => driver.logits(ids)));
+      const alone = await driver.logits(ids);
+      const others = [await driver.logits(ids)];
+      for (const chunk of [1, 7, 33]) others.push(await driver.logits(ids, { chunk }));
+      await using threaded = await load(backend, checkpoint, { threads: 3, prefillChunk: 64 });
+      others.push(await threaded.logits(ids));
       for (const rows of others) expect(bits(rows).equals(bits(alone))).toBe(true);
     });
 
     it("gives a sequence the same bits alone and in any batch", async () => {
-      using checkpoint = makeSynthetic(model);
       const prompts = [idsOf(1, 3), idsOf(23, 31), idsOf(40, 17), idsOf(9, 101), idsOf(33, 29)];
-      await drive(backend, checkpoint.folder, { maxSequences: prompts.length, prefillChunk: 128 }, async (driver) => {
-        const alone: Buffer[] = [];
-        for (const ids of prompts) alone.push(bits(await driver.logits(ids)));
-        const sequences = prompts.map(() => driver.newSequence());
-        const answers: Output[][] = prompts.map(() => []);
-        // First all but the last two ids of each, then one and one more: a ragged prefill and two batched decodes.
-        const parts = [
-          (ids: number[]) => ids.slice(0, -2),
-          (ids: number[]) => ids.slice(-2, -1),
-          (ids: number[]) => ids.slice(-1),
-        ];
-        for (const part of parts) {
-          const feeds = prompts.map((ids, i) => {
-            const outputs = part(ids).map((_, index) => ({ index, logits: true }));
-            return { i, feed: { sequence: sequences[i]!, ids: part(ids), outputs } };
-          });
-          const busy = feeds.filter(({ feed }) => feed.ids.length > 0);
-          const outputs = await driver.step(busy.map(({ feed }) => feed));
-          busy.forEach(({ i }, at) => {
-            answers[i]!.push(...outputs[at]!);
-          });
-        }
-        answers.forEach((outputs, i) => {
-          expect(bits(outputs.map(({ logits }) => logits!)).equals(alone[i]!)).toBe(true);
+      const alone: Buffer[] = [];
+      for (const ids of prompts) alone.push(bits(await driver.logits(ids)));
+      const sequences = prompts.map(() => driver.newSequence());
+      const answers: Output[][] = prompts.map(() => []);
+      // First all but the last two ids of each, then one and one more: a ragged prefill and two batched decodes.
+      const parts = [(ids: number[]) => ids.slice(0, -2), (ids: number[]) => ids.slice(-2, -1), (ids: number[]) => ids.slice(-1)];
+      for (const part of parts) {
+        const feeds = prompts.map((ids, i) => {
+          const outputs = part(ids).map((_, index) => ({ index, logits: true }));
+          return { i, feed: { sequence: sequences[i]!, ids: part(ids), outputs } };
         });
+        const busy = feeds.filter(({ feed }) => feed.ids.length > 0);
+        const outputs = await driver.step(busy.map(({ feed }) => feed));
+        busy.forEach(({ i }, at) => {
+          answers[i]!.push(...outputs[at]!);
+        });
+      }
+      for (const sequence of sequences) driver.end(sequence);
+      answers.forEach((outputs, i) => {
+        expect(bits(outputs.map(({ logits }) => logits!)).equals(alone[i]!)).toBe(true);
       });
     });
   });
 });
 
-describe.each(named(backends))("%s", (_, backend) => {
+describe("every backend", () => {
   it.each([
     ["a window shorter than a page", { window: 50 }],
     ["a window longer than a page", { window: 300 }],
@@ -104,30 +113,35 @@ describe.each(named(backends))("%s", (_, backend) => {
     const model: SyntheticModel = { ...tiny, ...changes };
     using checkpoint = makeSynthetic(model);
     const ids = Array.from({ length: 700 }, (_, i) => (i * 31 + (i >> 3)) % model.vocab);
-    const got = await drive(backend, checkpoint.folder, { context: 700, prefillChunk: 90 }, (driver) => driver.logits(ids));
     const wanted = referenceLogits(checkpoint.truth, ids);
-    const verdict = backend.exact ? judgeExact(got, wanted) : judgeQuantized(got, wanted, ids, misreadingsOf(model, checkpoint));
-    expect(verdict).toBeNull();
+    for (const backend of backends) {
+      await using driver = await load(backend, checkpoint, { context: 700, prefillChunk: 90, maxSequences: 1 });
+      const got = await driver.logits(ids);
+      const verdict = backend.exact
+        ? judgeExact(got, wanted)
+        : judgeQuantized(got, wanted, ids, misreadingsOf(model, checkpoint));
+      expect(verdict, backend.name).toBeNull();
+    }
   });
 
-  it("stretches the rotation of a dynamic model as it decodes past its context", async () => {
+  it.each(named(backends))("stretches the rotation of a dynamic model as it decodes past its context: %s", async (_, backend) => {
     const rope = { type: "dynamic", theta: 10000, factor: 4, maxPositions: 24 } as const;
     using checkpoint = makeSynthetic({ ...smallLlama, rope, maxPositions: 24 });
-    await drive(backend, checkpoint.folder, { context: 64 }, async (driver) => {
-      const ids = idsOf(20, 31);
-      const generated = await driver.greedy(ids, 30);
-      // The prompt read again at its final length has other rotations: decoding must not have used those.
-      const together = await driver.logits([...ids, ...generated]);
-      const stepwise = driver.newSequence();
-      await driver.read(stepwise, ids, () => null);
-      const rows: Float32Array[] = [];
-      for (const id of generated) rows.push((await driver.read(stepwise, [id], () => ({ logits: true })))[0]!.logits!);
-      expect(bits(rows).equals(bits(together.slice(ids.length)))).toBe(false);
-      const sequence = new ReferenceSequence(checkpoint.truth);
-      sequence.feed(ids);
-      const wanted = generated.map((id) => sequence.feed([id])[0]!);
-      if (backend.exact) expect(judgeExact(rows, wanted)).toBeNull();
-    });
+    await using driver = await load(backend, checkpoint, { context: 64 });
+    const ids = idsOf(20, 31);
+    const generated = await driver.greedy(ids, 30);
+    // The prompt read again at its final length has other rotations: decoding must not have used those.
+    const together = await driver.logits([...ids, ...generated]);
+    const stepwise = driver.newSequence();
+    await driver.read(stepwise, ids, () => null);
+    const rows: Float32Array[] = [];
+    for (const id of generated) rows.push((await driver.read(stepwise, [id], () => ({ logits: true })))[0]!.logits!);
+    expect(bits(rows).equals(bits(together.slice(ids.length)))).toBe(false);
+    if (!backend.exact) return;
+    const sequence = new ReferenceSequence(checkpoint.truth);
+    sequence.feed(ids);
+    const wanted = generated.map((id) => sequence.feed([id])[0]!);
+    expect(judgeExact(rows, wanted)).toBeNull();
   });
 });
 
@@ -139,23 +153,22 @@ describe("the library", () => {
     return { logits: await model.logits(ids, { last: ids.length }), ids: generated };
   }
 
-  it.each([true, false])("answers alike in every kind of engine and on any threads (cpuExact: %s)", async (cpuExact) => {
-    const first = await answer({ engine: "process", threads: 2, cpuExact });
-    for (const others of [
-      { engine: "thread", threads: 2 },
-      { engine: "process", threads: 1 },
-    ] as const) {
-      const other = await answer({ ...others, cpuExact });
-      expect(bits(other.logits).equals(bits(first.logits))).toBe(true);
-      expect(other.ids).toEqual(first.ids);
-    }
-  });
-
-  it.each([true, false])("has the same logits, but for rounding, without relaxed SIMD (cpuExact: %s)", async (cpuExact) => {
-    const relaxed = await answer({ cpuExact, threads: 1 });
-    vi.stubEnv("EXLLAMA_NO_RELAXED_SIMD", "1");
-    const plain = await answer({ cpuExact, threads: 1 });
-    vi.unstubAllEnvs();
-    expect(largestDifference(plain.logits, relaxed.logits)).toBeLessThan(1e-4);
-  });
+  it.each([true, false])(
+    "answers alike in every kind of engine, on any threads and, but for rounding, without relaxed SIMD (cpuExact: %s)",
+    async (cpuExact) => {
+      const first = await answer({ engine: "process", threads: 2, cpuExact });
+      const others = [
+        await answer({ engine: "thread", threads: 2, cpuExact }),
+        await answer({ engine: "process", threads: 1, cpuExact }),
+      ];
+      for (const other of others) {
+        expect(bits(other.logits).equals(bits(first.logits))).toBe(true);
+        expect(other.ids).toEqual(first.ids);
+      }
+      vi.stubEnv("EXLLAMA_NO_RELAXED_SIMD", "1");
+      const plain = await answer({ cpuExact, threads: 1 });
+      vi.unstubAllEnvs();
+      expect(largestDifference(plain.logits, first.logits)).toBeLessThan(1e-4);
+    },
+  );
 });

@@ -1,10 +1,37 @@
 // Perplexity over windows of the validation sets, and what it may be.
 
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { packageRoot } from "../../src/paths.js";
 import type { Driver } from "./driver.js";
 import { referenceNll, type ValidationSet, validationWindow, WINDOW } from "./golden-models.js";
 
-/** window-nll.json: per checkpoint and set, the mean negative log-likelihood of each window on the exact CPU backend. */
-export type RecordedWindows = Readonly<Record<string, Readonly<Record<ValidationSet, readonly number[]>>>>;
+export const SETS: readonly ValidationSet[] = ["stories", "docs"];
+
+/** The checkpoint whose windows are recorded on backends that quantise, too. */
+export const RECORDED_MODEL = "demo-gptq-4bit-g128";
+
+/** Mean negative log-likelihood of each window of each set. */
+export type WindowNll = Readonly<Record<ValidationSet, readonly number[]>>;
+
+/** By checkpoint on the exact CPU backend; by name of the backend on those that quantise. */
+export type RecordedWindows = Readonly<Record<string, WindowNll>>;
+
+/** Files that full.ts writes with RECORD_WINDOWS=1. */
+export const RECORDS = {
+  exact: join(packageRoot, "test/conformance/window-nll.json"),
+  quantized: join(packageRoot, "test/conformance/quantized-nll.json"),
+} as const;
+
+export function recordedWindows(record: keyof typeof RECORDS): RecordedWindows {
+  return JSON.parse(readFileSync(RECORDS[record], "utf8")) as RecordedWindows;
+}
+
+export function recordWindows(record: keyof typeof RECORDS, name: string, set: ValidationSet, windows: readonly number[]): void {
+  const all = recordedWindows(record);
+  const rounded = windows.map((nll) => Number(nll.toPrecision(9)));
+  writeFileSync(RECORDS[record], `${JSON.stringify({ ...all, [name]: { ...all[name], [set]: rounded } }, null, 1)}\n`);
+}
 
 /** Mean negative log-likelihood of one window's tokens. */
 export async function windowNll(driver: Driver, set: ValidationSet, k: number): Promise<number> {
@@ -19,8 +46,11 @@ export async function allWindows(driver: Driver, name: string, set: ValidationSe
   return windows;
 }
 
+export function mean(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b, 0) / values.length;
+}
+
 /** Perplexity over the reference's, less 1. */
 export function perplexityDifference(windows: readonly number[], name: string, set: ValidationSet): number {
-  const mean = windows.reduce((a, b) => a + b, 0) / windows.length;
-  return Math.exp(mean - referenceNll(name, set).nll) - 1;
+  return Math.exp(mean(windows) - referenceNll(name, set).nll) - 1;
 }

@@ -1,6 +1,6 @@
 // Reads fixture checkpoints for the reference, by the definition
 // of the formats and nothing else: it shares no code with the product, so that both can be
-// held against each other. Quantised values are taken out bit by bit.
+// held against each other.
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -169,21 +169,29 @@ function gptqLinear(
   const order = tensors.get(`${name}.g_idx`);
   const groupOf = order ? integersOf(order) : Int32Array.from({ length: rows }, (_, i) => Math.floor(i / groupSize));
   const zeroWords = (out * bits) / 32;
+  const zeros = Int32Array.from(scales, (_, i) => {
+    const [group, column] = [Math.floor(i / out), i % out];
+    return (bitsAt(packedZeros, group * zeroWords, 1, column * bits, bits) + addedToZero) % 2 ** bits;
+  });
   const weight = new Float64Array(out * rows);
   for (let column = 0; column < out; column++) {
     for (let row = 0; row < rows; row++) {
-      const group = groupOf[row]!;
-      const q = bitsAt(row * bits, bits, (word) => packed[word * out + column]!);
-      const zero = (bitsAt(column * bits, bits, (word) => packedZeros[group * zeroWords + word]!) + addedToZero) % 2 ** bits;
-      weight[column * rows + row] = (q - zero) * scales[group * out + column]!;
+      const at = groupOf[row]! * out + column;
+      const q = bitsAt(packed, column, out, row * bits, bits);
+      weight[column * rows + row] = (q - zeros[at]!) * scales[at]!;
     }
   }
   return { in: rows, out, weight, bias: biasOf(tensors, name) };
 }
 
-/** The number in bits `first` … `first + bits − 1` of a stream of 32-bit words, lowest bits first. */
-function bitsAt(first: number, bits: number, word: (index: number) => number): number {
-  let value = 0;
-  for (let i = 0; i < bits; i++) value += ((word((first + i) >> 5) >>> ((first + i) & 31)) & 1) << i;
-  return value;
+/**
+ * The number in bits `first` … `first + bits − 1` of a stream of 32-bit words, lowest bits first.
+ *
+ * @param at index of the stream's first word @param stride from one of its words to the next
+ */
+function bitsAt(words: Int32Array, at: number, stride: number, first: number, bits: number): number {
+  const shift = first & 31;
+  let value = words[at + (first >> 5) * stride]! >>> shift;
+  if (shift + bits > 32) value |= words[at + ((first >> 5) + 1) * stride]! << (32 - shift);
+  return value & ((1 << bits) - 1);
 }

@@ -4,28 +4,30 @@
 
 export type FloatType = "f16" | "bf16" | "f32";
 
-const scratch = new DataView(new ArrayBuffer(4));
+const double = new Float64Array(1);
+/** Its words, the lower one first. */
+const doubleWords = new Uint32Array(double.buffer);
+const single = new Float32Array(1);
+const singleWord = new Uint32Array(single.buffer);
 /** 2^−24 … 2^5. */
-const powersOfTwo = Array.from({ length: 30 }, (_, i) => 2 ** (i - 24));
+const powersOfTwo = Float64Array.from({ length: 30 }, (_, i) => 2 ** (i - 24));
 
 /** IEEE binary16, rounded to nearest, ties to even. */
 export function toHalfBits(value: number): number {
   if (Number.isNaN(value)) return 0x7e00;
-  const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0;
+  double[0] = value;
+  const high = doubleWords[1]!;
+  const sign = (high >>> 16) & 0x8000;
   const size = Math.abs(value);
   if (size >= 65520) return sign | 0x7c00;
   // The spacing of halves around `size`: 2^(exponent − 10), and 2^−24 below the normal range.
-  scratch.setFloat32(0, size);
-  const exponent = Math.max((scratch.getUint32(0) >>> 23) - 127, -14);
-  const steps = roundToEven(size / powersOfTwo[exponent - 10 + 24]!);
-  return sign + (exponent + 14) * 1024 + steps;
+  const exponent = Math.max(((high >>> 20) & 2047) - 1023, -14);
+  return sign + (exponent + 14) * 1024 + roundToEven(size / powersOfTwo[exponent - 10 + 24]!);
 }
 
+/** Numbers from 2^52 on have no fractions: adding it leaves the rounding to the processor. */
 function roundToEven(value: number): number {
-  const floor = Math.floor(value);
-  const rest = value - floor;
-  if (rest !== 0.5) return Math.round(value);
-  return floor % 2 === 0 ? floor : floor + 1;
+  return value + 2 ** 52 - 2 ** 52;
 }
 
 export function fromHalfBits(bits: number): number {
@@ -38,46 +40,50 @@ export function fromHalfBits(bits: number): number {
 
 /** The upper half of a float32, rounded to nearest, ties to even. */
 export function toBrainBits(value: number): number {
-  scratch.setFloat32(0, value);
-  const bits = scratch.getUint32(0);
   if (Number.isNaN(value)) return 0x7fc0;
+  single[0] = value;
+  const bits = singleWord[0]!;
   return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
 }
 
 export function fromBrainBits(bits: number): number {
-  scratch.setUint32(0, bits << 16);
-  return scratch.getFloat32(0);
+  singleWord[0] = bits << 16;
+  return single[0]!;
 }
 
 export const bytesOfFloat: Readonly<Record<FloatType, number>> = { f16: 2, bf16: 2, f32: 4 };
 export const dtypeOfFloat = { f16: "F16", bf16: "BF16", f32: "F32" } as const;
 
+type HalfSized = "f16" | "bf16";
+const toBits: Readonly<Record<HalfSized, (value: number) => number>> = { f16: toHalfBits, bf16: toBrainBits };
+const fromBits: Readonly<Record<HalfSized, (bits: number) => number>> = { f16: fromHalfBits, bf16: fromBrainBits };
+
 /** Little-endian bytes of these numbers, each rounded to the type. */
 export function encodeFloats(values: ArrayLike<number>, type: FloatType): Uint8Array {
-  const bytes = new Uint8Array(values.length * bytesOfFloat[type]);
-  const view = new DataView(bytes.buffer);
-  for (let i = 0; i < values.length; i++) {
-    if (type === "f32") view.setFloat32(i * 4, values[i]!, true);
-    else view.setUint16(i * 2, type === "f16" ? toHalfBits(values[i]!) : toBrainBits(values[i]!), true);
-  }
-  return bytes;
+  if (type === "f32") return new Uint8Array(Float32Array.from(values).buffer);
+  const to = toBits[type];
+  const bits = new Uint16Array(values.length);
+  for (let i = 0; i < bits.length; i++) bits[i] = to(values[i]!);
+  return new Uint8Array(bits.buffer);
 }
 
 export function decodeFloats(bytes: Uint8Array, type: FloatType): Float64Array {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const read = readers[type](view);
-  const values = new Float64Array(bytes.length / bytesOfFloat[type]);
-  for (let i = 0; i < values.length; i++) values[i] = read(i);
+  // A copy begins at a multiple of its elements' size, wherever the original does.
+  const { buffer } = new Uint8Array(bytes);
+  if (type === "f32") return Float64Array.from(new Float32Array(buffer));
+  // Chosen once, not per element: V8 12.4 (Node 22), while it optimises a loop, can take a string that
+  // was just made (`dtype.toLowerCase()`) for unequal to the same constant, once or twice.
+  const from = fromBits[type];
+  const bits = new Uint16Array(buffer);
+  const values = new Float64Array(bits.length);
+  for (let i = 0; i < values.length; i++) values[i] = from(bits[i]!);
   return values;
 }
 
-// Chosen once, not per element: V8 12.4 (Node 22), while it optimises a loop, can take a string that
-// was just made (`dtype.toLowerCase()`) for unequal to the same constant, once or twice.
-const readers: Readonly<Record<FloatType, (view: DataView) => (i: number) => number>> = {
-  f32: (view) => (i) => view.getFloat32(i * 4, true),
-  f16: (view) => (i) => fromHalfBits(view.getUint16(i * 2, true)),
-  bf16: (view) => (i) => fromBrainBits(view.getUint16(i * 2, true)),
-};
+/** The number of this type that is nearest to `value`. */
+export function nearestOf(value: number, type: FloatType): number {
+  return type === "f32" ? Math.fround(value) : fromBits[type](toBits[type](value));
+}
 
 /** What is left of these numbers after being stored in this type. */
 export function roundedTo(values: ArrayLike<number>, type: FloatType): Float64Array {
@@ -86,10 +92,5 @@ export function roundedTo(values: ArrayLike<number>, type: FloatType): Float64Ar
 
 /** Little-endian bytes of 32-bit words. */
 export function encodeWords(words: Int32Array): Uint8Array {
-  const bytes = new Uint8Array(words.length * 4);
-  const view = new DataView(bytes.buffer);
-  words.forEach((word, i) => {
-    view.setInt32(i * 4, word, true);
-  });
-  return bytes;
+  return new Uint8Array(words.slice().buffer);
 }

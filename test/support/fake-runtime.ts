@@ -46,6 +46,9 @@ interface Slot {
   readonly adapters: number;
 }
 
+/** Where nothing was written. */
+const NOTHING: Slot = { id: -1, position: -1, ropeLength: -1, adapters: -1 };
+
 export class FakeRuntime implements Runtime {
   readonly plan: Plan;
   readonly spec: ModelSpec;
@@ -161,22 +164,15 @@ export class FakeRuntime implements Runtime {
       for (const [i, id] of tokens.entries()) {
         const position = start + i;
         const place = placeOf(table, position);
-        check(place !== null, `position ${position} is written to a page of group ${g}`);
-        this.#pools[g]![place!] = { id, position, ropeLength: this.#effectiveRope(ropeLength), adapters };
+        if (place < 0) throw broken(`position ${position} is written to a page of group ${g}`);
+        this.#pools[g]![place] = { id, position, ropeLength: this.#effectiveRope(ropeLength), adapters };
       }
     }
   }
 
   #answer(entry: BatchEntry, wanted: OutputRequest): Output {
     const position = entry.start + wanted.index;
-    const seen = entry.pages.map((table, g) => {
-      const first = firstSeen(this.plan.cacheGroups[g]!.window, position);
-      return Array.from({ length: position + 1 - first }, (_, i) => {
-        const place = placeOf(table, first + i);
-        const slot = place === null ? null : this.#pools[g]![place]!;
-        return slot ?? { id: -1, position: -1, ropeLength: -1, adapters: -1 };
-      });
-    });
+    const seen = entry.pages.map((table, group) => this.#seen(group, table, position));
     const logits = this.#logits(seen, position);
     const sampled = wanted.sample ? sample(logits, wanted.sample) : null;
     return {
@@ -189,6 +185,17 @@ export class FakeRuntime implements Runtime {
     };
   }
 
+  /** What the token at `position` sees in a group's pages. */
+  #seen(group: number, table: Int32Array, position: number): Slot[] {
+    const pool = this.#pools[group]!;
+    const slots: Slot[] = [];
+    for (let at = firstSeen(this.plan.cacheGroups[group]!.window, position); at <= position; at++) {
+      const place = placeOf(table, at);
+      slots.push((place < 0 ? null : pool[place]) ?? NOTHING);
+    }
+    return slots;
+  }
+
   /** The hidden state that goes with these logits. */
   #hidden(logits: Float32Array): Float32Array {
     return Float32Array.from({ length: this.spec.hiddenSize }, (_, i) => logits[i]!);
@@ -198,10 +205,12 @@ export class FakeRuntime implements Runtime {
     let hash = 0x811c9dc5;
     for (const [group, slots] of seen.entries()) {
       for (const slot of slots) {
-        for (const part of [group, slot.id, slot.position, slot.ropeLength, slot.adapters]) hash = mix(hash, part);
+        hash = mix(mix(mix(hash, group), slot.id), slot.position);
+        hash = mix(mix(hash, slot.ropeLength), slot.adapters);
       }
     }
-    const logits = Float32Array.from({ length: this.spec.vocabSize }, (_, id) => (mix(hash, id) >>> 0) / 2 ** 29 - 4);
+    const logits = new Float32Array(this.spec.vocabSize);
+    for (let id = 0; id < logits.length; id++) logits[id] = (mix(hash, id) >>> 0) / 2 ** 29 - 4;
     this.shape(
       logits,
       position,
@@ -221,9 +230,10 @@ function firstSeen(window: number | null, position: number): number {
   return window === null ? 0 : Math.max(0, position - window + 1);
 }
 
-function placeOf(table: Int32Array, position: number): number | null {
+/** Index in the group's pool; −1: no page is there. */
+function placeOf(table: Int32Array, position: number): number {
   const page = table[Math.floor(position / PAGE_TOKENS)] ?? -1;
-  return page < 0 ? null : page * PAGE_TOKENS + (position % PAGE_TOKENS);
+  return page < 0 ? -1 : page * PAGE_TOKENS + (position % PAGE_TOKENS);
 }
 
 function adapterHash(uses: readonly AdapterUse[] = []): number {
@@ -238,7 +248,11 @@ function mix(hash: number, value: number): number {
 }
 
 function check(holds: boolean, rule: string): void {
-  if (!holds) throw new Error(`broken contract: ${rule}`);
+  if (!holds) throw broken(rule);
+}
+
+function broken(rule: string): Error {
+  return new Error(`broken contract: ${rule}`);
 }
 
 function fakeSpec(model: FakeModel, windows: readonly (number | null)[]): ModelSpec {

@@ -3,16 +3,18 @@
 
 /** A stream of random numbers (splitmix32), a pure function of its seed. */
 export class Random {
+  /** As a signed word, which engines keep without allocating. */
   #state: number;
-  #spare: number | null = null;
+  /** NaN: none. */
+  #spare = Number.NaN;
 
   constructor(seed: number) {
-    this.#state = seed >>> 0;
+    this.#state = seed | 0;
   }
 
   /** A whole number 0 … 2³² − 1. */
   word(): number {
-    this.#state = (this.#state + 0x9e3779b9) >>> 0;
+    this.#state = (this.#state + 0x9e3779b9) | 0;
     let z = this.#state;
     z = Math.imul(z ^ (z >>> 16), 0x21f0aaad);
     z = Math.imul(z ^ (z >>> 15), 0x735a2d97);
@@ -31,9 +33,9 @@ export class Random {
 
   /** Standard normal, by Box and Muller's method. */
   normal(): number {
-    if (this.#spare !== null) {
-      const spare = this.#spare;
-      this.#spare = null;
+    const spare = this.#spare;
+    if (!Number.isNaN(spare)) {
+      this.#spare = Number.NaN;
       return spare;
     }
     const radius = Math.sqrt(-2 * Math.log(1 - this.uniform()));

@@ -3,7 +3,7 @@
 // that zeros, scales and their spread look like real ones.
 
 import type { DenseLinear } from "../reference/model.js";
-import { dtypeOfFloat, encodeFloats, encodeWords, type FloatType, roundedTo } from "./element-types.js";
+import { dtypeOfFloat, encodeFloats, encodeWords, type FloatType, nearestOf, roundedTo } from "./element-types.js";
 import { packWeights, packZeros } from "./gptq-packer.js";
 import type { Random } from "./random.js";
 import type { WrittenTensor } from "./safetensors-writer.js";
@@ -98,41 +98,17 @@ function gptq(random: Random, shape: LinearShape, format: GptqWeights, wanted: F
   const groupSize = format.groupSize === -1 ? rows : format.groupSize;
   const groups = Math.ceil(rows / groupSize);
   const groupOf = groupsOfRows(random, format.order, rows, groupSize, groups);
-  const levels = 2 ** format.bits - 1;
-  const scales = new Float64Array(groups * out);
-  const zeros = new Uint16Array(groups * out);
-  const q = new Uint16Array(rows * out);
-
-  for (let column = 0; column < out; column++) {
-    const members: number[][] = Array.from({ length: groups }, () => []);
-    for (let row = 0; row < rows; row++) members[groupOf[row]!]!.push(wanted[column * rows + row]!);
-    members.forEach((values, group) => {
-      const range = rangeOf(values, shape.deviation, format, levels);
-      scales[group * out + column] = roundedTo([range.scale], format.scaleDtype)[0]!;
-      zeros[group * out + column] = range.zero;
-    });
-    for (let row = 0; row < rows; row++) {
-      const at = groupOf[row]! * out + column;
-      const level = Math.round(wanted[column * rows + row]! / scales[at]!) + zeros[at]!;
-      q[row * out + column] = Math.min(Math.max(level, 0), levels);
-    }
-  }
-
+  const codes = roundToNearest(shape, format, wanted, groupOf, groups);
   const read = (misreading: GptqMisreading | null): DenseLinear => {
     const shift = misreading === "zeros of the other format" ? (format.zeros === "v1" ? 1 : -1) : 0;
-    const weight = new Float64Array(out * rows);
-    for (let row = 0; row < rows; row++) {
-      let group = groupOf[row]!;
-      if (misreading === "g_idx ignored") group = Math.floor(row / groupSize);
-      if (misreading === "last group lost" && group === groups - 1) group = 0;
-      for (let column = 0; column < out; column++) {
-        const at = group * out + column;
-        weight[column * rows + row] = (q[row * out + column]! - zeros[at]! + shift) * scales[at]!;
-      }
-    }
-    return { in: rows, out, weight, bias: null };
+    const readGroups = groupOf.map((group, row) => {
+      const read = misreading === "g_idx ignored" ? Math.floor(row / groupSize) : group;
+      return misreading === "last group lost" && read === groups - 1 ? 0 : read;
+    });
+    return { in: rows, out, weight: dequantize(codes, readGroups, out, shift), bias: null };
   };
 
+  const { q, zeros, scales } = codes;
   const storedZeros = format.zeros === "v1" ? zeros.map((zero) => zero - 1) : zeros;
   const words = (packed: Int32Array, suffix: string, dims: number[]): WrittenTensor => {
     return { name: `${name}.${suffix}`, dtype: "I32", shape: dims, data: encodeWords(packed) };
@@ -149,10 +125,68 @@ function gptq(random: Random, shape: LinearShape, format: GptqWeights, wanted: F
   };
 }
 
-/** The scale and zero with which `levels` + 1 steps span these weights. */
-function rangeOf(members: readonly number[], deviation: number, format: GptqWeights, levels: number) {
-  const low = Math.min(0, ...members);
-  const high = Math.max(0, ...members);
+interface Codes {
+  /** `[in, out]` */
+  readonly q: Uint16Array;
+  /** `[groups, out]` */
+  readonly zeros: Uint16Array;
+  /** `[groups, out]` */
+  readonly scales: Float64Array;
+}
+
+/** @param wanted `[out, in]` @param groupOf the group of each input row */
+function roundToNearest(
+  { in: rows, out, deviation }: LinearShape,
+  format: GptqWeights,
+  wanted: Float64Array,
+  groupOf: Int32Array,
+  groups: number,
+): Codes {
+  const levels = 2 ** format.bits - 1;
+  const q = new Uint16Array(rows * out);
+  const zeros = new Uint16Array(groups * out);
+  const scales = new Float64Array(groups * out);
+  // Of a column's groups: the extremes of its weights.
+  const lows = new Float64Array(groups);
+  const highs = new Float64Array(groups);
+  for (let column = 0; column < out; column++) {
+    lows.fill(0);
+    highs.fill(0);
+    for (let row = 0; row < rows; row++) {
+      const group = groupOf[row]!;
+      const weight = wanted[column * rows + row]!;
+      if (weight < lows[group]!) lows[group] = weight;
+      if (weight > highs[group]!) highs[group] = weight;
+    }
+    for (let group = 0; group < groups; group++) {
+      const range = rangeOf(lows[group]!, highs[group]!, deviation, format, levels);
+      scales[group * out + column] = nearestOf(range.scale, format.scaleDtype);
+      zeros[group * out + column] = range.zero;
+    }
+    for (let row = 0; row < rows; row++) {
+      const at = groupOf[row]! * out + column;
+      const level = Math.round(wanted[column * rows + row]! / scales[at]!) + zeros[at]!;
+      q[row * out + column] = Math.min(Math.max(level, 0), levels);
+    }
+  }
+  return { q, zeros, scales };
+}
+
+/** @returns `[out, in]` */
+function dequantize({ q, zeros, scales }: Codes, groupOf: Int32Array, out: number, shift: number): Float64Array {
+  const rows = groupOf.length;
+  const weight = new Float64Array(out * rows);
+  for (let column = 0; column < out; column++) {
+    for (let row = 0; row < rows; row++) {
+      const at = groupOf[row]! * out + column;
+      weight[column * rows + row] = (q[row * out + column]! - zeros[at]! + shift) * scales[at]!;
+    }
+  }
+  return weight;
+}
+
+/** The scale and zero with which `levels` + 1 steps span weights from `low` ≤ 0 to `high` ≥ 0. */
+function rangeOf(low: number, high: number, deviation: number, format: GptqWeights, levels: number) {
   if (format.symmetric) {
     // Two bits have only the levels −2 … 1: spanning the extremes would leave most weights 0.
     const reach = format.bits === 2 ? 1.5 * deviation : Math.max(-low, high, deviation / 10);

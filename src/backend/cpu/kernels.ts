@@ -1,6 +1,6 @@
 // The float kernels and the team's meeting points as TypeScript sees them: exports of the
 // WebAssembly module, one instance per thread and arena. Pointers are byte offsets into the
-// arena; wasm/float-*.ts and wasm/team.ts say what each one does.
+// arena; wasm/float-*.ts, wasm/dequantize.ts and wasm/team.ts say what each one does.
 
 import type { QuantizedKernels } from "./quantized-kernels.js";
 
@@ -32,6 +32,23 @@ export interface FloatKernels {
   silu_mul(gate: number, up: number, size: number, rows: number, from: number, to: number): void;
   widen_row(from: number, to: number, size: number, kind: number): void;
   first_non_finite(at: number, count: number, kind: number): number;
+  dequantize_columns(
+    slab: number,
+    bits: number,
+    offset: number,
+    out: number,
+    inputs: number,
+    firstRow: number,
+    rows: number,
+    scales: number,
+    dtype: number,
+    zeros: number,
+    gIdx: number,
+    groupSize: number,
+    to: number,
+    from: number,
+    until: number,
+  ): void;
   log_softmax_sums(x: number, size: number, out: number): void;
 
   rope_heads(x: number, heads: number, headDim: number, cos: number, sin: number, norm: number, eps: number, scale: number): void;

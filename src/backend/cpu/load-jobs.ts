@@ -1,15 +1,17 @@
 // One worker's share of a piece of loading. Shares are fixed by the worker's index: loading
 // is bound by reading, and a late worker costs little.
 
-import { dequantizeColumns } from "./dequantize.js";
 import { ValueKind } from "./kernels.js";
 import type { ArenaAccess } from "./layer-program.js";
+import { PACK_DTYPE } from "./quantized-kernels.js";
 import { runPack } from "./quantized-packer.js";
 import type { LoadJob, WorkerStart } from "./worker-messages.js";
 
+const SCALE_DTYPE = { f16: "F16", bf16: "BF16", f32: "F32" } as const;
+
 /** Runs this worker's share; the result is what the job's kind says, −1 where it says nothing. */
 export function runLoadJob(job: LoadJob, worker: WorkerStart, arenas: readonly ArenaAccess[]): number {
-  const { kernels, memory } = arenas[job.arena]!;
+  const { kernels } = arenas[job.arena]!;
   switch (job.kind) {
     case "widen": {
       const [from, to] = share(job.count, worker);
@@ -29,23 +31,22 @@ export function runLoadJob(job: LoadJob, worker: WorkerStart, arenas: readonly A
       return status === 0 ? -1 : status;
     }
     case "dequantize": {
-      const { format, out, rows } = job;
-      const groups = Math.ceil(job.in / format.groupSize);
-      const i32 = (at: number, length: number) => new Int32Array(memory.buffer, at, length);
+      const { format, out } = job;
       const [from, to] = share(out, worker);
-      dequantizeColumns(
-        {
-          format,
-          out,
-          in: job.in,
-          firstRow: job.firstRow,
-          rows,
-          qweight: i32(job.slab, Math.ceil((rows * format.bits) / 32) * out),
-          scaleAt: reader(memory.buffer as SharedArrayBuffer, job.scales, groups * out, format.scaleDtype),
-          qzeros: i32(job.zeros, groups * Math.ceil((out * format.bits) / 32)),
-          gIdx: job.gIdx < 0 ? null : i32(job.gIdx, job.in),
-          to: new Float32Array(memory.buffer, job.to, job.in * out),
-        },
+      kernels.dequantize_columns(
+        job.slab,
+        format.bits,
+        format.zeros === "v1" ? 1 : 0,
+        out,
+        job.in,
+        job.firstRow,
+        job.rows,
+        job.scales,
+        PACK_DTYPE[SCALE_DTYPE[format.scaleDtype]],
+        job.zeros,
+        Math.max(job.gIdx, 0),
+        Math.min(format.groupSize, job.in),
+        job.to,
         from,
         to,
       );
@@ -56,31 +57,4 @@ export function runLoadJob(job: LoadJob, worker: WorkerStart, arenas: readonly A
 
 function share(count: number, { index, threads }: WorkerStart): [from: number, to: number] {
   return [Math.floor((count * index) / threads), Math.floor((count * (index + 1)) / threads)];
-}
-
-/** Reads scales in their stored dtype. */
-function reader(buffer: SharedArrayBuffer, at: number, count: number, dtype: "f16" | "bf16" | "f32"): (i: number) => number {
-  if (dtype === "f32") {
-    const values = new Float32Array(buffer, at, count);
-    return (i) => values[i]!;
-  }
-  const bits = new Uint16Array(buffer, at, count);
-  const word = new Uint32Array(1);
-  const float = new Float32Array(word.buffer);
-  if (dtype === "bf16") {
-    return (i) => {
-      word[0] = bits[i]! << 16;
-      return float[0]!;
-    };
-  }
-  return (i) => halfValue(bits[i]!);
-}
-
-function halfValue(h: number): number {
-  const exponent = (h >> 10) & 31;
-  const fraction = h & 1023;
-  const sign = h & 0x8000 ? -1 : 1;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }

@@ -23,7 +23,8 @@ import { activationBytes, quantizedLayout, quantizedRegions } from "./quantized-
 import { type PackedFacts, QuantizedLinear, type QuantizedPlace } from "./quantized-linear.js";
 import { LinearPacker, runPack } from "./quantized-packer.js";
 import { packingStagingBytes } from "./quantized-staging.js";
-import { DOT_FROM_V8, loadKernelModules } from "./wasm-module.js";
+import { withRelaxedSimd } from "./relaxed-simd.js";
+import { DOT_FROM_V8 } from "./wasm-module.js";
 import { compileWide, hasWideSimd } from "./wide-simd.js";
 
 interface Build {
@@ -39,12 +40,11 @@ const hasDot = Number.parseInt(process.versions.v8, 10) >= DOT_FROM_V8;
 const hasWide = hasWideSimd(process.versions.v8, new Set(["avx2"]));
 let relaxedModule: WebAssembly.Module;
 
-beforeAll(async () => {
+beforeAll(() => {
   if (!existsSync(distFile("wasm/kernels-simd.wasm")))
     execFileSync(process.execPath, [join(packageRoot, "scripts/build-wasm.js")]);
-  await loadKernelModules(); // switches relaxed SIMD on where the engine hides it behind a flag
   const file = (name: string) => readFileSync(distFile(`wasm/${name}.wasm`));
-  relaxedModule = new WebAssembly.Module(file("kernels-relaxed"));
+  relaxedModule = withRelaxedSimd(() => new WebAssembly.Module(file("kernels-relaxed")));
   const build = (name: string, kernels: WebAssembly.Module, products: WebAssembly.Module | null = null) =>
     builds.push({ name, kernels: instantiate({ kernels, products }, memory) });
   build("plain", new WebAssembly.Module(file("kernels-simd")));

@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { findFixture, fixture } from "../../../test/support/fixtures.js";
 import type { Checkpoint } from "../../checkpoint/checkpoint.js";
 import { openCheckpoint, openSafetensors } from "../../checkpoint/local.js";
@@ -6,7 +6,7 @@ import { ExllamaError } from "../../errors.js";
 import { ArenaTooSmallError } from "../../memory/errors.js";
 import { readModel } from "../../model/read.js";
 import type { ModelSpec } from "../../model/spec.js";
-import type { BatchEntry, LoadProgress, LoadRequest, Output } from "../backend.js";
+import type { BatchEntry, LoadProgress, LoadRequest, Output, Runtime } from "../backend.js";
 import { CpuRuntimeEndedError, NonFiniteTensorError } from "./errors.js";
 import { createCpuBackend } from "./index.js";
 import { greedy, loadTestModel, planTestModel, type TestModelOptions, TestSequence, want } from "./test-model.js";
@@ -81,33 +81,41 @@ describe("the default path", () => {
 
 describe.each([true, false])("the same bits (exact: %s)", (exact) => {
   const prompt = Int32Array.from({ length: 290 }, (_, i) => (i * 37 + 11) % 500);
-  const logitsOf = async (options: TestModelOptions, chunk?: number, tokens = prompt) => {
+  const logitsOf = async (options: TestModelOptions) => {
     const runtime = await loadTestModel(fixture("tiny/llama-gqa-tied"), { exact, prefillChunk: 300, ...options });
     try {
-      const answers = await new TestSequence(runtime).feed(tokens, () => ({ logits: true }), chunk);
+      const answers = await new TestSequence(runtime).feed(prompt, () => ({ logits: true }));
       return { rows: answers.map((answer) => answer.logits!), arenas: runtime.plan.devices[0]!.stage!.arenas.length };
     } finally {
       await runtime.dispose();
     }
   };
+  let shared: Runtime;
   let whole: Float32Array[];
   beforeAll(async () => {
-    whole = (await logitsOf({})).rows;
+    shared = await loadTestModel(fixture("tiny/llama-gqa-tied"), { exact, prefillChunk: 300 });
+    whole = await inChunks(300);
   });
+  afterAll(() => shared.dispose());
+
+  async function inChunks(chunk: number): Promise<Float32Array[]> {
+    const answers = await new TestSequence(shared).feed(prompt, () => ({ logits: true }), chunk);
+    return answers.map((answer) => answer.logits!);
+  }
 
   it.each([1, 2, 3, 5])("on %i threads", async (threads) => {
     expect((await logitsOf({ threads })).rows).toEqual(whole);
   });
 
   it.each([1, 7, 64, 255])("in chunks of %i tokens", async (chunk) => {
-    expect((await logitsOf({}, chunk)).rows).toEqual(whole);
+    expect(await inChunks(chunk)).toEqual(whole);
   });
 
   it("over several arenas", async () => {
     const checkpoint = await openCheckpoint(fixture("tiny/llama-gqa-tied"));
     const maxArena = smallestArena(exact, readModel(checkpoint));
     await checkpoint.close();
-    const { rows, arenas } = await logitsOf({ prefillChunk: 16, packing: (packing) => ({ ...packing, maxArena }) }, 16);
+    const { rows, arenas } = await logitsOf({ prefillChunk: 16, packing: (packing) => ({ ...packing, maxArena }) });
     expect(arenas).toBeGreaterThan(2);
     expect(rows).toEqual(whole);
   });

@@ -26,7 +26,7 @@ export interface TestModelOptions extends CpuBackendOptions {
 export async function loadTestModel(folder: string, options: TestModelOptions = {}): Promise<Runtime> {
   const checkpoint = await openCheckpoint(folder);
   try {
-    const backend = createCpuBackend({ threads: 2, hugePages: false, ...options });
+    const backend = createCpuBackend({ threads: 1, hugePages: false, ...options });
     const { spec, plan } = planTestModel(readModel(checkpoint), backend.packing, options);
     return await backend.load({ plan, spec, checkpoint, ...options.load });
   } finally {

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { distFile } from "../../paths.js";
+import { withRelaxedSimd } from "./relaxed-simd.js";
 import { chooseBuild, DOT_FROM_V8, loadKernelModules } from "./wasm-module.js";
 
 afterEach(() => vi.unstubAllEnvs());
@@ -14,18 +15,25 @@ describe("loadKernelModules", () => {
     vi.stubEnv("EXLLAMA_NO_RELAXED_SIMD", "1");
     expect(await loadKernelModules()).toMatchObject({ build: { kernels: "simd", products: null, wide: false }, products: null });
   });
+  it("compiles once, however many models are loaded", async () => {
+    const first = await loadKernelModules();
+    expect((await loadKernelModules()).kernels).toBe(first.kernels);
+    vi.stubEnv("EXLLAMA_NO_RELAXED_SIMD", process.env.EXLLAMA_NO_RELAXED_SIMD === "1" ? "" : "1");
+    expect((await loadKernelModules()).kernels).not.toBe(first.kernels);
+  });
   it("does without 256-bit operations when told to", async () => {
     vi.stubEnv("EXLLAMA_NO_WIDE_SIMD", "1");
     expect((await loadKernelModules()).build.wide).toBe(false);
   });
   it.each(["relaxed", ...(Number.parseInt(process.versions.v8, 10) >= DOT_FROM_V8 ? ["dot"] : [])])(
     "has products (%s) that bring no data along: they stand beside the kernels over one memory",
-    async (build) => {
-      await loadKernelModules(); // switches relaxed SIMD on where the engine hides it behind a flag
+    (build) => {
       const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
-      new WebAssembly.Instance(new WebAssembly.Module(readFileSync(distFile(`wasm/products-${build}.wasm`))), {
-        env: { memory },
-      });
+      const bytes = readFileSync(distFile(`wasm/products-${build}.wasm`));
+      new WebAssembly.Instance(
+        withRelaxedSimd(() => new WebAssembly.Module(bytes)),
+        { env: { memory } },
+      );
       expect(new Uint8Array(memory.buffer).every((byte) => byte === 0)).toBe(true);
     },
   );

@@ -6,10 +6,10 @@
 
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { setFlagsFromString } from "node:v8";
 import { isMainThread } from "node:worker_threads";
 import { distFile } from "../../paths.js";
 import { instantiate, type KernelModules } from "./kernels.js";
+import { hasRelaxedSimd, withRelaxedSimd } from "./relaxed-simd.js";
 import { CHECK_PAGES, sameProducts } from "./same-products.js";
 import { compileWide, hasWideSimd } from "./wide-simd.js";
 
@@ -25,34 +25,41 @@ export interface LoadedKernels extends KernelModules {
   readonly build: KernelBuild;
 }
 
-/** (v128, v128) → v128: i16x8.relaxed_dot_i8x16_i7x16_s */
-const PROBE = Uint8Array.of(
-  ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00], // magic, version
-  ...[0x01, 0x07, 0x01, 0x60, 0x02, 0x7b, 0x7b, 0x01, 0x7b], // the function's type
-  ...[0x03, 0x02, 0x01, 0x00], // one function of it
-  ...[0x0a, 0x0b, 0x01, 0x09, 0x00, 0x20, 0x00, 0x20, 0x01, 0xfd, 0x92, 0x02, 0x0b], // its body
-);
-
 /** V8 13 (Node 24) is the first that makes `i32x4.relaxed_dot_i8x16_i7x16_add_s` one instruction of AVX-VNNI. */
 export const DOT_FROM_V8 = 13;
 
+/** What has been loaded in this process, by its build: models that come later find it compiled and optimised. */
+const loaded = new Map<string, Promise<LoadedKernels>>();
+
 /**
- * Reads and compiles the kernels that are fastest here. `EXLLAMA_NO_RELAXED_SIMD=1` chooses the plain
- * ones, `EXLLAMA_NO_WIDE_SIMD=1` does without 256-bit operations. So does an engine in a thread: the flag
- * for them is the whole process's, and that process is not ours.
+ * Reads and compiles the kernels that are fastest here, once in a process. `EXLLAMA_NO_RELAXED_SIMD=1` chooses
+ * the plain ones, `EXLLAMA_NO_WIDE_SIMD=1` does without 256-bit operations. So does an engine in a thread: the
+ * flag for them is the whole process's, and that process is not ours.
  */
-export async function loadKernelModules(): Promise<LoadedKernels> {
+export function loadKernelModules(): Promise<LoadedKernels> {
   const build = chooseBuild({
-    relaxed: process.env.EXLLAMA_NO_RELAXED_SIMD !== "1" && allowRelaxedSimd(),
+    relaxed: process.env.EXLLAMA_NO_RELAXED_SIMD !== "1" && hasRelaxedSimd(),
     ownProcess: process.env.EXLLAMA_NO_WIDE_SIMD !== "1" && isMainThread,
     v8: process.versions.v8,
     processor: processorFlags(),
   });
-  const kernels = new WebAssembly.Module(await wasmFile(`kernels-${build.kernels}`));
+  const key = JSON.stringify(build);
+  let modules = loaded.get(key);
+  if (!modules) {
+    modules = compileBuild(build);
+    modules.catch(() => loaded.delete(key));
+    loaded.set(key, modules);
+  }
+  return modules;
+}
+
+async function compileBuild(build: KernelBuild): Promise<LoadedKernels> {
+  const bytes = await wasmFile(`kernels-${build.kernels}`);
+  const kernels = withRelaxedSimd(() => new WebAssembly.Module(bytes));
   if (!build.products) return { build, kernels, products: null };
-  const bytes = await wasmFile(`products-${build.products}`);
-  if (!build.wide) return { build, kernels, products: new WebAssembly.Module(bytes) };
-  const products = compileWide(bytes);
+  const productBytes = await wasmFile(`products-${build.products}`);
+  if (!build.wide) return { build, kernels, products: withRelaxedSimd(() => new WebAssembly.Module(productBytes)) };
+  const products = compileWide(productBytes);
   if (trusted(products, kernels)) return { build, kernels, products };
   return { build: { ...build, products: null, wide: false }, kernels, products: null };
 }
@@ -92,11 +99,4 @@ function processorFlags(): ReadonlySet<string> {
   } catch {
     return new Set();
   }
-}
-
-function allowRelaxedSimd(): boolean {
-  if (WebAssembly.validate(PROBE)) return true;
-  // Node 20 has it behind a flag; engines that know no such flag ignore it.
-  setFlagsFromString("--experimental-wasm-relaxed-simd");
-  return WebAssembly.validate(PROBE);
 }

@@ -9,6 +9,8 @@ import { CudaLoadError } from "./errors.js";
 
 /** Large enough that a copy's start-up does not show, small enough that an abort is heard at once. */
 const BUFFER_BYTES = 16 * MiB;
+/** What is not a tensor of the checkpoint is sent through the buffers too. */
+const LEAST_BUFFER_BYTES = MiB / 4;
 
 export interface LoadEvents {
   readonly signal?: AbortSignal;
@@ -44,6 +46,13 @@ export class TensorSource {
     return tensor;
   }
 
+  /** The largest piece that it is of use to read at once. */
+  pieceBytes(): number {
+    let most = LEAST_BUFFER_BYTES;
+    for (const { bytes } of this.#checkpoint.tensors.values()) most = Math.max(most, bytes);
+    return Math.min(most, BUFFER_BYTES);
+  }
+
   /** Fills `into` with a tensor's bytes from `offset`. */
   async read(tensor: TensorInfo, offset: number, into: Uint8Array): Promise<void> {
     for (let done = 0; done < into.byteLength; done += BUFFER_BYTES) {
@@ -69,14 +78,16 @@ export class Uploader {
   readonly #context: DeviceContext;
   readonly #source: TensorSource;
   readonly #buffers: Buffer[] = [];
+  readonly #bufferBytes: number;
   #next = 0;
 
   constructor(context: DeviceContext, source: TensorSource) {
     this.#context = context;
     this.#source = source;
+    this.#bufferBytes = source.pieceBytes();
     try {
       for (let i = 0; i < 2; i++)
-        this.#buffers.push({ memory: context.allocatePinned(BUFFER_BYTES), event: context.createEvent(), busy: false });
+        this.#buffers.push({ memory: context.allocatePinned(this.#bufferBytes), event: context.createEvent(), busy: false });
     } catch (error) {
       this.close();
       throw error;
@@ -85,16 +96,16 @@ export class Uploader {
 
   /** `bytes` of a tensor from `offset` to device memory; what is launched afterwards finds them there. */
   async upload(tensor: TensorInfo, offset: number, bytes: number, to: bigint): Promise<void> {
-    for (let done = 0; done < bytes; done += BUFFER_BYTES) {
-      const count = Math.min(BUFFER_BYTES, bytes - done);
+    for (let done = 0; done < bytes; done += this.#bufferBytes) {
+      const count = Math.min(this.#bufferBytes, bytes - done);
       await this.#through(count, to + BigInt(done), (view) => this.#source.read(tensor, offset + done, view));
     }
   }
 
   /** Host memory to device memory. */
   async send(from: Uint8Array, to: bigint): Promise<void> {
-    for (let done = 0; done < from.byteLength; done += BUFFER_BYTES) {
-      const part = from.subarray(done, done + BUFFER_BYTES);
+    for (let done = 0; done < from.byteLength; done += this.#bufferBytes) {
+      const part = from.subarray(done, done + this.#bufferBytes);
       await this.#through(part.byteLength, to + BigInt(done), async (view) => view.set(part));
     }
   }
