@@ -1,8 +1,17 @@
 import { defineConfig } from "vitest/config";
 
-const UNIT = ["src/**/*.test.ts", "web/**/*.test.ts"];
-/** They play with time: what another file left waiting would run through it. */
-const APART = ["src/engine/client.test.ts", "src/server/model-keeper.test.ts", "src/server/page/live-figures.test.ts"];
+const ALL = ["src/**/*.test.ts", "web/**/*.test.ts", "test/**/*.test.ts"];
+/** Files that a process shared with others would disturb. */
+const APART = [
+  // They play with time: what another file left waiting would run through it.
+  "src/engine/client.test.ts",
+  "src/server/model-keeper.test.ts",
+  "src/server/page/live-figures.test.ts",
+  // They look at their own process: its children, its memory.
+  "test/bad-input/contents.test.ts",
+  "test/e2e/library-engine-death.test.ts",
+  "test/e2e/library-lifecycle.test.ts",
+];
 
 export default defineConfig({
   test: {
@@ -14,13 +23,13 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        // Two processes run them all: to start one for each would take longer than the tests.
-        test: { name: "unit", include: UNIT, exclude: APART, isolate: false },
+        // Each file in a process of its own.
+        test: { name: "apart", include: APART },
       },
       {
         extends: true,
-        // Each file in a process of its own, in which nothing is left of others.
-        test: { name: "whole", include: [...APART, "test/**/*.test.ts"] },
+        // Two processes run them all: to start one for each, and to load there what it tests, takes a tenth of the whole time.
+        test: { name: "together", include: ALL, exclude: APART, isolate: false },
       },
     ],
   },
