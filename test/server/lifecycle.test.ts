@@ -93,11 +93,10 @@ describe("exllama serve", () => {
   });
 
   it("leaves at once at the second signal", async () => {
-    const { child, client, exit, log } = await serve("--grace", "1000");
+    const { child, url, client, exit, log } = await serve("--grace", "1000");
     const engine = childrenOf(child.pid!);
-    const stream = await client.chat.completions.create({ ...endless, stream: true });
-    for await (const _ of stream) break;
     const waiting = client.chat.completions.create(endless).catch(() => {});
+    await until(async () => (await metric(url, "exllama_sequences_running")) === 1);
     child.kill("SIGINT");
     await until(() => log().includes("shutting down"));
     child.kill("SIGINT");
