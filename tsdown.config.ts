@@ -6,6 +6,10 @@ import { defineConfig } from "tsdown";
 // prom-client requires it; bundled from its CommonJS files it reads names before they are there.
 const openTelemetry = fileURLToPath(new URL("node_modules/@opentelemetry/api/dist/index.mjs", import.meta.url));
 
+// TypeScript 7, which checks the types too, writes declarations in a quarter of the time of earlier versions. It says
+// itself where its program is, but under no name that it exports.
+const { default: typeScript } = await import(new URL("node_modules/typescript-7/lib/getExePath.js", import.meta.url).href);
+
 /** Cannot be bundled or imported as it is published, and is a third as large packed; its licence goes with it. */
 function copyXGrammar(): void {
   mkdirSync("dist/structured", { recursive: true });
@@ -41,7 +45,7 @@ export default defineConfig({
   platform: "node",
   target: "node20",
   fixedExtension: false,
-  dts: { entry: ["src/index.ts", "src/plan.ts"] },
+  dts: { entry: ["src/index.ts", "src/plan.ts"], tsconfig: "tsconfig.declarations.json", tsgo: { path: typeScript() } },
   // dist/ is published as it lies: chunks of earlier builds go, what other steps build (wasm/, page/) stays.
   clean: ["dist/*.js", "dist/*.d.ts", "dist/backend", "dist/cli", "dist/engine", "dist/gpu", "dist/structured"],
   alias: { "@opentelemetry/api": openTelemetry },

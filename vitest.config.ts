@@ -1,8 +1,28 @@
 import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
 
-const UNIT = ["src/**/*.test.ts", "web/**/*.test.ts"];
-/** They play with time: what another file left waiting would run through it. */
-const APART = ["src/engine/client.test.ts", "src/server/model-keeper.test.ts", "src/server/page/live-figures.test.ts"];
+const ALL = ["src/**/*.test.ts", "web/**/*.test.ts", "test/**/*.test.ts"];
+/** Files that a process shared with others would disturb. */
+const APART = [
+  // They play with time: what another file left waiting would run through it.
+  "src/engine/client.test.ts",
+  "src/server/model-keeper.test.ts",
+  "src/server/page/live-figures.test.ts",
+  // They look at their own process: its children, its memory.
+  "test/bad-input/contents.test.ts",
+  "test/e2e/library-engine-death.test.ts",
+  "test/e2e/library-lifecycle.test.ts",
+];
+
+/** Short files last, so that both processes end at about the same time: those of single rooms, after those of whole programs. */
+class ShortLast extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const isShort = ({ project, moduleId }: TestSpecification) =>
+      project.name === "together" && !moduleId.startsWith(`${this.ctx.config.root}/test/`);
+    const sorted = await super.sort(files);
+    return [...sorted.filter((file) => !isShort(file)), ...sorted.filter(isShort)];
+  }
+}
 
 export default defineConfig({
   test: {
@@ -11,16 +31,17 @@ export default defineConfig({
     unstubEnvs: true,
     pool: "forks",
     maxWorkers: 2,
+    sequence: { sequencer: ShortLast },
     projects: [
       {
         extends: true,
-        // Two processes run them all: to start one for each would take longer than the tests.
-        test: { name: "unit", include: UNIT, exclude: APART, isolate: false },
+        // Each file in a process of its own.
+        test: { name: "apart", include: APART },
       },
       {
         extends: true,
-        // Each file in a process of its own, in which nothing is left of others.
-        test: { name: "whole", include: [...APART, "test/**/*.test.ts"] },
+        // Two processes run them all: each further one takes half a second to start, and to load what its file tests.
+        test: { name: "together", include: ALL, exclude: APART, isolate: false },
       },
     ],
   },

@@ -2,21 +2,18 @@
 // it; and their products alone (wasm/products.ts), in the order in which V8 joins operations (wasm/joined.ts),
 // twice: as they are, and for processors that have an instruction for them (wasm/dot-add.ts). One source;
 // `ASC_FEATURE_RELAXED_SIMD`, `JOINED` and `DOT_ADD` choose the instructions inside. Nothing is compiled
-// where what would be read and what was made are, byte for byte, those of the last time (built.json).
+// where nothing has changed (build-once.js).
 
-import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
+import { buildOnce, root } from "./build-once.js";
 
-const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const folder = join(root, "dist/wasm");
 /** Arenas keep their first 64 KiB for the module's static data. */
 const STATIC_LIMIT = 64 * 1024;
 
 mkdirSync(folder, { recursive: true });
-const record = join(folder, "built.json");
 const SIMD = ["simd", "threads"];
 const RELAXED = [...SIMD, "relaxed-simd"];
 const BUILDS = [
@@ -28,25 +25,15 @@ const BUILDS = [
 // What an earlier version built under another name would go into the package.
 for (const file of readdirSync(folder))
   if (file.endsWith(".wasm") && !BUILDS.some(([name]) => file === `${name}.wasm`)) rmSync(join(folder, file));
-if (!existsSync(record) || readFileSync(record, "utf8") !== fingerprint()) {
+const modules = {
+  record: "dist/wasm/built.json",
+  inputs: ["wasm", "scripts/build-wasm.js", "scripts/build-once.js"],
+  outputs: () => BUILDS.map(([name]) => `dist/wasm/${name}.wasm`),
+  tools: { compiler: createRequire(import.meta.url)("assemblyscript/package.json").version },
+};
+await buildOnce(modules, async () => {
   for (const [name, entry, features, ...choices] of BUILDS) await build(name, entry, features, choices);
-  writeFileSync(record, fingerprint());
-}
-
-/** Hashes of all that goes into the modules (the compiler by its version) and of the modules. */
-function fingerprint() {
-  const compiler = createRequire(import.meta.url)("assemblyscript/package.json").version;
-  const sources = readdirSync(join(root, "wasm"), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  const inputs = [fileURLToPath(import.meta.url), ...sources.map(({ parentPath, path, name }) => join(parentPath ?? path, name))];
-  const outputs = BUILDS.map(([name]) => join(folder, `${name}.wasm`));
-  const hashes = [...inputs.sort(), ...outputs].map((path) => [path.slice(root.length + 1), hashOf(path)]);
-  return JSON.stringify({ compiler, ...Object.fromEntries(hashes) }, null, 1);
-}
-
-/** `null` where there is no such file. */
-function hashOf(path) {
-  return existsSync(path) ? createHash("sha256").update(readFileSync(path)).digest("hex") : null;
-}
+});
 
 /** The sources, with the constant of each of `choices` true. */
 function sourcesWith(choices) {

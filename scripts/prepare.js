@@ -10,10 +10,6 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const tools = ["tsdown", "assemblyscript", "vite"].every((name) => existsSync(join(root, "node_modules", name)));
 
 if (tools) {
-  const run = spawnSync("npm", ["run", "--silent", "build"], {
-    cwd: root,
-    stdio: "inherit",
-    shell: process.platform === "win32",
-  });
+  const run = spawnSync(process.execPath, ["scripts/build.js"], { cwd: root, stdio: "inherit" });
   process.exit(run.status ?? 1);
 }

@@ -19,18 +19,12 @@ let failed = 0;
 await Promise.all([
   // The page's tests need a browser; without one they would fail one by one.
   step("browser", ["node", "test/browser/install-chromium.js"]),
-  step("build", ["npm", "run", "--silent", "build"]),
-  step("types", ["npm", "run", "--silent", "types"]).then(() => step("lint", ["npx", "--no-install", "biome", "check", "."])),
+  step("build", ["node", "scripts/build.js"]),
+  step("types", ["npm", "run", "--silent", "types"]),
+  step("lint", ["npm", "run", "--silent", "lint"]),
 ]);
-const unit = run([
-  "npx",
-  "--no-install",
-  "vitest",
-  "run",
-  "--reporter=default",
-  "--reporter=json",
-  `--outputFile.json=${report}`,
-]);
+const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`];
+const unit = run(["node", "node_modules/vitest/vitest.mjs", "run", ...reporters]);
 const counted = readReport();
 passed += counted.passed;
 failed += counted.failed;

@@ -3,60 +3,62 @@
 
 import axe from "axe-core";
 import type { Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { answered, chat, type Site, START_MS, send, startEndlessChat, startSite } from "./harness.js";
+import { afterAll, describe, expect } from "vitest";
+import { answered, chat, it, type Site, START_MS, send, startEndlessChat, startSite, type Visit } from "./harness.js";
 
 const KEY = "a-key-for-tests";
 
 let site: Site;
-beforeAll(async () => {
-  site = await startSite(["--api-key", KEY]);
+it.beforeAll(async ({ started }) => {
+  site = await startSite(started, ["--api-key", KEY]);
 }, START_MS);
 afterAll(() => site?.close());
 
 const PHONE = { width: 390, height: 800 };
 
-async function open(path = "/", options: Parameters<Site["open"]>[1] = {}): Promise<Page> {
-  const storageState = { cookies: [], origins: [{ origin: site.url, localStorage: [{ name: "exllama.key", value: KEY }] }] };
-  return site.open(path, { storageState, ...options });
+const open = (path = "/", visit: Visit = {}) => site.open(path, { kept: { "exllama.key": KEY }, ...visit });
+
+/** Serious and critical findings in each of these themes, one line each. */
+async function findings(page: Page, themes: readonly Theme[]): Promise<string[]> {
+  // Past the page's own policy, as the tests' tools may.
+  if (!(await page.evaluate("'axe' in window"))) await page.evaluate(axe.source);
+  const lines: string[] = [];
+  for (const colorScheme of themes) {
+    await page.emulateMedia({ colorScheme });
+    const { violations } = (await page.evaluate('axe.run(document, { resultTypes: ["violations"] })')) as axe.AxeResults;
+    for (const { id, impact, nodes } of violations)
+      if (impact === "serious" || impact === "critical")
+        lines.push(...nodes.map(({ html, failureSummary }) => `${colorScheme}, ${id}: ${html} ${failureSummary}`));
+  }
+  return lines;
 }
 
-/** Serious and critical findings, one line each. */
-async function findings(page: Page): Promise<string[]> {
-  await page.evaluate(axe.source); // past the page's own policy, as the tests' tools may
-  const { violations } = (await page.evaluate('axe.run(document, { resultTypes: ["violations"] })')) as axe.AxeResults;
-  return violations
-    .filter(({ impact }) => impact === "serious" || impact === "critical")
-    .flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`));
-}
+type Theme = "light" | "dark";
 
-describe.each([
-  ["light, desktop", "light", { width: 1280, height: 800 }],
-  ["dark, desktop", "dark", { width: 1280, height: 800 }],
-  ["dark, phone", "dark", PHONE],
-] as const)("axe, %s", (_, colorScheme, viewport) => {
+describe.each<[string, { width: number; height: number }, Theme[]]>([
+  ["desktop", { width: 1280, height: 800 }, ["light", "dark"]],
+  ["phone", PHONE, ["dark"]],
+])("axe, %s", (_, viewport, themes) => {
   it("finds nothing serious on the conversation and its settings", async () => {
-    const page = await open("/", { colorScheme, viewport });
+    const page = await open("/", { viewport });
     await page.getByRole("heading", { name: "What shall we write?" }).waitFor();
-    expect(await findings(page)).toEqual([]);
+    expect(await findings(page, themes)).toEqual([]);
     await chat(page, "What colour is the sky?");
     await page.getByRole("button", { name: "Token probabilities" }).click();
     await page.getByRole("button", { name: "Settings", exact: true }).click();
-    expect(await findings(page)).toEqual([]);
-    await page.context().close();
+    expect(await findings(page, themes)).toEqual([]);
   });
 
   it("finds nothing serious on the memory page, with a plan that fits and one that does not", async () => {
-    const page = await open("/#/memory", { colorScheme, viewport });
+    const page = await open("/#/memory", { viewport });
     await page.getByText(/^now \d/).waitFor();
-    expect(await findings(page)).toEqual([]);
+    expect(await findings(page, themes)).toEqual([]);
     await page.getByRole("slider", { name: "Context" }).fill("512");
     await page.getByText("Fits.").waitFor();
-    expect(await findings(page)).toEqual([]);
+    expect(await findings(page, themes)).toEqual([]);
     await page.getByRole("slider", { name: "Most on cpu" }).fill("0");
     await page.getByText("Refused.").waitFor();
-    expect(await findings(page)).toEqual([]);
-    await page.context().close();
+    expect(await findings(page, themes)).toEqual([]);
   });
 });
 
@@ -79,7 +81,6 @@ describe("keyboard and screen reader", () => {
     await page.keyboard.type(" The end.");
     await page.keyboard.press("Control+Enter");
     await page.locator(".theirs .prose", { hasText: "The end." }).waitFor();
-    await page.context().close();
   });
 
   it("skip the list of sessions", async () => {
@@ -88,7 +89,6 @@ describe("keyboard and screen reader", () => {
     await page.getByRole("link", { name: /^Skip/ }).focus();
     await page.keyboard.press("Enter");
     expect(await page.evaluate("document.activeElement.id")).toBe("main");
-    await page.context().close();
   });
 
   it("hear that an answer begins and ends, in few announcements", async () => {
@@ -108,13 +108,13 @@ describe("keyboard and screen reader", () => {
     const words = heard.slice(1).join(" ").replace(" Answer finished.", "").split(/\s+/);
     const shown = (await page.locator(".theirs .prose").innerText()).split(/\s+/);
     expect(words.filter(Boolean)).toEqual(shown.filter(Boolean));
-    await page.context().close();
   });
 });
 
 describe("on a phone", () => {
   it("opens the list and the settings over the conversation, which never is wider than the screen", async () => {
-    const page = await open("/", { viewport: PHONE, hasTouch: true, isMobile: true });
+    const storageState = { cookies: [], origins: [{ origin: site.url, localStorage: [{ name: "exllama.key", value: KEY }] }] };
+    const page = await site.openApart("/", { storageState, viewport: PHONE, hasTouch: true, isMobile: true });
     await page.getByRole("button", { name: /^Chat/ }).tap();
     await page.getByRole("textbox", { name: "Title of this session" }).waitFor();
     await page.getByRole("button", { name: "Sessions" }).tap();
@@ -128,7 +128,6 @@ describe("on a phone", () => {
     await page.getByRole("complementary", { name: "Settings of this session" }).waitFor({ state: "detached" });
     expect(await focused(page)).toBe("Settings");
     expect(await page.evaluate("document.documentElement.scrollWidth")).toBeLessThanOrEqual(PHONE.width);
-    await page.context().close();
   });
 });
 
@@ -144,7 +143,6 @@ describe("a server that wants a key", () => {
     await page.reload();
     await page.getByRole("heading", { name: "What shall we write?" }).waitFor();
     expect(await page.getByRole("dialog").count()).toBe(0);
-    await page.context().close();
   });
 });
 

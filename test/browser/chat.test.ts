@@ -1,11 +1,11 @@
 // The conversation in a real browser, on the demo model.
 
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { answered, chat, type Site, START_MS, send, startEndlessChat, startSite } from "./harness.js";
+import { afterAll, describe, expect } from "vitest";
+import { answered, chat, it, type Site, START_MS, send, startEndlessChat, startSite } from "./harness.js";
 
 let site: Site;
-beforeAll(async () => {
-  site = await startSite();
+it.beforeAll(async ({ started }) => {
+  site = await startSite(started);
 }, START_MS);
 afterAll(() => site?.close());
 
@@ -24,7 +24,6 @@ describe("chat", () => {
     expect(await answer.locator(".prose").innerText()).toBe(text);
     expect(await page.getByRole("article", { name: "You said" }).innerText()).toContain(STORY);
     expect(await page.getByRole("textbox", { name: "Title of this session" }).inputValue()).toBe(STORY);
-    await page.context().close();
   });
 
   it("stops when told to, and keeps what was written", async () => {
@@ -36,7 +35,6 @@ describe("chat", () => {
     await page.getByRole("button", { name: "Stop", exact: true }).click();
     await answer.locator(".figures", { hasText: "stopped" }).waitFor();
     expect((await answer.locator(".prose").innerText()).length).toBeGreaterThan(0);
-    await page.context().close();
   });
 
   it("keeps what was written when the page is left in the middle of an answer", async () => {
@@ -49,7 +47,6 @@ describe("chat", () => {
     await page.reload();
     await answer.locator(".prose").waitFor();
     expect((await answer.locator(".prose").innerText()).slice(0, before.length)).toBe(before);
-    await page.context().close();
   });
 
   it("edits a message on a branch of its own and goes back to the first", async () => {
@@ -65,7 +62,6 @@ describe("chat", () => {
     expect(await question.locator(".branches").innerText()).toMatch(/2\s*\/\s*2/);
     await question.getByRole("button", { name: "Earlier version" }).click();
     expect(await question.locator(".prose").innerText()).toBe("What colour is the sky?");
-    await page.context().close();
   });
 
   it("answers again beside the first answer, edits an answer in place, deletes, and takes that back", async () => {
@@ -84,7 +80,6 @@ describe("chat", () => {
     await answer.getByText("2 / 2").waitFor({ state: "detached" });
     await page.getByRole("button", { name: "Undo" }).click();
     expect(await answer.locator("strong").innerText()).toBe("green");
-    await page.context().close();
   });
 
   it("shows the likeliest tokens where the pointer or the arrow keys are", async () => {
@@ -103,7 +98,6 @@ describe("chat", () => {
     await page.keyboard.press("ArrowRight");
     await popover.waitFor();
     expect(await page.getByRole("status").innerText()).toMatch(/%. Others: /);
-    await page.context().close();
   });
 
   it("renders Markdown without running what is in it", async () => {
@@ -126,6 +120,5 @@ describe("chat", () => {
     await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
     await answer.locator(".code").getByRole("button", { name: "Copy" }).click();
     expect(await page.evaluate("navigator.clipboard.readText()")).toBe("const a = 1 < 2;\n");
-    await page.context().close();
   });
 });

@@ -1,17 +1,17 @@
 // The memory page: the plan as loaded, what is really used, and other plans made in the browser.
 
 import type { Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect } from "vitest";
 import { plan } from "../../src/index.js";
 import type { Plan } from "../../src/memory/plan.js";
 import { formatBytes } from "../../src/memory/size.js";
-import { type Site, START_MS, startSite } from "./harness.js";
+import { it, type Site, START_MS, startSite } from "./harness.js";
 
 const FLAGS = ["--cpu-memory", "400MiB", "--ctx", "2048", "--max-sequences", "2", "--cache-tokens", "4096"];
 
 let site: Site;
-beforeAll(async () => {
-  site = await startSite(FLAGS);
+it.beforeAll(async ({ started }) => {
+  site = await startSite(started, FLAGS);
 }, START_MS);
 afterAll(() => site?.close());
 
@@ -41,7 +41,6 @@ describe("the memory page", () => {
       .getByText(/^now \d/)
       .waitFor();
     expect(await page.getByText(/of 16 cache pages hold tokens/).count()).toBe(1);
-    await page.context().close();
   });
 
   it("plans anew at each move of a slider, and says the command line that does it", async () => {
@@ -60,7 +59,6 @@ describe("the memory page", () => {
     expect(requests.filter((url) => !url.includes("/api/status"))).toEqual([]);
     await page.getByRole("button", { name: "back to what is loaded" }).click();
     await page.getByText("The plan, and what is used").waitFor();
-    await page.context().close();
   });
 
   it("says why a plan is refused, and takes over what would fit", async () => {
@@ -73,7 +71,6 @@ describe("the memory page", () => {
     await page.getByRole("button", { name: /^a split of/ }).click();
     await page.getByText("Fits.").waitFor();
     expect(await page.locator(".command code").innerText()).toMatch(/--cpu-memory 2\d\dMiB$/);
-    await page.context().close();
   });
 
   it("tries the longest context that fits", async () => {
@@ -81,7 +78,6 @@ describe("the memory page", () => {
     await page.getByRole("slider", { name: "Context" }).fill("512");
     await page.getByRole("button", { name: "f16 · 2,048 (the model’s limit)" }).click();
     expect(await page.locator(".command code").innerText()).toContain("--ctx 2048 --cache f16 --max-sequences 2 ");
-    await page.context().close();
   });
 
   it("is turned by keyboard alone", async () => {
@@ -94,7 +90,6 @@ describe("the memory page", () => {
     await page.keyboard.press("Shift+Tab");
     await page.keyboard.press("Enter");
     await page.getByText("The plan, and what is used").waitFor();
-    await page.context().close();
   });
 
   it("draws tokens, queue and latency, with the newest figures in words", async () => {
@@ -102,6 +97,5 @@ describe("the memory page", () => {
     await page.locator("canvas").nth(2).waitFor();
     for (const name of ["Tokens", "Sequences", "Latency"])
       expect(await page.getByRole("region", { name, exact: true }).locator(".chart-now b").count()).toBe(2);
-    await page.context().close();
   });
 });

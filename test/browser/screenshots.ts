@@ -3,18 +3,18 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, expect } from "vitest";
 import { packageRoot } from "../../src/paths.js";
-import { answered, chat, type Site, START_MS, send, startSite } from "./harness.js";
+import { answered, chat, it, type Site, START_MS, send, startSite } from "./harness.js";
 
 /** How long the server is kept busy before its charts are shown, ms. */
 const BUSY_MS = 210_000;
 
 const docs = join(packageRoot, "docs");
 let site: Site;
-beforeAll(async () => {
+it.beforeAll(async ({ started }) => {
   mkdirSync(docs, { recursive: true });
-  site = await startSite(["--cpu-memory", "384MiB", "--max-sequences", "8", "--threads", "2"]);
+  site = await startSite(started, ["--cpu-memory", "384MiB", "--max-sequences", "8", "--threads", "2"]);
 }, START_MS);
 afterAll(() => site?.close());
 
@@ -27,7 +27,7 @@ async function seed(page: Page, value: string): Promise<void> {
 }
 
 it("chat, light", async () => {
-  const page = await site.open("/", { colorScheme: "light", viewport: { width: 1280, height: 800 } });
+  const page = await site.openApart("/", { colorScheme: "light", viewport: { width: 1280, height: 800 } });
   await seed(page, "7");
   await send(page, "What colour is the sky?");
   await answered(page, 1);
@@ -44,7 +44,7 @@ it("chat, light", async () => {
 
 it("chat on a phone, dark", async () => {
   const phone = { viewport: { width: 390, height: 780 }, deviceScaleFactor: 1.5, isMobile: true, hasTouch: true };
-  const page = await site.open("/", { colorScheme: "dark", ...phone });
+  const page = await site.openApart("/", { colorScheme: "dark", ...phone });
   await seed(page, "3");
   await chat(page, "Tell me a story about a cat.");
   await page.screenshot({ path: join(docs, "chat-dark-phone.png") });
@@ -52,7 +52,7 @@ it("chat on a phone, dark", async () => {
 });
 
 it("the memory page", async () => {
-  const page = await site.open("/#/memory", { colorScheme: "light", viewport: { width: 1280, height: 960 } });
+  const page = await site.openApart("/#/memory", { colorScheme: "light", viewport: { width: 1280, height: 960 } });
   await page.getByText(/^now \d/).waitFor();
   const until = Date.now() + BUSY_MS;
   const client = async (pause: number) => {

@@ -4,12 +4,12 @@
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { chat, type Site, START_MS, startSite } from "./harness.js";
+import { afterAll, describe, expect } from "vitest";
+import { chat, it, type Site, START_MS, startSite } from "./harness.js";
 
 let site: Site;
-beforeAll(async () => {
-  site = await startSite();
+it.beforeAll(async ({ started }) => {
+  site = await startSite(started);
 }, START_MS);
 afterAll(() => site?.close());
 
@@ -44,7 +44,6 @@ describe("sessions", () => {
     await page.locator(".session-title", { hasText: "About foxes" }).waitFor();
     await expect.poll(() => titles(page)).toEqual(["The sky/../now", "About foxes"]);
     expect(readdirSync(site.sessions).filter((name) => name.endsWith(".json"))).toHaveLength(2);
-    await page.context().close();
   });
 
   it("come back after they were deleted", async () => {
@@ -54,7 +53,6 @@ describe("sessions", () => {
     await page.getByRole("button", { name: "Undo" }).click();
     await page.locator(".session-title", { hasText: "To be deleted" }).waitFor();
     expect(await page.getByRole("textbox", { name: "Title of this session" }).inputValue()).toBe("To be deleted");
-    await page.context().close();
   });
 
   it("are exported and imported whole", async () => {
@@ -76,14 +74,13 @@ describe("sessions", () => {
     const wrong = { name: "x.json", mimeType: "application/json", buffer: Buffer.from('{"format":"other"}') };
     await page.locator('input[type="file"]').setInputFiles(wrong);
     await page.locator(".toast", { hasText: /The file was not imported: .*title/ }).waitFor();
-    await page.context().close();
   });
 
   it("keep what two tabs write at the same time", async () => {
     const one = await withSession("Shared");
     await chat(one, "What colour is the sky?");
     await one.waitForTimeout(700);
-    const two = await site.open(new URL(one.url()).hash); // a browser of its own: nothing tells it of the other's writes
+    const two = await site.openApart(new URL(one.url()).hash); // a browser of its own: nothing tells it of the other's writes
     await two.getByRole("article", { name: "Model said" }).waitFor();
     await rename(one, "Renamed by one");
     await one.waitForTimeout(700);
@@ -96,7 +93,7 @@ describe("sessions", () => {
     await one.reload();
     await one.getByText("Edited by two").waitFor();
     expect(await one.getByRole("textbox", { name: "Title of this session" }).inputValue()).toBe("Renamed by one");
-    await Promise.all([one.context().close(), two.context().close()]);
+    await two.context().close();
   });
 
   it("report a file that cannot be read, and keep it", async () => {
@@ -106,6 +103,5 @@ describe("sessions", () => {
     await page.getByText("One file could not be read").click();
     await page.getByText(`damaged/${id}`).waitFor();
     expect(readdirSync(join(site.sessions, "damaged"))).toHaveLength(1);
-    await page.context().close();
   });
 });

@@ -1,13 +1,13 @@
 // ExLlama's other ways to write: voices that talk, a text that is continued; and the settings.
 
 import type { Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect } from "vitest";
 import { fixture } from "../support/fixtures.js";
-import { answered, type Site, START_MS, send, startSite } from "./harness.js";
+import { answered, it, type Site, START_MS, send, startSite } from "./harness.js";
 
 let site: Site;
-beforeAll(async () => {
-  site = await startSite(["--adapter", `pirate=${fixture("lora-pirate")}`]);
+it.beforeAll(async ({ started }) => {
+  site = await startSite(started, ["--adapter", `pirate=${fixture("lora-pirate")}`]);
 }, START_MS);
 afterAll(() => site?.close());
 
@@ -31,7 +31,6 @@ describe("voices", () => {
     await answered(page, 2);
     expect(await authors(page)).toEqual(["You", "Ada", "You", "Ada"]);
     for (const text of await page.locator(".theirs .prose").allInnerTexts()) expect(text).not.toMatch(/\n|You:|Ada:/);
-    await page.context().close();
   });
 
   it("a round table of six: the model finds who speaks next among those who did not just speak", async () => {
@@ -58,7 +57,6 @@ describe("voices", () => {
     await page.getByRole("button", { name: "Cleo", exact: true }).click();
     await answered(page, spoke.length + 1);
     expect((await authors(page)).at(-1)).toBe("Cleo");
-    await page.context().close();
   });
 
   it("a name that is changed is changed in what was said", async () => {
@@ -70,7 +68,6 @@ describe("voices", () => {
     await page.keyboard.press("Tab");
     await page.locator(".author", { hasText: "Fox the first" }).waitFor();
     expect(await authors(page)).toEqual(["You", "Fox the first"]);
-    await page.context().close();
   });
 });
 
@@ -95,7 +92,6 @@ describe("free text", () => {
     await page.reload();
     await text.waitFor();
     expect(await text.inputValue()).toBe(kept);
-    await page.context().close();
   });
 
   it("is the same twice with a seed, and the defaults are named beside each control", async () => {
@@ -113,7 +109,6 @@ describe("free text", () => {
     await page.getByRole("button", { name: "Again" }).click();
     await page.getByRole("button", { name: "Stop", exact: true }).waitFor({ state: "detached" });
     await expect.poll(() => text.inputValue()).toBe(first);
-    await page.context().close();
   });
 });
 
@@ -135,6 +130,5 @@ describe("settings", () => {
     }
     expect(answers[2]).toBe(answers[0]);
     expect(answers[1]).not.toBe(answers[0]);
-    await page.context().close();
   });
 });

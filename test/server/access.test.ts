@@ -5,7 +5,14 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type DemoServer, post, serveDemo } from "./demo-server.js";
+import type { Model } from "../../src/index.js";
+import { type DemoServer, loadDemo, post, serveDemo } from "./demo-server.js";
+
+let lent: Model;
+beforeAll(async () => {
+  lent = await loadDemo();
+});
+afterAll(() => lent.dispose());
 
 const CHAT = { messages: [{ role: "user", content: "Hi" }], max_tokens: 1 };
 
@@ -25,7 +32,7 @@ function ask(url: string, path: string, headers: Record<string, string>, body?: 
 describe("a server without keys", () => {
   let demo: DemoServer;
   beforeAll(async () => {
-    demo = await serveDemo({ corsOrigins: ["https://friend.example"] });
+    demo = await serveDemo({ lent, corsOrigins: ["https://friend.example"] });
   });
   afterAll(() => demo.close());
 
@@ -75,7 +82,7 @@ describe("a server without keys", () => {
 describe("a server with keys", () => {
   let demo: DemoServer;
   beforeAll(async () => {
-    demo = await serveDemo({ keys: { api: ["key-of-anna", "key-of-bert"], admin: ["key-of-admin"] }, corsOrigins: ["*"] });
+    demo = await serveDemo({ lent, keys: { api: ["key-of-anna", "key-of-bert"], admin: ["key-of-admin"] }, corsOrigins: ["*"] });
   });
   afterAll(() => demo.close());
   const bearer = (key: string) => ({ authorization: `Bearer ${key}` });
@@ -125,7 +132,7 @@ describe("a server with keys", () => {
 
 describe("a server with an admin key alone", () => {
   it("closes what is the admin's", async () => {
-    const demo = await serveDemo({ keys: { api: [], admin: ["key-of-admin"] } });
+    const demo = await serveDemo({ lent, keys: { api: [], admin: ["key-of-admin"] } });
     try {
       expect((await fetch(`${demo.url}/v1/models`)).status).toBe(200);
       expect((await fetch(`${demo.url}/plan`)).status).toBe(401);
@@ -147,7 +154,7 @@ describe("what the page keeps and shows", () => {
     ["closed with the API key where there is an admin's", { api: ["key-of-anna"], admin: ["key-of-admin"] }, "key-of-anna", 403],
     ["open with the admin's key", { api: ["key-of-anna"], admin: ["key-of-admin"] }, "key-of-admin", 200],
   ])("is %s", async (_what, keys, key, status) => {
-    const demo = await serveDemo({ keys, sessions: folder });
+    const demo = await serveDemo({ lent, keys, sessions: folder });
     try {
       const headers: Record<string, string> = key === null ? {} : { authorization: `Bearer ${key}` };
       for (const path of ["/api/page", "/api/status", "/api/sessions", "/api/sessions/"]) {

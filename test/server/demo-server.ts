@@ -15,11 +15,20 @@ export interface DemoServer {
   close(): Promise<void>;
 }
 
-export type DemoOptions = Partial<ServerOptions> & { readonly load?: LoadOptions };
+export type DemoOptions = Partial<ServerOptions> & {
+  readonly load?: LoadOptions;
+  /** A model that is there already, instead of one of its own: several servers of one file, one after the other. */
+  readonly lent?: Model;
+};
 
-export async function serveDemo({ load, ...options }: DemoOptions = {}): Promise<DemoServer> {
-  const loading: LoadOptions = { maxSequences: 4, cacheTokens: 4096, threads: 1, ...load };
-  const model = await loadModel(demoModel, loading);
+const LOADING: LoadOptions = { maxSequences: 4, cacheTokens: 4096, threads: 1 };
+
+/** For servers that come and go, see `lent`. */
+export const loadDemo = (): Promise<Model> => loadModel(demoModel, LOADING);
+
+export async function serveDemo({ load, lent, ...options }: DemoOptions = {}): Promise<DemoServer> {
+  const loading: LoadOptions = { ...LOADING, ...load };
+  const model = lent ? withoutDispose(lent) : await loadModel(demoModel, loading);
   const server = await startServer(model, {
     host: "127.0.0.1",
     port: 0,
@@ -38,6 +47,16 @@ export async function serveDemo({ load, ...options }: DemoOptions = {}): Promise
   });
   const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: options.keys?.api[0] ?? "none", maxRetries: 0 });
   return { url: server.url, model, server, client, close: () => server.close(0) };
+}
+
+/** The same model for a server that gives it back when it ends. */
+function withoutDispose(model: Model): Model {
+  return new Proxy(model, {
+    get: (target, name) => {
+      const value: unknown = name === "dispose" ? async () => {} : Reflect.get(target, name);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
 }
 
 /** A JSON request as a client without a library sends it. */

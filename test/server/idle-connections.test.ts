@@ -16,10 +16,13 @@ function connectionsAllowed(): number {
   return typeof limit === "number" ? limit - 300 : Number.POSITIVE_INFINITY;
 }
 
-/** A connection that was answered once and now says nothing: the server keeps those longest. */
-function usedOnce(port: number): Promise<Socket> {
+/** A connection that says nothing: one in four was answered once before, the others never spoke. */
+function idle(port: number, index: number): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connect(port, "127.0.0.1", () => socket.write("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    const socket = connect(port, "127.0.0.1", () => {
+      if (index % 4 === 0) socket.write("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
+      else resolve(socket);
+    });
     socket.once("data", () => resolve(socket));
     socket.on("error", reject);
   });
@@ -47,7 +50,7 @@ it("10,000 idle connections (or as many as the system lets a process have) keep 
 
   const sockets: Socket[] = [];
   for (let at = 0; at < count; at += 500)
-    sockets.push(...(await Promise.all(Array.from({ length: Math.min(500, count - at) }, () => usedOnce(port)))));
+    sockets.push(...(await Promise.all(Array.from({ length: Math.min(500, count - at) }, (_, index) => idle(port, index)))));
   expect(await metric(url, "process_open_fds")).toBeGreaterThan(count);
 
   const ask = { messages: [{ role: "user", content: "Hi" }], max_tokens: 8, temperature: 0 };

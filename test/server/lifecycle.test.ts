@@ -5,10 +5,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import OpenAI from "openai";
-import { afterAll, afterEach, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { distFile } from "../../src/paths.js";
 import { childrenOf, isRunning } from "../support/processes.js";
-import { runCli } from "../support/run-cli.js";
+import { runHere } from "../support/run-here.js";
 import { metric, post, until } from "./demo-server.js";
 
 interface Served {
@@ -22,10 +22,10 @@ interface Served {
 
 const folder = mkdtempSync(join(tmpdir(), "exllama-serve-"));
 const started: ChildProcess[] = [];
-afterEach(() => {
-  for (const child of started.splice(0)) child.kill("SIGKILL");
+afterAll(() => {
+  for (const child of started) child.kill("SIGKILL");
+  rmSync(folder, { recursive: true });
 });
-afterAll(() => rmSync(folder, { recursive: true }));
 
 async function serve(...args: string[]): Promise<Served> {
   return serveWith({}, ...args);
@@ -33,7 +33,9 @@ async function serve(...args: string[]): Promise<Served> {
 
 async function serveWith(variables: Record<string, string>, ...args: string[]): Promise<Served> {
   const env = { ...process.env, XDG_CONFIG_HOME: folder, XDG_STATE_HOME: folder, ...variables };
-  const all = [distFile("cli/main.js"), "serve", "--port", "0", "--json", "--threads", "1", "--max-sequences", "4", ...args];
+  // A pool of a given size needs no second process that looks how much fits.
+  const size = ["--max-sequences", "4", "--cache-tokens", "8192"];
+  const all = [distFile("cli/main.js"), "serve", "--port", "0", "--json", "--threads", "1", ...size, ...args];
   const child = spawn(process.execPath, all, { env, stdio: ["ignore", "pipe", "pipe"] });
   started.push(child);
   let log = "";
@@ -59,7 +61,7 @@ describe("exllama serve", () => {
     const { child, url, client, exit, log } = await serve("--grace", "50");
     const engine = childrenOf(child.pid!);
     expect(engine).toHaveLength(1);
-    const stream = await client.chat.completions.create({ ...endless, max_tokens: 400, stream: true });
+    const stream = await client.chat.completions.create({ ...endless, max_tokens: 200, stream: true });
     let tokens = 0;
     let finish: string | null = null;
     for await (const chunk of stream) {
@@ -91,11 +93,10 @@ describe("exllama serve", () => {
   });
 
   it("leaves at once at the second signal", async () => {
-    const { child, client, exit, log } = await serve("--grace", "1000");
+    const { child, url, client, exit, log } = await serve("--grace", "1000");
     const engine = childrenOf(child.pid!);
-    const stream = await client.chat.completions.create({ ...endless, stream: true });
-    for await (const _ of stream) break;
     const waiting = client.chat.completions.create(endless).catch(() => {});
+    await until(async () => (await metric(url, "exllama_sequences_running")) === 1);
     child.kill("SIGINT");
     await until(() => log().includes("shutting down"));
     child.kill("SIGINT");
@@ -104,8 +105,44 @@ describe("exllama serve", () => {
     await until(() => !engine.some(isRunning));
   });
 
-  it("loads the model again when its engine is killed: the answer under way fails, the next is as before", async () => {
-    const { child, url, client } = await serve();
+  it("reads keys from the environment and from a file, with remarks, and listens on other addresses then", async () => {
+    const file = join(folder, "keys.txt");
+    writeFileSync(file, "# of the team\nkey-of-anna-1\n\n  key-of-bert-2  \n");
+    const { url } = await serveWith({ EXLLAMA_API_KEY: "key-of-carl-3" }, "--host", "0.0.0.0", "--api-key-file", file);
+    const models = `http://127.0.0.1:${new URL(url).port}/v1/models`;
+    const status = async (key: string) => (await fetch(models, { headers: { authorization: `Bearer ${key}` } })).status;
+    expect((await fetch(models)).status).toBe(401);
+    expect(await status("key-of-anna-1")).toBe(200);
+    expect(await status("key-of-bert-2")).toBe(200);
+    expect(await status("key-of-carl-3")).toBe(200);
+    expect(await status("# of the team")).toBe(401);
+  });
+
+  it.each<[string, string[], RegExp]>([
+    ["other addresses without a key", ["--host", "0.0.0.0"], /API key.*--insecure/s],
+    ["other addresses with an admin key alone", ["--host", "::", "--admin-key", "key-of-admin"], /API key/],
+    ["an address that is not here", ["--host", "192.0.2.1", "--insecure"], /cannot listen on 192\.0\.2\.1/],
+    ["a short key", ["--api-key", "abc"], /too short/],
+    ["a file without keys", ["--api-key-file", "/dev/null"], /has no key/],
+    ["two models", ["./a", "--model", "./b"], /named more than once/],
+    ["a port that is none", ["--port", "70000"], /0 to 65535/],
+    ["a model that is not there", ["/nonexistent"], /nonexistent/],
+  ])("refuses %s", async (_what, args, message) => {
+    const { code, stderr, stdout } = await runHere(["serve", ...args]);
+    expect(stderr).toMatch(message);
+    expect(code).toBe(message.source === "nonexistent" ? 1 : 2);
+    expect(stdout).toBe("");
+  });
+});
+
+describe("exllama serve, when its engine is killed", () => {
+  let served: Served;
+  beforeAll(async () => {
+    served = await serve();
+  });
+
+  it("loads the model again: the answer under way fails, the next is as before", async () => {
+    const { child, url, client } = served;
     const before = await client.chat.completions.create({ ...STORY, max_tokens: 8 });
     const [engine] = childrenOf(child.pid!);
     const stream = await client.chat.completions.create({ ...endless, stream: true });
@@ -127,45 +164,11 @@ describe("exllama serve", () => {
     expect(childrenOf(child.pid!)).not.toContain(engine);
   });
 
-  it("notices that an idle engine was killed", async () => {
-    const { child, url } = await serve();
+  it("notices it when idle, too", async () => {
+    const { child, url } = served;
     const [engine] = childrenOf(child.pid!);
     process.kill(engine!, "SIGKILL");
     await until(() => childrenOf(child.pid!).some((other) => other !== engine));
     await until(async () => (await fetch(`${url}/health`)).status === 200);
-  });
-
-  it("reads a key from the environment, and listens on other addresses then", async () => {
-    const { url } = await serveWith({ EXLLAMA_API_KEY: "key-of-carl-3" }, "--host", "0.0.0.0");
-    const models = `http://127.0.0.1:${new URL(url).port}/v1/models`;
-    expect((await fetch(models)).status).toBe(401);
-    expect((await fetch(models, { headers: { authorization: "Bearer key-of-carl-3" } })).status).toBe(200);
-  });
-
-  it("reads keys from a file, with remarks", async () => {
-    const file = join(folder, "keys.txt");
-    writeFileSync(file, "# of the team\nkey-of-anna-1\n\n  key-of-bert-2  \n");
-    const { url } = await serve("--api-key-file", file);
-    const status = async (key: string) =>
-      (await fetch(`${url}/v1/models`, { headers: { authorization: `Bearer ${key}` } })).status;
-    expect(await status("key-of-anna-1")).toBe(200);
-    expect(await status("key-of-bert-2")).toBe(200);
-    expect(await status("# of the team")).toBe(401);
-  });
-
-  it.each<[string, string[], RegExp]>([
-    ["other addresses without a key", ["--host", "0.0.0.0"], /API key.*--insecure/s],
-    ["other addresses with an admin key alone", ["--host", "::", "--admin-key", "key-of-admin"], /API key/],
-    ["an address that is not here", ["--host", "192.0.2.1", "--insecure"], /cannot listen on 192\.0\.2\.1/],
-    ["a short key", ["--api-key", "abc"], /too short/],
-    ["a file without keys", ["--api-key-file", "/dev/null"], /has no key/],
-    ["two models", ["./a", "--model", "./b"], /named more than once/],
-    ["a port that is none", ["--port", "70000"], /0 to 65535/],
-    ["a model that is not there", ["/nonexistent"], /nonexistent/],
-  ])("refuses %s", async (_what, args, message) => {
-    const { code, stderr, stdout } = await runCli(["serve", ...args]);
-    expect(stderr).toMatch(message);
-    expect(code).toBe(message.source === "nonexistent" ? 1 : 2);
-    expect(stdout).toBe("");
   });
 });

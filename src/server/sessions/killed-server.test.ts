@@ -73,7 +73,10 @@ function textOf(revision: number): string {
 }
 
 async function start(): Promise<{ server: ChildProcess; sessions: string }> {
-  const flags = ["--port", "0", "--json", "--backend", "cpu", "--threads", "1", "--log-level", "silent", "--sessions", folder];
+  // A pool of a given size needs no second process that looks how much fits.
+  const size = ["--max-sequences", "1", "--cache-tokens", "2048"];
+  const quiet = ["--json", "--log-level", "silent"];
+  const flags = ["--port", "0", "--backend", "cpu", "--threads", "1", ...size, ...quiet, "--sessions", folder];
   const server = spawn(process.execPath, [distFile("cli/main.js"), "serve", ...flags], { stdio: ["ignore", "pipe", "ignore"] });
   started.push(server);
   const line = await new Promise<string>((resolve, reject) => {
