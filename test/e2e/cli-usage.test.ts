@@ -13,6 +13,8 @@ const demo = fixture("demo-gptq-4bit-g128");
 const folder = mkdtempSync(join(tmpdir(), "exllama-cli-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
+const { commands } = await buildProgram();
+
 describe("help", () => {
   it("is shown for the asking, with an example", async () => {
     const result = await runCli(["--help"]);
@@ -21,20 +23,17 @@ describe("help", () => {
     expect((await runCli(["--version"])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 
-  it.each(buildProgram().commands.map((command) => [command.name(), command] as const))(
-    "of %s teaches by examples",
-    (name, command) => {
-      let shown = "";
-      command.configureOutput({
-        writeOut: (text) => {
-          shown += text;
-        },
-      });
-      command.outputHelp();
-      expect(shown).toMatch(new RegExp(`Examples:\\n  .*exllama ${name}`));
-      expect(shown).toContain("--json");
-    },
-  );
+  it.each(commands.map((command) => [command.name(), command] as const))("of %s teaches by examples", (name, command) => {
+    let shown = "";
+    command.configureOutput({
+      writeOut: (text) => {
+        shown += text;
+      },
+    });
+    command.outputHelp();
+    expect(shown).toMatch(new RegExp(`Examples:\\n  .*exllama ${name}`));
+    expect(shown).toContain("--json");
+  });
 
   it("goes to standard error, with 2, when nothing was asked", async () => {
     const result = await runCli([]);
