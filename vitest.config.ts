@@ -1,6 +1,9 @@
 import { defineConfig } from "vitest/config";
 
-const UNIT = ["src/**/*.test.ts", "web/**/*.test.ts"];
+/** Two processes run them all: to start one for each would take as long as many of the tests. */
+const TOGETHER = ["src/**/*.test.ts", "web/**/*.test.ts"];
+/** The command line and the library, whose work goes on in processes of its own. */
+const END_TO_END = ["test/e2e/*.test.ts", "test/bad-input/*.test.ts"];
 /** They play with time: what another file left waiting would run through it. */
 const APART = ["src/engine/client.test.ts", "src/server/model-keeper.test.ts", "src/server/page/live-figures.test.ts"];
 
@@ -14,13 +17,12 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        // Two processes run them all: to start one for each would take longer than the tests.
-        test: { name: "unit", include: UNIT, exclude: APART, isolate: false },
+        test: { name: "together", include: [...TOGETHER, ...END_TO_END], exclude: APART, isolate: false },
       },
       {
         extends: true,
         // Each file in a process of its own, in which nothing is left of others.
-        test: { name: "whole", include: [...APART, "test/**/*.test.ts"] },
+        test: { name: "apart", include: [...APART, "test/**/*.test.ts"], exclude: END_TO_END },
       },
     ],
   },
