@@ -1,11 +1,15 @@
 import { defineConfig } from "vitest/config";
 
 /** Two processes run them all: to start one for each would take as long as many of the tests. */
-const TOGETHER = ["src/**/*.test.ts", "web/**/*.test.ts"];
-/** The command line and the library, whose work goes on in processes of its own. */
-const END_TO_END = ["test/e2e/*.test.ts", "test/bad-input/*.test.ts"];
-/** They play with time: what another file left waiting would run through it. */
-const APART = ["src/engine/client.test.ts", "src/server/model-keeper.test.ts", "src/server/page/live-figures.test.ts"];
+const TOGETHER = ["src/**/*.test.ts", "web/**/*.test.ts", "test/{e2e,bad-input}/*.test.ts"];
+/** They play with time, or count the processes that they start: what another file left would run through it. */
+const APART = [
+  "src/engine/client.test.ts",
+  "src/server/model-keeper.test.ts",
+  "src/server/page/live-figures.test.ts",
+  "test/e2e/library-engine-death.test.ts",
+  "test/e2e/library-lifecycle.test.ts",
+];
 
 export default defineConfig({
   test: {
@@ -17,12 +21,12 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: "together", include: [...TOGETHER, ...END_TO_END], exclude: APART, isolate: false },
+        test: { name: "together", include: TOGETHER, exclude: APART, isolate: false },
       },
       {
         extends: true,
         // Each file in a process of its own, in which nothing is left of others.
-        test: { name: "apart", include: [...APART, "test/**/*.test.ts"], exclude: END_TO_END },
+        test: { name: "apart", include: [...APART, "test/*.test.ts", "test/!(e2e|bad-input)/**/*.test.ts"] },
       },
     ],
   },
