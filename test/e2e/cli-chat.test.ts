@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { fixture } from "../support/fixtures.js";
 import { runCli } from "../support/run-cli.js";
+import { runHere } from "../support/run-here.js";
 
 const demo = fixture("demo-gptq-4bit-g128");
 const folder = mkdtempSync(join(tmpdir(), "exllama-cli-"));
@@ -103,7 +104,7 @@ describe("exllama chat", () => {
     const result = await runCli(["chat", "--model", bare], { stdin: "Hi\n" });
     expect(result).toMatchObject({ code: 1, stdout: "" });
     expect(result.stderr).toMatch(/no chat template.*exllama generate/s);
-    const completion = await runCli(["generate", "--model", bare, "--prompt", "Once upon a", "--max-tokens", "4"]);
+    const completion = await runHere(["generate", "--model", bare, "--prompt", "Once upon a", "--max-tokens", "4"]);
     expect(completion.code).toBe(0);
   });
 

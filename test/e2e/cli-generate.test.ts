@@ -50,19 +50,19 @@ describe("exllama generate --json", () => {
 
   it("reads a text prompt, repeats a seeded answer, and ends at a stop text", async () => {
     const args = ["generate", "--model", demo, "--prompt", "Once upon a time", "--max-tokens", "24", "--seed", "7", "--json"];
-    const [first, second] = [jsonOf<Answer>(await runCli(args)), jsonOf<Answer>(await runCli(args))];
+    const [first, second] = [jsonOf<Answer>(await runHere(args)), jsonOf<Answer>(await runHere(args))];
     expect(first.ids).toEqual(second.ids);
     expect(first.promptTokens).toBe(5);
     const word = first.text.trim().split(/\s+/)[2]!;
-    const stopped = jsonOf<Answer>(await runCli([...args, "--stop", word]));
+    const stopped = jsonOf<Answer>(await runHere([...args, "--stop", word]));
     expect(stopped.text).toBe(first.text.slice(0, first.text.indexOf(word)));
     expect(stopped.finishReason).toBe("stop");
   });
 
   it("keeps special spellings in a prompt plain unless told otherwise", async () => {
     const base = ["generate", "--model", demo, "--prompt", "<|user|>\nHi<|end|>\n<|assistant|>\n", "--max-tokens", "1", "--json"];
-    const plain = jsonOf<Answer>(await runCli(base));
-    const parsed = jsonOf<Answer>(await runCli([...base, "--parse-special"]));
+    const plain = jsonOf<Answer>(await runHere(base));
+    const parsed = jsonOf<Answer>(await runHere([...base, "--parse-special"]));
     expect(parsed.promptTokens).toBe(9);
     expect(plain.promptTokens).toBeGreaterThan(20);
   });
@@ -87,11 +87,9 @@ describe("exllama generate", () => {
     const file = join(folder, "prompt.txt");
     writeFileSync(file, "Once upon a time");
     const args = ["--max-tokens", "8", "--temperature", "0", "--model", demo];
-    const [fromText, fromFile, fromStdin] = await Promise.all([
-      runCli(["generate", "--prompt", "Once upon a time", ...args]),
-      runCli(["generate", "--prompt-file", file, ...args]),
-      runCli(["generate", "--prompt-file", "-", ...args], { stdin: "Once upon a time" }),
-    ]);
+    const fromText = await runHere(["generate", "--prompt", "Once upon a time", ...args]);
+    const fromFile = await runHere(["generate", "--prompt-file", file, ...args]);
+    const fromStdin = await runCli(["generate", "--prompt-file", "-", ...args], { stdin: "Once upon a time" });
     expect(fromText.stdout).not.toBe("");
     expect(fromFile.stdout).toBe(fromText.stdout);
     expect(fromStdin.stdout).toBe(fromText.stdout);
