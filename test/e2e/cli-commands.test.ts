@@ -177,11 +177,11 @@ describe("exllama bench", () => {
   const bench = (...args: string[]) => runHere([...onDemo, ...args]);
 
   it("measures prompts and decoding at depths and in batches, each several times", async () => {
-    const rows = ["--prompt", "16,40", "--tokens", "24", "--depth", "0,40", "--batch", "1,3", "--repeat", "2"];
+    const rows = ["--prompt", "16,40", "--tokens", "8", "--depth", "0,40", "--batch", "1,3", "--repeat", "2"];
     const result = await runCli([...onDemo, ...rows, "--json"]);
     const samples = [expect.any(Number), expect.any(Number)];
     const tokensPerSecond = { mean: expect.any(Number), deviation: expect.any(Number), median: expect.any(Number), samples };
-    const decode = { kind: "decode", tokens: 24, tokensPerSecond, bytesPerSecond: expect.any(Number), joulesPerToken: null };
+    const decode = { kind: "decode", tokens: 8, tokensPerSecond, bytesPerSecond: expect.any(Number), joulesPerToken: null };
     const json = jsonOf<{ rows: { stepBytes: number }[] }>(result);
     expect(json).toMatchObject({
       ...{ backend: "cpu", card: null, context: 256, cache: "f16", readRate: null },
@@ -189,10 +189,10 @@ describe("exllama bench", () => {
       rows: [
         { name: "pp 16", kind: "prompt", tokens: 16, tokensPerSecond, bytesPerSecond: null },
         { name: "pp 40", kind: "prompt", tokens: 40, tokensPerSecond },
-        { name: "tg 24 @ 0", depth: 0, batch: 1, ...decode },
-        { name: "tg 24 @ 40", depth: 40, batch: 1, ...decode },
-        { name: "tg 24 @ 0 × 3", depth: 0, batch: 3, ...decode },
-        { name: "tg 24 @ 40 × 3", depth: 40, batch: 3, ...decode },
+        { name: "tg 8 @ 0", depth: 0, batch: 1, ...decode },
+        { name: "tg 8 @ 40", depth: 40, batch: 1, ...decode },
+        { name: "tg 8 @ 0 × 3", depth: 0, batch: 3, ...decode },
+        { name: "tg 8 @ 40 × 3", depth: 40, batch: 3, ...decode },
       ],
     });
     const [empty, held] = json.rows.slice(2).map(({ stepBytes }) => stepBytes);
