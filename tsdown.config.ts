@@ -1,7 +1,7 @@
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
-import { defineConfig } from "tsdown";
+import { defineConfig, type UserConfig } from "tsdown";
 
 // prom-client requires it; bundled from its CommonJS files it reads names before they are there.
 const openTelemetry = fileURLToPath(new URL("node_modules/@opentelemetry/api/dist/index.mjs", import.meta.url));
@@ -18,37 +18,55 @@ function copyXGrammar(): void {
   copyFileSync("src/structured/xgrammar.LICENSE.txt", "dist/structured/xgrammar.LICENSE.txt");
 }
 
-// Pure-JavaScript libraries (devDependencies) are bundled, so that installing the package
-// brings koffi and nothing else; every program that is started by file name is an entry.
-export default defineConfig({
-  entry: {
-    index: "src/index.ts",
-    plan: "src/plan.ts",
-    "cli/main": "src/cli/main.ts",
-    "engine/child": "src/engine/child.ts",
-    "engine/thread": "src/engine/thread.ts",
-    "backend/cpu/worker": "src/backend/cpu/worker.ts",
-    "structured/worker": "src/structured/worker.ts",
-    // Tests for machines with a GPU; not in the npm package.
-    "gpu/main": "test/gpu/main.ts",
-    "gpu/poisoned-engine": "test/gpu/poisoned-engine.ts",
-    "gpu/sample-cards": "test/gpu/sample-cards.ts",
-    "gpu/issue-305": "test/gpu/issue-305/main.ts",
-    "gpu/prefill-checks": "test/gpu/prefill-checks.ts",
-    "gpu/prompt-checks": "test/gpu/prompt-checks.ts",
-    "gpu/host-steps": "test/gpu/host-steps.ts",
-    "gpu/decode-checks": "test/gpu/decode-checks.ts",
-    "gpu/batch-checks": "test/gpu/batch-checks.ts",
-    "gpu/chain-checks": "test/gpu/chain-checks.ts",
-  },
-  format: "esm",
-  platform: "node",
-  target: "node20",
-  fixedExtension: false,
-  dts: { entry: ["src/index.ts", "src/plan.ts"], tsconfig: "tsconfig.declarations.json", tsgo: { path: typeScript() } },
-  // dist/ is published as it lies: chunks of earlier builds go, what other steps build (wasm/, page/) stays.
-  clean: ["dist/*.js", "dist/*.d.ts", "dist/backend", "dist/cli", "dist/engine", "dist/gpu", "dist/structured"],
-  alias: { "@opentelemetry/api": openTelemetry },
-  onSuccess: copyXGrammar,
-  deps: { neverBundle: ["koffi"] },
-});
+/** What a caller's process runs: the library, and the command line over it. */
+const CALLERS = { index: "src/index.ts", plan: "src/plan.ts", "cli/main": "src/cli/main.ts" };
+const DECLARATIONS = {
+  entry: ["src/index.ts", "src/plan.ts"],
+  tsconfig: "tsconfig.declarations.json",
+  tsgo: { path: typeScript() },
+};
+/** Tests for machines with a GPU; not in the npm package. */
+const GPU_TESTS = {
+  main: "test/gpu/main.ts",
+  "poisoned-engine": "test/gpu/poisoned-engine.ts",
+  "sample-cards": "test/gpu/sample-cards.ts",
+  "issue-305": "test/gpu/issue-305/main.ts",
+  "prefill-checks": "test/gpu/prefill-checks.ts",
+  "prompt-checks": "test/gpu/prompt-checks.ts",
+  "host-steps": "test/gpu/host-steps.ts",
+  "decode-checks": "test/gpu/decode-checks.ts",
+  "batch-checks": "test/gpu/batch-checks.ts",
+  "chain-checks": "test/gpu/chain-checks.ts",
+};
+
+// Every program that is started by file name is an entry. Those that run in processes or threads of
+// their own are built by themselves: what several need lies in each, and so each starts by reading
+// one file, not dozens that hold what others need.
+export default defineConfig([
+  program("dist", CALLERS, { dts: DECLARATIONS, onSuccess: copyXGrammar }),
+  program("dist/engine", { child: "src/engine/child.ts", thread: "src/engine/thread.ts" }),
+  program("dist/backend/cpu", { worker: "src/backend/cpu/worker.ts" }),
+  program("dist/structured", { worker: "src/structured/worker.ts" }),
+  program("dist/gpu", GPU_TESTS),
+]);
+
+function program(outDir: string, entry: Record<string, string>, more: Pick<UserConfig, "dts" | "onSuccess"> = {}): UserConfig {
+  return {
+    entry,
+    outDir,
+    format: "esm",
+    platform: "node",
+    target: "node20",
+    fixedExtension: false,
+    dts: false,
+    // dist/ is published as it lies: chunks of earlier builds go, what other steps build (wasm/, page/) stays.
+    clean: [`${outDir}/*.js`, `${outDir}/*.d.ts`, "dist/cli"],
+    alias: { "@opentelemetry/api": openTelemetry },
+    // Pure-JavaScript libraries (devDependencies) are bundled, so that installing the package
+    // brings koffi and nothing else.
+    deps: { neverBundle: ["koffi"] },
+    // Docstrings are in the .d.ts files; here they would be a seventh of what every start reads.
+    outputOptions: { comments: { jsdoc: false } },
+    ...more,
+  };
+}

@@ -108,5 +108,5 @@ export type { SamplingParameters } from "./sampling/parameters.js";
 export type { Constraint } from "./structured/constraint.js";
 export { ConstraintError } from "./structured/errors.js";
 export { ChatMessageError, ChatTemplateError, TokenizerError } from "./text/errors.js";
-export { loadTokenizer } from "./text/load.js";
+export { loadTokenizer } from "./text/load-tokenizer.js";
 export type { DecodeOptions, EncodeOptions, Tokenizer } from "./text/tokenizer.js";

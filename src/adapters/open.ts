@@ -12,7 +12,6 @@ import type { ModelSpec } from "../model/spec.js";
 import { type AdapterTensors, readAdapterTensors } from "./adapter-tensors.js";
 import { readAdapterConfig } from "./config.js";
 import { AdapterConfigError, AdapterNotFoundError, AdapterTensorError } from "./errors.js";
-import { openTorchFile } from "./torch-file.js";
 
 const CONFIG = "adapter_config.json";
 /** In the order of preference. */
@@ -88,7 +87,7 @@ export class OpenAdapter {
 export async function openAdapter(path: string, name: string, spec: ModelSpec): Promise<OpenAdapter> {
   const { folder, weights } = await findFiles(path);
   const config = readAdapterConfig(await readConfig(join(folder, CONFIG)), join(folder, CONFIG));
-  const file = weights.endsWith(".safetensors") ? await openSafetensors(weights) : await openTorchFile(weights);
+  const file = await openWeights(weights);
   try {
     const tensors = readAdapterTensors(file.tensors, config, spec, basename(weights));
     const adapter = new OpenAdapter({ name, layers: tensors.layers }, file, tensors);
@@ -98,6 +97,13 @@ export async function openAdapter(path: string, name: string, spec: ModelSpec): 
     await file.close();
     throw error;
   }
+}
+
+/** What reads PyTorch's own files is much, and they are few. */
+async function openWeights(path: string): Promise<Checkpoint> {
+  if (path.endsWith(".safetensors")) return openSafetensors(path);
+  const { openTorchFile } = await import("./torch-file.js");
+  return openTorchFile(path);
 }
 
 async function findFiles(path: string): Promise<{ folder: string; weights: string }> {

@@ -1,7 +1,7 @@
 // The options of every command that loads a model, declared once.
 
 import { type Command, Option } from "commander";
-import { ON_CPU } from "../engine/planning.js";
+import { ON_CPU } from "../engine/remarks.js";
 import { UsageError } from "../errors.js";
 import { demoModel, type LoadOptions, loadModel, type Model } from "../index.js";
 import { formatBytes } from "../memory/size.js";

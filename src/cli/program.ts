@@ -4,19 +4,25 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command, CommanderError } from "commander";
 import { packageRoot } from "../paths.js";
-import { addBench } from "./commands/bench.js";
-import { addChat } from "./commands/chat.js";
-import { addDevices } from "./commands/devices.js";
-import { addGenerate } from "./commands/generate.js";
-import { addInspect } from "./commands/inspect.js";
-import { addLogits } from "./commands/logits.js";
-import { addPerplexity } from "./commands/perplexity.js";
-import { addPlan } from "./commands/plan.js";
-import { addServe } from "./commands/serve.js";
-import { addShard } from "./commands/shard.js";
-import { addTokenize } from "./commands/tokenize.js";
-import { addValidate } from "./commands/validate.js";
 import { exitCodeOf, reportFailure, reportUsage, USAGE_EXIT } from "./failure.js";
+
+type AddCommand = (program: Command) => void;
+
+/** In the order of the help. Each is read when it is asked for: none needs more than a part of what the others need. */
+const COMMANDS: Readonly<Record<string, () => Promise<AddCommand>>> = {
+  chat: async () => (await import("./commands/chat.js")).addChat,
+  generate: async () => (await import("./commands/generate.js")).addGenerate,
+  serve: async () => (await import("./commands/serve.js")).addServe,
+  plan: async () => (await import("./commands/plan.js")).addPlan,
+  inspect: async () => (await import("./commands/inspect.js")).addInspect,
+  tokenize: async () => (await import("./commands/tokenize.js")).addTokenize,
+  perplexity: async () => (await import("./commands/perplexity.js")).addPerplexity,
+  logits: async () => (await import("./commands/logits.js")).addLogits,
+  bench: async () => (await import("./commands/bench.js")).addBench,
+  validate: async () => (await import("./commands/validate.js")).addValidate,
+  shard: async () => (await import("./commands/shard.js")).addShard,
+  devices: async () => (await import("./commands/devices.js")).addDevices,
+};
 
 const EXAMPLES = `
 Examples:
@@ -32,8 +38,12 @@ Results go to standard output, everything else to standard error. With --json a 
 {"error": {"code", "message", "hint"}} on standard output, too.
 Exit codes: 0 done, 1 failed, 2 not understood, 130 interrupted. EXLLAMA_DEBUG=1 shows stacks.`;
 
-/** Every command, ready to parse. */
-export function buildProgram(): Command {
+/**
+ * The program, ready to parse.
+ *
+ * @param first the first argument: where it names a command, that one is there alone; default: every command
+ */
+export async function buildProgram(first?: string): Promise<Command> {
   const program = new Command("exllama")
     .description("ExLlama in TypeScript: quantised Llama models on the memory you say.")
     .version(packageVersion(), "-V, --version", "print the version")
@@ -42,25 +52,17 @@ export function buildProgram(): Command {
     .addHelpText("after", EXAMPLES)
     .showHelpAfterError("(--help shows what there is)")
     .exitOverride();
-  addChat(program);
-  addGenerate(program);
-  addServe(program);
-  addPlan(program);
-  addInspect(program);
-  addTokenize(program);
-  addPerplexity(program);
-  addLogits(program);
-  addBench(program);
-  addValidate(program);
-  addShard(program);
-  addDevices(program);
+  const all = Object.keys(COMMANDS);
+  const wanted = all.filter((name) => name === first);
+  const add = await Promise.all((wanted.length > 0 ? wanted : all).map((name) => COMMANDS[name]!()));
+  for (const one of add) one(program);
   return program;
 }
 
 /** Runs the program. @param args without node and the script; @returns the exit code */
 export async function runProgram(args: readonly string[]): Promise<number> {
   const json = args.includes("--json");
-  const program = buildProgram();
+  const program = await buildProgram(args[0]);
   // With --json, what commander would print about a mistake becomes the JSON error.
   if (json)
     for (const command of [program, ...program.commands])

@@ -3,7 +3,7 @@
 
 import type { Card, CardSources } from "../backend/cuda/cards.js";
 import { listCards } from "../backend/cuda/cards.js";
-import { openDriver } from "../backend/cuda/index.js";
+import { openDriver } from "../backend/cuda/open-driver.js";
 import { ExllamaError } from "../errors.js";
 
 export interface Gpus {

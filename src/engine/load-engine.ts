@@ -6,7 +6,6 @@ import { closeAdapters, openAdapters } from "../adapters/open-all.js";
 import type { Backend } from "../backend/backend.js";
 import { createCpuBackend } from "../backend/cpu/index.js";
 import { BaselineExceededError } from "../backend/cuda/errors.js";
-import { createCudaBackend } from "../backend/cuda/index.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { openCheckpoint } from "../checkpoint/local.js";
 import { isSyntheticAddress, openSynthetic } from "../checkpoint/synthetic.js";
@@ -104,7 +103,7 @@ async function loadCheckpoint(
   const cpu = () => measureCpuDevice(threads, draft ? 2 : 1);
   const { request, plan: resolved } = resolvePlan(spec, options, cpu(), draft?.spec, lookForGpus);
   const plan = accepted(resolved);
-  const backend = backendFor(plan, options, gpus);
+  const backend = await backendFor(plan, options, gpus);
   const text = isSyntheticAddress(path) ? new ModelText(path, null, null) : await loadModelText(path);
   if (draft) await checkVocabularies({ spec, text }, draft);
   signal.throwIfAborted();
@@ -128,9 +127,14 @@ async function loadCheckpoint(
   return new LoadedEngine({ info, planning, runtime, text, pressure: options, speculate, measureDevices });
 }
 
-/** The backend that the plan is for. */
-function backendFor(plan: Plan, { threads, hugePages, cpuExact, peers }: EngineOptions, gpus: Gpus | undefined): Backend {
+/** The backend that the plan is for. What drives GPUs is a fifth of all code, and read only where there is one. */
+async function backendFor(
+  plan: Plan,
+  { threads, hugePages, cpuExact, peers }: EngineOptions,
+  gpus: Gpus | undefined,
+): Promise<Backend> {
   if (plan.packing !== "cuda") return createCpuBackend({ exact: cpuExact, threads, hugePages });
+  const { createCudaBackend } = await import("../backend/cuda/index.js");
   return createCudaBackend({ peers, ...(gpus?.sources ? { sources: gpus.sources } : {}) });
 }
 

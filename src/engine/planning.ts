@@ -18,12 +18,10 @@ import type { ModelSpec } from "../model/spec.js";
 import { BackendUnavailableError } from "./errors.js";
 import type { Gpus } from "./gpus.js";
 import type { PlanOptions } from "./model.js";
+import { ON_CPU } from "./remarks.js";
 
 /** Part of the free memory that the CPU's cap takes by default. */
 const CPU_SHARE = 0.8;
-
-/** Begins the remark of a plan for the CPU that nobody asked for. */
-export const ON_CPU = "on the CPU: ";
 
 const SPLIT_MODES: readonly SplitMode[] = ["even", "fewest", "fill"];
 const CACHE_TYPES = ["f16", "q8", "q4"] as const;

@@ -50,7 +50,7 @@ export class Fitting {
   }
 
   #fits(run: RunShape): boolean {
-    return this.#mayFit(run) && new Completions(this.problem(run), "even").possible;
+    return this.#room(run) >= 0 && new Completions(this.problem(run), "even").possible;
   }
 
   place(run: RunShape, rule: PlacementRule): Placement | null {
@@ -79,10 +79,10 @@ export class Fitting {
   #search(most: number, cacheType: CacheType): number {
     const run = (steps: number) => this.#leastRun(steps * CONTEXT_STEP, cacheType);
     const fits = (steps: number) => this.#fits(run(steps));
-    const upper = lastTrue(0, most + 1, (steps) => this.#mayFit(run(steps)));
+    const upper = lastWithRoom(most, (steps) => this.#room(run(steps)));
     if (upper === 0 || fits(upper)) return upper;
     const closest = this.place(run(upper), "closest");
-    let fitting = closest ? lastTrue(0, upper, (steps) => this.#holds(closest, run(steps))) : 0;
+    let fitting = closest ? lastWithRoom(upper, (steps) => this.#roomOf(closest, run(steps))) : 0;
     let failing = upper;
     for (let step = 1; fitting + step < failing; step *= 2) {
       if (fits(fitting + step)) fitting += step;
@@ -91,31 +91,55 @@ export class Fitting {
     return lastTrue(fitting, failing, fits);
   }
 
-  /** False where everything together exceeds all caps together: no placement needs to be looked for. */
-  #mayFit(run: RunShape): boolean {
+  /** Bytes that all caps together leave over; below 0, no placement needs to be looked for. */
+  #room(run: RunShape): number {
     const least = this.#costs.of(run).least + (this.#draftCosts?.of(run).least ?? 0);
-    return least <= this.#entries.reduce((sum, { cap }) => sum + cap, 0);
+    return this.#entries.reduce((sum, { cap }) => sum + cap, 0) - least;
   }
 
-  /** Whether a placement keeps to the caps with another run shape. */
-  #holds({ counts, use, draftEntry }: Placement, run: RunShape): boolean {
+  /** Bytes that a placement with another run shape leaves over where it leaves least; below 0, it does not keep to the caps. */
+  #roomOf({ counts, use, draftEntry }: Placement, run: RunShape): number {
     const costs = this.#costs.of(run);
     const paid = new Set<string>();
     let first = 0;
-    return this.#entries.every(({ cap, baseline, card }, index) => {
-      if (use[index] === 0) return true;
+    const rooms = this.#entries.map(({ cap, baseline, card }, index) => {
+      if (use[index] === 0) return Number.POSITIVE_INFINITY;
       const count = counts[index]!;
       const bytes = (count > 0 ? costs.stage(first, count) : 0) + (index === draftEntry ? this.#draftBytes(run) : 0);
       const context = paid.has(card) ? 0 : baseline;
       paid.add(card);
       first += count;
-      return context + bytes <= cap;
+      return cap - context - bytes;
     });
+    return Math.min(...rooms);
   }
 
   #draftBytes(run: RunShape): number {
     return this.#draftCosts ? this.#draftCosts.of(run).stage(0, this.#draftCosts.layerCount) : 0;
   }
+}
+
+/**
+ * The last of 1 … `most` that has room; 0 where none does. Room falls as values grow, and nearly along
+ * a line: guesses on that line find the end in a few steps where halving takes a dozen.
+ *
+ * @param room below 0 where there is too little
+ */
+function lastWithRoom(most: number, room: (value: number) => number): number {
+  let lack = room(most);
+  if (lack >= 0) return most;
+  let spare = room(1);
+  if (spare < 0) return 0;
+  let [holds, fails] = [1, most];
+  for (let turn = 1; fails - holds > 1; turn++) {
+    // Every third guess halves, however far from a line the room falls.
+    const along = turn % 3 === 0 || !Number.isFinite(lack) ? 0.5 : spare / (spare - lack);
+    const guess = Math.min(Math.max(Math.floor(holds + (fails - holds) * along), holds + 1), fails - 1);
+    const left = room(guess);
+    if (left >= 0) [holds, spare] = [guess, left];
+    else [fails, lack] = [guess, left];
+  }
+  return holds;
 }
 
 /** Between a number that holds (or 0) and one that does not: the last that holds before the first that does not. */

@@ -64,24 +64,25 @@ function capturedBytes(spec: ModelSpec, { first, count }: LayerRange, run: RunSh
 function arenasOf(spec: ModelSpec, range: LayerRange, run: RunShape, packing: Packing): ArenaContents[] {
   const end = range.first + range.count;
   const fits = (contents: ArenaContents) => placeArena(spec, contents, run, packing, 0).bytes <= packing.maxArena;
+  const whole: ArenaContents = { first: range.first, end, embedding: range.first === 0, head: end === spec.layers.length };
+  // Nearly always so; to try it layer by layer would place all of them as often as there are.
+  if (fits(whole)) return [whole];
   const done: ArenaContents[] = [];
-  let open: ArenaContents = { first: range.first, end: range.first, embedding: range.first === 0, head: false };
-  if (Number.isFinite(packing.maxArena)) {
-    for (let layer = range.first; layer < end; layer++) {
-      const grown = { ...open, end: layer + 1 };
-      if (fits(grown)) {
-        open = grown;
-        continue;
-      }
-      if (open.end > open.first || open.embedding) done.push(open);
-      open = { first: layer, end: layer + 1, embedding: false, head: false };
+  let open: ArenaContents = { ...whole, end: range.first, head: false };
+  for (let layer = range.first; layer < end; layer++) {
+    const grown = { ...open, end: layer + 1 };
+    if (fits(grown)) {
+      open = grown;
+      continue;
     }
-    if (end === spec.layers.length && !fits({ ...open, head: true })) {
-      done.push(open);
-      open = { first: end, end, embedding: false, head: false };
-    }
+    if (open.end > open.first || open.embedding) done.push(open);
+    open = { first: layer, end: layer + 1, embedding: false, head: false };
   }
-  return [...done, { ...open, end, head: end === spec.layers.length }].map((contents) => checked(spec, contents, run, packing));
+  if (whole.head && !fits({ ...open, head: true })) {
+    done.push(open);
+    open = { first: end, end, embedding: false, head: false };
+  }
+  return [...done, { ...open, end, head: whole.head }].map((contents) => checked(spec, contents, run, packing));
 }
 
 function checked(spec: ModelSpec, contents: ArenaContents, run: RunShape, packing: Packing): ArenaContents {

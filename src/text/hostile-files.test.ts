@@ -8,7 +8,8 @@ import { describe, expect, it } from "vitest";
 import { fixture } from "../../test/support/fixtures.js";
 import { ExllamaError } from "../errors.js";
 import { TokenizerError } from "./errors.js";
-import { createTokenizer, loadTokenizer, readTextFiles, type TextFiles } from "./load.js";
+import { createTokenizer, readTextFiles, type TextFiles } from "./load.js";
+import { loadTokenizer } from "./load-tokenizer.js";
 
 const demo = await readTextFiles(fixture("demo-gptq-4bit-g128"));
 const bytes = (value: unknown): Uint8Array => new TextEncoder().encode(typeof value === "string" ? value : JSON.stringify(value));

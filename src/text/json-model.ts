@@ -9,8 +9,6 @@ import { expectObject, LARGEST_ID } from "./tokenizer-config.js";
 import { UnigramModel } from "./unigram.js";
 
 export interface JsonModel {
-  /** Spelling → id of every token in the model. */
-  readonly ids: ReadonlyMap<string, number>;
   /** Appends the ids of one word. */
   encodeWord(word: string, ids: number[]): void;
 }
@@ -22,18 +20,19 @@ const CACHED_WORD_LENGTH = 32;
 const CACHED_WORDS = 20_000;
 
 /**
+ * @param ids as jsonModelIds() reads them
  * @param specialIds ids that words must not become
  * @throws {TokenizerError}
  */
-export function jsonModel(value: unknown, specialIds: ReadonlySet<number>): JsonModel {
+export function jsonModel(value: unknown, ids: ReadonlyMap<string, number>, specialIds: ReadonlySet<number>): JsonModel {
   const settings = expectObject(value, "model");
   const type = settings.type ?? (settings.merges ? "BPE" : undefined);
-  if (type === "BPE") return cached(bpeModel(settings, specialIds));
-  if (type === "Unigram") return unigramModel(settings, specialIds);
+  if (type === "BPE") return cached(bpeModel(settings, ids, specialIds));
+  if (type === "Unigram") return unigramModel(settings, ids, specialIds);
   throw new TokenizerError(`the tokenizer.json has a model of type ${String(type)}; this program reads BPE and Unigram`);
 }
 
-/** Spelling → id as the file has them, for those who need it before the model can be made. */
+/** Spelling → id as the file has them. */
 export function jsonModelIds(value: unknown): Map<string, number> {
   const settings = expectObject(value, "model");
   const ids = new Map<string, number>();
@@ -44,21 +43,26 @@ export function jsonModelIds(value: unknown): Map<string, number> {
   };
   if (Array.isArray(settings.vocab))
     for (const [id, entry] of settings.vocab.entries()) add(Array.isArray(entry) ? entry[0] : undefined, id);
-  else for (const [text, id] of Object.entries(expectObject(settings.vocab, "the model's vocab"))) add(text, id);
+  else {
+    const vocab = expectObject(settings.vocab, "the model's vocab");
+    for (const text of Object.keys(vocab)) add(text, vocab[text]);
+  }
   if (ids.size === 0) throw damaged("an empty vocabulary");
   return ids;
 }
 
-function bpeModel(settings: Record<string, unknown>, specialIds: ReadonlySet<number>): JsonModel {
+function bpeModel(
+  settings: Record<string, unknown>,
+  ids: ReadonlyMap<string, number>,
+  specialIds: ReadonlySet<number>,
+): JsonModel {
   for (const key of ["dropout", "continuing_subword_prefix", "end_of_word_suffix"])
     if (settings[key]) throw new TokenizerError(`the tokenizer.json's model has ${key}, which this program does not do`);
-  const ids = jsonModelIds(settings);
   const merges = readMerges(settings.merges, ids, specialIds);
   const whole = settings.ignore_merges === true;
   const addUnknown = unknownCharacters(settings, ids);
 
   return {
-    ids,
     encodeWord(word, out) {
       const known = whole ? ids.get(word) : undefined;
       if (known !== undefined && !specialIds.has(known)) {
@@ -89,12 +93,16 @@ function bpeModel(settings: Record<string, unknown>, specialIds: ReadonlySet<num
 function readMerges(value: unknown, ids: ReadonlyMap<string, number>, specialIds: ReadonlySet<number>): PairTable {
   if (!Array.isArray(value)) throw damaged("no list of merges");
   const merges = new PairTable(value.length);
-  for (const [rank, entry] of value.entries()) {
+  for (let rank = 0; rank < value.length; rank++) {
+    const entry: unknown = value[rank];
     const pair: unknown[] = typeof entry === "string" ? entry.split(" ") : Array.isArray(entry) ? entry : [];
-    const [left, right] = pair;
+    const left = pair[0];
+    const right = pair[1];
     if (pair.length !== 2 || typeof left !== "string" || typeof right !== "string")
       throw damaged(`a merge that is not a pair: ${JSON.stringify(entry)?.slice(0, 80)}`);
-    const [l, r, merged] = [ids.get(left), ids.get(right), ids.get(left + right)];
+    const l = ids.get(left);
+    const r = ids.get(right);
+    const merged = ids.get(left + right);
     if (l === undefined || r === undefined || merged === undefined)
       throw damaged(`the merge ${JSON.stringify(pair)}, whose parts or result are not in the vocabulary`);
     if (!specialIds.has(merged)) merges.add(l, r, merged, rank);
@@ -118,8 +126,11 @@ function unknownCharacters(
   };
 }
 
-function unigramModel(settings: Record<string, unknown>, specialIds: ReadonlySet<number>): JsonModel {
-  const ids = jsonModelIds(settings);
+function unigramModel(
+  settings: Record<string, unknown>,
+  ids: ReadonlyMap<string, number>,
+  specialIds: ReadonlySet<number>,
+): JsonModel {
   const unkId = settings.unk_id;
   const byteFallback = settings.byte_fallback === true;
   const pieces = (settings.vocab as unknown[]).flatMap((entry, id) => {
@@ -133,7 +144,6 @@ function unigramModel(settings: Record<string, unknown>, specialIds: ReadonlySet
   const model = new UnigramModel(pieces);
   const bytes = byteFallback ? Array.from({ length: 256 }, (_, byte) => ids.get(pieceOfByte(byte))) : null;
   return {
-    ids,
     encodeWord(word, out) {
       for (const { id, start, end } of model.segment(word)) {
         const spelled = id < 0 && bytes ? Array.from(encoder.encode(word.slice(start, end)), (byte) => bytes[byte]) : [undefined];
@@ -157,7 +167,6 @@ function unkSpelling(vocab: unknown, id: number): string {
 function cached(model: JsonModel): JsonModel {
   const words = new Map<string, readonly number[]>();
   return {
-    ids: model.ids,
     encodeWord(word, out) {
       if (word.length > CACHED_WORD_LENGTH) return model.encodeWord(word, out);
       let ids = words.get(word);

@@ -41,17 +41,7 @@ export async function readTextFiles(folder: string): Promise<TextFiles> {
   return { source: folder, ...files } as TextFiles;
 }
 
-/** The tokenizer of a model's folder: tokenizer.json where there is one, else tokenizer.model. @throws {TokenizerError} */
-export async function loadTokenizer(folder: string): Promise<Tokenizer> {
-  return createTokenizer(await readTextFiles(folder));
-}
-
-/** The chat template of a model's folder, or `null` where it has none. @throws {ChatTemplateError} */
-export async function loadChatTemplate(folder: string): Promise<ChatTemplate | null> {
-  return createChatTemplate(await readTextFiles(folder));
-}
-
-/** @throws {TokenizerError} */
+/** The tokenizer of such files: tokenizer.json where there is one, else tokenizer.model. @throws {TokenizerError} */
 export function createTokenizer(files: TextFiles): Tokenizer {
   const config = readTokenizerConfig(
     parseJson(files.tokenizerConfig, FILES.tokenizerConfig, files.source),

@@ -32,17 +32,16 @@ export function jsonVocabulary(value: unknown, config: TokenizerConfig): Vocabul
   const special = new Map(added.filter((token) => token.special).map((token) => [token.content, token.id]));
   const ordinary = added.filter((token) => !token.special);
   const modelIds = jsonModelIds(file.model);
-  checkIds(added, modelIds);
+  const spellings = spellingsOf(modelIds, added);
   for (const name of [config.bos, config.eos, ...config.special]) {
     const id = name === null ? undefined : modelIds.get(name);
     if (name !== null && id !== undefined && !special.has(name) && !ordinary.some(({ content }) => content === name))
       special.set(name, id);
   }
 
-  const model = jsonModel(file.model, new Set([...special.values()]));
+  const model = jsonModel(file.model, modelIds, new Set([...special.values()]));
   const preTokenizer = jsonPreTokenizer(file.normalizer, file.pre_tokenizer);
   const decoder = jsonDecoder(file.decoder);
-  const { spellings, bytes } = tokenTable(modelIds, added, decoder.bytes);
   const post = bosOfPostProcessor(file.post_processor, special);
   const namedBos = config.bos === null ? undefined : special.get(config.bos);
 
@@ -74,7 +73,7 @@ export function jsonVocabulary(value: unknown, config: TokenizerConfig): Vocabul
     leadingSpacesDropped: decoder.stripsFirstSpace ? 1 : 0,
     encodeOrdinary: (text: string, place: TextPlace) => (text === "" ? [] : encodeRaw(text, place.first)),
     spelling: (id) => spellings[id],
-    bytes: (id) => bytes[id] ?? NO_BYTES,
+    bytes: bytesOf(spellings, added, decoder.bytes),
   };
 }
 
@@ -107,33 +106,38 @@ function readAddedTokens(value: unknown, config: TokenizerConfig): AddedToken[] 
   });
 }
 
-/** Two spellings of one id would make decoding depend on the order of a file. */
-function checkIds(added: readonly AddedToken[], modelIds: ReadonlyMap<string, number>): void {
-  const spellingOf = new Map<number, string>();
-  for (const [text, id] of [...modelIds, ...added.map(({ content, id }) => [content, id] as const)]) {
-    const other = spellingOf.get(id);
+/** Spelling of each id. Two of one id would make decoding depend on the order of a file. */
+function spellingsOf(modelIds: ReadonlyMap<string, number>, added: readonly AddedToken[]): string[] {
+  const spellings: string[] = [];
+  const add = (text: string, id: number): void => {
+    const other = spellings[id];
     if (other !== undefined && other !== text)
       throw damaged(`the id ${id} twice, for ${JSON.stringify(other)} and ${JSON.stringify(text)}`);
-    spellingOf.set(id, text);
-  }
+    spellings[id] = text;
+  };
+  for (const [text, id] of modelIds) add(text, id);
+  for (const { content, id } of added) add(content, id);
+  return spellings;
 }
 
-function tokenTable(
-  modelIds: ReadonlyMap<string, number>,
+/** UTF-8 bytes of each id, made when they are first asked for: an answer shows few of the tokens there are. */
+function bytesOf(
+  spellings: readonly string[],
   added: readonly AddedToken[],
-  bytesOf: (spelling: string) => Uint8Array,
-) {
-  const spellings: string[] = [];
-  const bytes: Uint8Array[] = [];
-  for (const [text, id] of modelIds) {
-    spellings[id] = text;
-    bytes[id] = bytesOf(text);
-  }
-  for (const { content, id } of added) {
-    spellings[id] = content;
-    bytes[id] = encoder.encode(content);
-  }
-  return { spellings, bytes };
+  decode: (spelling: string) => Uint8Array,
+): (id: number) => Uint8Array {
+  const plain = new Set(added.map(({ id }) => id));
+  const known = new Map<number, Uint8Array>();
+  return (id) => {
+    const spelling = spellings[id];
+    if (spelling === undefined) return NO_BYTES;
+    let bytes = known.get(id);
+    if (!bytes) {
+      bytes = plain.has(id) ? encoder.encode(spelling) : decode(spelling);
+      known.set(id, bytes);
+    }
+    return bytes;
+  };
 }
 
 /** The token that the post_processor puts before a single text, or `null`. */

@@ -36,18 +36,25 @@ describe("exllama", () => {
   });
 
   it.each([
-    ["a folder that is not there", "CHECKPOINT_NOT_FOUND", ["plan", "--model", "no/such/folder"]],
-    ["a file in place of a folder", "CHECKPOINT_NOT_FOUND", ["plan", "--model", `${demo}/config.json`]],
-    ["a damaged checkpoint", "SAFETENSORS_UNKNOWN_DTYPE", ["generate", "--model", spoiled.folder, "--prompt-ids", "1"]],
-    ["an id beyond the vocabulary", "TOKEN_ID", ["generate", "--model", demo, "--prompt-ids", "1,99999"]],
+    ["a folder that is not there", "CHECKPOINT_NOT_FOUND", ["plan", "--model", "no/such/folder"], /no folder/],
+    ["a file in place of a folder", "CHECKPOINT_NOT_FOUND", ["plan", "--model", `${demo}/config.json`], /is a file/],
+    [
+      "a damaged checkpoint",
+      "SAFETENSORS_UNKNOWN_DTYPE",
+      ["generate", "--model", spoiled.folder, "--prompt-ids", "1"],
+      /F7_E9M9/,
+    ],
+    ["an id beyond the vocabulary", "TOKEN_ID", ["generate", "--model", demo, "--prompt-ids", "1,99999"], /99999/],
     [
       "a prompt longer than the context",
       "PROMPT_TOO_LONG",
-      ["generate", "--model", demo, "--ctx", "256", "--prompt", "la ".repeat(400)],
+      ["generate", "--model", demo, "--ctx", "256", "--prompt-ids", Array(300).fill(5).join(",")],
+      /300 tokens.*context of 256/,
     ],
-  ])("%s: exit 1 and %s", async (_, code, args) => {
+  ])("%s: exit 1 and %s", async (_, code, args, message) => {
     const plain = await exllama(...args);
     expect({ exit: plain.code, stdout: plain.stdout }).toEqual({ exit: 1, stdout: "" });
+    expect(plain.stderr).toMatch(message);
     expect(plain.stderr).not.toMatch(/^\s+at /m);
     const json = await exllama(...args, "--json");
     expect(json.code).toBe(1);

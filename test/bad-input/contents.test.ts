@@ -1,8 +1,9 @@
 // What only the contents of the tensors show is found while they are streamed in: the load
 // ends with the tensor's name and gives everything back.
 
-import { describe, expect, it } from "vitest";
-import { ExllamaError, loadModel } from "../../src/index.js";
+import { afterAll, describe, expect, it } from "vitest";
+import { ExllamaError, type LoadOptions, loadModel } from "../../src/index.js";
+import { AskedEngine } from "../support/asked-engine.js";
 import { SpoiledCheckpoint } from "./spoiled-checkpoint.js";
 
 const Q = "model.layers.0.self_attn.q_proj";
@@ -29,12 +30,9 @@ const faults: [name: string, code: string, tensor: string, change: (data: Uint8A
   ["a g_idx below 0", "TENSOR_CONTENTS", `${Q}.g_idx`, integer(0, -1)],
 ];
 
-async function loadError(folder: string, options: object): Promise<ExllamaError> {
-  const error = await loadModel(folder, { ctx: 256, ...options }).then(
-    async (model) => {
-      await model.dispose();
-      return "no error at all";
-    },
+async function errorOf(load: Promise<unknown>): Promise<ExllamaError> {
+  const error = await load.then(
+    () => "no error at all",
     (thrown: unknown) => thrown,
   );
   expect(error).toBeInstanceOf(ExllamaError);
@@ -42,11 +40,14 @@ async function loadError(folder: string, options: object): Promise<ExllamaError>
 }
 
 describe("found while the weights are streamed in", () => {
+  const engine = new AskedEngine();
+  afterAll(() => engine.end());
+
   it.each(faults)("%s: %s", async (_, code, tensor, change) => {
     using checkpoint = new SpoiledCheckpoint();
     checkpoint.contents(tensor, change);
     for (const cpuExact of [false, true]) {
-      const error = await loadError(checkpoint.folder, { engine: "thread", cpuExact });
+      const error = await errorOf(engine.load(checkpoint.folder, { ctx: 256, threads: 1, cpuExact }));
       expect(error.code).toBe(code);
       expect(error.message).toContain(tensor);
     }
@@ -57,8 +58,9 @@ describe("found while the weights are streamed in", () => {
     bad.contents(`${Q}.scales`, half(5, HALF_NAN));
     using good = new SpoiledCheckpoint();
     for (const engine of ["process", "thread"] as const) {
-      expect((await loadError(bad.folder, { engine })).code).toBe("TENSOR_NOT_FINITE");
-      await using model = await loadModel(good.folder, { engine, ctx: 256 });
+      const options: LoadOptions = { engine, ctx: 256, threads: 1 };
+      expect((await errorOf(loadModel(bad.folder, options))).code).toBe("TENSOR_NOT_FINITE");
+      await using model = await loadModel(good.folder, options);
       const { ids } = await model.generate([1, 5, 9], { maxTokens: 4, temperature: 0, ignoreEos: true }).result;
       expect(ids).toHaveLength(4);
     }
@@ -68,10 +70,10 @@ describe("found while the weights are streamed in", () => {
     using bad = new SpoiledCheckpoint();
     bad.contents("lm_head.weight", half(64 * 300 + 1, HALF_INFINITY));
     // A pool of some 300 MB: were it kept, a few loads would show.
-    const options = { engine: "thread", ctx: 512, cacheTokens: 1 << 20 };
-    await loadError(bad.folder, options);
+    const options: LoadOptions = { engine: "thread", ctx: 512, cacheTokens: 1 << 20, threads: 1 };
+    await errorOf(loadModel(bad.folder, options));
     const before = process.memoryUsage().rss;
-    for (let i = 0; i < 4; i++) await loadError(bad.folder, options);
+    for (let i = 0; i < 4; i++) await errorOf(loadModel(bad.folder, options));
     expect(process.memoryUsage().rss - before).toBeLessThan(200 * 2 ** 20);
   });
 });

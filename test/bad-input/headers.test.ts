@@ -2,9 +2,8 @@
 // planner, which takes none, refuses it with the same error as the loader.
 
 import { afterAll, describe, expect, it } from "vitest";
-import { Connection } from "../../src/engine/connection.js";
-import { startProcess } from "../../src/engine/process-link.js";
 import { ExllamaError, loadModel, plan } from "../../src/index.js";
+import { AskedEngine } from "../support/asked-engine.js";
 import { encodeFloats } from "../support/element-types.js";
 import { safetensorsBytes } from "../support/safetensors-writer.js";
 import { SpoiledCheckpoint } from "./spoiled-checkpoint.js";
@@ -277,16 +276,14 @@ async function errorOf(ask: () => Promise<unknown>): Promise<ExllamaError> {
 }
 
 describe("refused from headers alone", () => {
-  // plan() starts an engine for each call; all of these ask the same one, which outlives every refusal.
-  const planner = new Connection(startProcess());
-  const planned = (path: string) => planner.call({ op: "plan", path, options: { ctx: 256 } }).reply;
-  afterAll(() => planner.kill());
+  const engine = new AskedEngine();
+  afterAll(() => engine.end());
 
   it.each([...files, ...meanings])("%s: %s", async (_, code, message, spoil) => {
     using checkpoint = new SpoiledCheckpoint();
     spoil(checkpoint);
-    for (const ask of [() => planned(checkpoint.folder), () => loadModel(checkpoint.folder, { ctx: 256, engine: "thread" })]) {
-      const error = await errorOf(ask);
+    for (const asked of ["plan", "load"] as const) {
+      const error = await errorOf(() => engine[asked](checkpoint.folder, { ctx: 256 }));
       expect(error.code).toBe(code);
       expect(error.message).toMatch(message);
     }
@@ -295,11 +292,13 @@ describe("refused from headers alone", () => {
   it.each([
     ["a folder that is not there", "no/such/folder", /no folder/],
     ["a file in place of a folder", "config.json", /is a file/],
-  ])("%s", async (_, name, message) => {
+  ])("%s, of engines of their own, too", async (_, name, message) => {
     using checkpoint = new SpoiledCheckpoint();
-    const error = await errorOf(() => plan(checkpoint.path(name)));
-    expect(error.code).toBe("CHECKPOINT_NOT_FOUND");
-    expect(error.message).toMatch(message);
+    for (const ask of [plan, loadModel]) {
+      const error = await errorOf(() => ask(checkpoint.path(name)));
+      expect(error.code).toBe("CHECKPOINT_NOT_FOUND");
+      expect(error.message).toMatch(message);
+    }
   });
 
   it("the unspoiled checkpoint is not refused", async () => {

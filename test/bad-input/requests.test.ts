@@ -2,6 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type GenerateOptions, type LoadOptions, loadModel, type Model, plan } from "../../src/index.js";
+import { AskedEngine } from "../support/asked-engine.js";
 import { SpoiledCheckpoint } from "./spoiled-checkpoint.js";
 
 const checkpoint = new SpoiledCheckpoint();
@@ -20,7 +21,7 @@ async function codeOf(ask: () => Promise<unknown>): Promise<string> {
 describe("a loaded model refuses", () => {
   let model: Model;
   beforeAll(async () => {
-    model = await loadModel(checkpoint.folder, { ctx: 256 });
+    model = await loadModel(checkpoint.folder, { ctx: 256, threads: 1 });
   });
   afterAll(() => model.dispose());
 
@@ -59,6 +60,9 @@ describe("a loaded model refuses", () => {
 });
 
 describe("planning and loading refuse", () => {
+  const engine = new AskedEngine();
+  afterAll(() => engine.end());
+
   const wishes: [string, string, LoadOptions][] = [
     ["a cap that not even the engine fits", "PLAN_NO_DEVICE", { ctx: 512, cpuMemory: 2 ** 20 }],
     ["a cache larger than the cap", "PLAN_DOES_NOT_FIT", { ctx: 512, cpuMemory: "1GiB", cacheTokens: 2 ** 24 }],
@@ -73,6 +77,12 @@ describe("planning and loading refuse", () => {
     ["a RoPE base of 0", "USAGE", { ropeTheta: 0 }],
   ];
   it.each(wishes)("%s: %s", async (_, code, options) => {
+    expect(await codeOf(() => engine.plan(checkpoint.folder, options))).toBe(code);
+    expect(await codeOf(() => engine.load(checkpoint.folder, options))).toBe(code);
+  });
+
+  it("in engines of their own, too", async () => {
+    const [, code, options] = wishes[0]!;
     expect(await codeOf(() => plan(checkpoint.folder, options))).toBe(code);
     expect(await codeOf(() => loadModel(checkpoint.folder, options))).toBe(code);
   });
@@ -89,15 +99,18 @@ describe("planning and loading refuse", () => {
     using other = new SpoiledCheckpoint();
     other.config({ max_position_embeddings: 2 ** 24 });
     const options = { ctx: 2 ** 24, cpuMemory: "1GiB" };
-    for (const ask of [() => plan(other.folder, options), () => loadModel(other.folder, options)]) {
-      await expect(ask()).rejects.toMatchObject({ code: "PLAN_DOES_NOT_FIT", details: { device: "cpu", cap: 2 ** 30 } });
+    for (const asked of ["plan", "load"] as const) {
+      await expect(engine[asked](other.folder, options)).rejects.toMatchObject({
+        code: "PLAN_DOES_NOT_FIT",
+        details: { device: "cpu", cap: 2 ** 30 },
+      });
     }
   });
 
   it("text for a model without a tokenizer, which runs on ids all the same", async () => {
     using other = new SpoiledCheckpoint();
     other.remove("tokenizer.json");
-    await using model = await loadModel(other.folder, { ctx: 256 });
+    await using model = await loadModel(other.folder, { ctx: 256, threads: 1 });
     const requests = [() => model.generate("hello").result, () => model.tokenize("hello"), () => model.detokenize([5])];
     for (const ask of requests) expect(await codeOf(ask)).toBe("TOKENIZER");
     expect((await model.generate([1, 2, 3], { maxTokens: 2, ignoreEos: true }).result).ids).toHaveLength(2);
@@ -106,6 +119,6 @@ describe("planning and loading refuse", () => {
   it("a model whose tokenizer is damaged", async () => {
     using other = new SpoiledCheckpoint();
     other.cut("tokenizer.json", 1000);
-    expect(await codeOf(() => loadModel(other.folder, { ctx: 256 }))).toBe("TOKENIZER");
+    expect(await codeOf(() => engine.load(other.folder, { ctx: 256 }))).toBe("TOKENIZER");
   });
 });

@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import { fixture } from "../support/fixtures.js";
-import { jsonOf, runCli } from "../support/run-cli.js";
+import { jsonOf } from "../support/run-cli.js";
 import { runHere } from "../support/run-here.js";
 
 const pirate = ["--adapter", `pirate=${fixture("lora-pirate")}`];
@@ -21,7 +21,7 @@ const ask = [
 
 describe("exllama with adapters", () => {
   it("answers with what is loaded, or with what is asked for", async () => {
-    const answer = async (...args: string[]) => jsonOf<{ text: string; ids: number[] }>(await runCli([...ask, ...args]));
+    const answer = async (...args: string[]) => jsonOf<{ text: string; ids: number[] }>(await runHere([...ask, ...args]));
     expect((await answer(...pirate)).text).toMatch(/^Arr, my friend/);
     const { ids } = await answer();
     const both = await answer(...pirate, ...brief, "--use-adapter", "pirate=0.7", "--use-adapter", "brief=0.5");
@@ -30,10 +30,10 @@ describe("exllama with adapters", () => {
 
   it("shows them in the plan", async () => {
     const args = ["plan", "--backend", "cpu", ...pirate, ...brief];
-    const { stdout } = await runCli(args);
+    const { stdout } = await runHere(args);
     expect(stdout).toMatch(/adapters +pirate \(rank 8\), brief \(rank 4\): [\d.]+ \wiB of the weights/);
     const json = jsonOf<{ adapters: unknown; devices: { adapters: number; weights: number }[] }>(
-      await runCli([...args, "--json"]),
+      await runHere([...args, "--json"]),
     );
     expect(json.adapters).toEqual([
       { name: "pirate", rank: 8 },
@@ -41,13 +41,13 @@ describe("exllama with adapters", () => {
     ]);
     expect(json.devices[0]!.adapters).toBeGreaterThan(600_000);
     expect(json.devices[0]!.adapters).toBeLessThan(json.devices[0]!.weights);
-    const gpu = jsonOf<typeof json>(await runCli(["plan", "--devices", "24GiB", ...pirate, "--json"]));
+    const gpu = jsonOf<typeof json>(await runHere(["plan", "--devices", "24GiB", ...pirate, "--json"]));
     expect(gpu.devices[0]!.adapters).toBeGreaterThan(600_000);
   });
 
   it("scores texts with them", async () => {
     const logits = async (...args: string[]) =>
-      jsonOf<{ logits: number[][] }>(await runCli(["logits", "--prompt-ids", "1,4025,3", "--json", ...args])).logits;
+      jsonOf<{ logits: number[][] }>(await runHere(["logits", "--prompt-ids", "1,4025,3", "--json", ...args])).logits;
     expect(await logits(...pirate)).not.toEqual(await logits());
   });
 

@@ -13,28 +13,27 @@ const demo = fixture("demo-gptq-4bit-g128");
 const folder = mkdtempSync(join(tmpdir(), "exllama-cli-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
+const { commands } = await buildProgram();
+
 describe("help", () => {
   it("is shown for the asking, with an example", async () => {
     const result = await runCli(["--help"]);
     expect(result).toMatchObject({ code: 0, stderr: "" });
     expect(result.stdout).toMatch(/Examples:/);
-    expect((await runCli(["--version"])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+    expect((await runHere(["--version"])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 
-  it.each(buildProgram().commands.map((command) => [command.name(), command] as const))(
-    "of %s teaches by examples",
-    (name, command) => {
-      let shown = "";
-      command.configureOutput({
-        writeOut: (text) => {
-          shown += text;
-        },
-      });
-      command.outputHelp();
-      expect(shown).toMatch(new RegExp(`Examples:\\n  .*exllama ${name}`));
-      expect(shown).toContain("--json");
-    },
-  );
+  it.each(commands.map((command) => [command.name(), command] as const))("of %s teaches by examples", (name, command) => {
+    let shown = "";
+    command.configureOutput({
+      writeOut: (text) => {
+        shown += text;
+      },
+    });
+    command.outputHelp();
+    expect(shown).toMatch(new RegExp(`Examples:\\n  .*exllama ${name}`));
+    expect(shown).toContain("--json");
+  });
 
   it("goes to standard error, with 2, when nothing was asked", async () => {
     const result = await runCli([]);
@@ -70,7 +69,7 @@ describe("mistakes", () => {
   });
 
   it("with --json are told on standard output", async () => {
-    const unknown = await runCli(["generate", "--promt", "x", "--json"]);
+    const unknown = await runHere(["generate", "--promt", "x", "--json"]);
     expect(unknown).toMatchObject({ code: 2, stderr: "" });
     expect(jsonOf(unknown)).toEqual({
       error: { code: "USAGE", message: expect.stringContaining("--promt"), hint: "Did you mean --prompt?" },
@@ -112,21 +111,7 @@ describe("settings", () => {
   const usedContext = async (file: object | string | null, env: Record<string, string>, ...args: string[]): Promise<number> => {
     if (file === null) rmSync(config, { force: true });
     else writeFileSync(config, typeof file === "string" ? file : JSON.stringify(file));
-    const all = [
-      "bench",
-      "--model",
-      demo,
-      "--prompt",
-      "4",
-      "--tokens",
-      "4",
-      "--warmups",
-      "0",
-      "--repeat",
-      "1",
-      "--json",
-      ...args,
-    ];
+    const all = ["plan", "--model", demo, "--json", ...args];
     return jsonOf<{ context: number }>(await runHere(all, { XDG_CONFIG_HOME: folder, ...env })).context;
   };
 
@@ -134,7 +119,7 @@ describe("settings", () => {
     expect(await usedContext({ ctx: 300 }, {})).toBe(300);
     expect(await usedContext({ ctx: 300 }, { EXLLAMA_CTX: "400" })).toBe(400);
     expect(await usedContext({ ctx: 300 }, { EXLLAMA_CTX: "400" }, "--ctx", "500")).toBe(500);
-    expect(await usedContext(null, { EXLLAMA_CTX: "" })).toBe(256);
+    expect(await usedContext(null, { EXLLAMA_CTX: "" })).toBe(2048);
   });
 
   it.each([

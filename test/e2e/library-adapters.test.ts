@@ -1,7 +1,16 @@
 // LoRA adapters by name, per request, on the embedded model.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type AdapterChoice, ExllamaError, GenerationOptionError, loadModel, type Model, plan } from "../../src/index.js";
+import {
+  type AdapterChoice,
+  demoModel,
+  ExllamaError,
+  GenerationOptionError,
+  loadModel,
+  type Model,
+  plan,
+} from "../../src/index.js";
+import { AskedEngine } from "../support/asked-engine.js";
 import { fixture } from "../support/fixtures.js";
 
 const adapters = { pirate: fixture("lora-pirate"), brief: fixture("lora-brief") };
@@ -91,20 +100,23 @@ describe("adapters of a loaded model", () => {
 });
 
 describe("adapters that cannot be loaded", () => {
+  const engine = new AskedEngine();
+  afterAll(() => engine.end());
+
   it.each([
     ["nothing there", { a: "/nowhere/at/all" }, "ADAPTER_NOT_FOUND"],
     ["a folder of something else", { a: fixture("tiny/llama-mha") }, "ADAPTER_NOT_FOUND"],
     ["a name that cannot be", { "a b": fixture("lora-brief") }, "USAGE"],
   ])("end the load before memory is taken: %s", async (_, wrong, code) => {
-    const failure = await loadModel(undefined, { engine: "thread", adapters: wrong }).catch((error: unknown) => error);
-    expect(failure).toBeInstanceOf(ExllamaError);
-    expect(failure).toMatchObject({ code });
-    await expect(plan(undefined, { adapters: wrong })).rejects.toMatchObject({ code });
+    for (const asked of ["plan", "load"] as const) {
+      const failure = await engine[asked](demoModel, { adapters: wrong }).catch((error: unknown) => error);
+      expect(failure).toBeInstanceOf(ExllamaError);
+      expect(failure).toMatchObject({ code });
+    }
   });
 
   it("are refused by a model that they were not made for", async () => {
-    const other = loadModel(fixture("tiny/llama-mha"), { engine: "thread", adapters });
-    await expect(other).rejects.toMatchObject({
+    await expect(engine.load(fixture("tiny/llama-mha"), { adapters })).rejects.toMatchObject({
       code: "ADAPTER_TENSOR",
       message: expect.stringMatching(/this model has 3|needs \[rank/),
     });

@@ -7,7 +7,7 @@ import { type GenerateOptions, loadModel, type Model } from "../../src/index.js"
 import { Random } from "../support/random.js";
 
 const SECONDS = Number(process.env.EXLLAMA_STRESS_SECONDS ?? 0);
-const CLIENTS = 64;
+const CLIENTS = 40;
 
 const BEGINNINGS = ["Once upon a time", "The little dog", "In the dark forest", "Tom and Lily went"];
 
@@ -45,7 +45,7 @@ beforeAll(async () => {
   expected = await aloneAnswers(requests);
 }, 60_000);
 
-describe.each(["wait", "preempt"] as const)("64 requests at once, onPressure %s", (onPressure) => {
+describe.each(["wait", "preempt"] as const)("40 requests at once, onPressure %s", (onPressure) => {
   it("have the answers that they have alone, whoever gives up, and leave nothing behind", {
     timeout: 60_000 + 2000 * SECONDS,
   }, async () => {

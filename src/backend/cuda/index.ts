@@ -8,13 +8,12 @@ import { BaselineGuard } from "./baseline-guard.js";
 import { Calibrations } from "./calibration.js";
 import { type Card, type CardSources, listCards, planDevice } from "./cards.js";
 import { DeviceContext, type KernelImage } from "./device-context.js";
-import { CudaDriver } from "./driver/driver.js";
-import { loadCuda, loadNvml } from "./driver/load.js";
+import type { CudaDriver } from "./driver/driver.js";
 import { CudaLoadError } from "./errors.js";
 import { loadAdapters } from "./load-adapters.js";
 import { checkLoadable } from "./loadable.js";
 import { bytesToRead, loadWeights } from "./loader.js";
-import { Nvml } from "./nvml.js";
+import { openDriver } from "./open-driver.js";
 import { cudaPacking } from "./packing.js";
 import { CudaRuntime, type RuntimeParts } from "./runtime.js";
 import { Stage } from "./stage.js";
@@ -37,13 +36,6 @@ export interface CudaBackendOptions {
 
 export interface CudaBackend extends Backend {
   load(request: LoadRequest): Promise<CudaRuntime>;
-}
-
-/** The driver's libraries of this machine. @throws {DriverMissingError} */
-export function openDriver(): CardSources {
-  // Numbers as nvidia-smi shows them; only heard where nobody has started CUDA in this process yet.
-  process.env.CUDA_DEVICE_ORDER ??= "PCI_BUS_ID";
-  return { driver: new CudaDriver(loadCuda()), nvml: new Nvml(loadNvml()) };
 }
 
 /** @throws {DriverMissingError} */
