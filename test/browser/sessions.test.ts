@@ -33,6 +33,8 @@ describe("sessions", () => {
   it("are found by what was said, and renamed in the list", async () => {
     const page = await withSession("About foxes");
     await page.getByRole("link", { name: "New session" }).click();
+    // The session that is left has a box for messages too.
+    await page.getByRole("button", { name: /^Chat/ }).waitFor();
     await chat(page, "What colour is the sky?");
     await page.getByRole("searchbox", { name: "Search sessions" }).fill("COLOUR sky");
     await page.locator(".session-title", { hasText: "About foxes" }).waitFor({ state: "detached" });
