@@ -35,8 +35,9 @@ __device__ __forceinline__ int first_segment(int linear) { return 0x4310 >> 4 * 
 __device__ __forceinline__ const uint8_t* const* weights_of(const ChainLayer& layer, int linear) { return &layer.o + first_segment(linear); }
 __device__ __forceinline__ const __half* const* biases_of(const ChainLayer& layer, int linear) { return &layer.o_bias + first_segment(linear); }
 
-/// What every launch takes; buffers of packets are of one shape and grid for life, and zero in the beginning. It goes from link to link. A link is o, gate and up, down of the layer with its number, and q, k, v
-/// of the layer behind it, if there is one. What comes before the first layer is link -1.
+/// What every launch takes. It goes from link to link. A link is o, gate and up, down of the layer with its number, and q, k, v
+/// of the layer behind it, if there is one. What comes before the first layer is link -1. Buffers of packets are of one shape and
+/// grid for life, and zero in the beginning.
 struct ChainBuffers {
   float* residual;                     // [hidden], added to
   uint4* sums;                         // [hidden / 4] packets of four f32: the residual stream on its way to all blocks

@@ -174,7 +174,8 @@ __device__ __forceinline__ void linear_chain_body(const Params& p, uint8_t* dyna
   }
   if (threadIdx.x == 0) {
     const uint32_t layers = p.links + min(p.first_link, 0);
-    p.epochs[blockIdx.x] = make_uint4(shared.epoch[0] - 1 + p.links * kChainEpochs, shared.epoch[1] - 1 + layers, shared.epoch[2] - 1 + (Params::kAttends ? layers : 0), 0);
+    const uint32_t gathered = Params::kAttends ? layers : 0;
+    p.epochs[blockIdx.x] = make_uint4(shared.epoch[0] - 1 + p.links * kChainEpochs, shared.epoch[1] - 1 + layers, shared.epoch[2] - 1 + gathered, 0);
   }
 }
 
