@@ -60,7 +60,8 @@ export function wholeLayer(layer: LayerSpec, cache: CacheType): WholeLayer | nul
  * Of a stage with these layers: bytes from the beginning of the region to each buffer, and of all of it.
  *
  * @returns null where no chain is possible, also where layers differ in width: what lies in a buffer from before would be of
- *   several launches, and packets tell only the last from the next
+ *   several launches, and packets tell only the last from the next (no architecture that is read has such layers; if one had, its
+ *   bits would depend on where it is cut)
  */
 export function chainLayout(layers: readonly LayerSpec[], cache: CacheType): (ChainScratch & { readonly bytes: number }) | null {
   const sizes = layers.flatMap((layer) => {
