@@ -39,5 +39,5 @@ export function serve({ generate, about }) {
     }
   });
   process.on("disconnect", () => process.exit(0));
-  process.send({ ready: about });
+  process.send({ ready: { ...about, node: process.version } });
 }
