@@ -23,8 +23,9 @@ the same threads, rounds of all sides in turn in one run. Compared are medians.
   --no-record     do not write bench/results/cpu-<date>.json
   --help
 
-All models stay loaded: 1.5 GB of memory, and as much again for each Node. The first run installs
-node-llama-cpp and Node 24 into bench/cpu/node_modules: prebuilt, nothing is compiled.
+All models stay loaded: 1.3 GB of memory, and 1.6 GB more for each Node. A round of all sides takes
+20 to 30 s with two Nodes. The first run installs node-llama-cpp and Node 24 into bench/cpu/node_modules:
+prebuilt, nothing is compiled.
 
   npm run bench:cpu -- --node this,22,24 --keep /tmp/models --no-record
 `;
