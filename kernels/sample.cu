@@ -6,7 +6,7 @@
 //              of exp(logit - largest), and the lowest id whose logit is no number.
 //   Strategy   one block per (slice, row) keeps its slice in registers: one read of each logit.
 // choose_token
-//   Computes   the row's facts from its slices, in their order; then, where the row's slot asks for
+//   Computes   the row's facts from its slices, of inspect_logits or of linear_head.cu; then, where the row's slot asks for
 //              it, the token as src/sampling/sample.ts chooses it: adjustments, mask, temperature,
 //              top-k, top-p, min-p, the draw.
 //   Strategy   one block per row. Truncation looks for one threshold, the worst (logit, id) that is
@@ -70,8 +70,8 @@ struct Facts {
   int bad;
 };
 
-/// Of a row, from its slices, by all threads: kSlicesInFlight slices of each are on their way together, for the head of one token leaves
-/// thousands. Slices are added by the same thread in the same order whoever made them.
+/// Of a row, from its slices, by all threads, for linear_head.cu leaves thousands: some slices of each thread are on their way
+/// together. Which thread adds which slice, and when, follows from their number alone.
 __device__ __forceinline__ Facts facts_of(const SliceFacts* slices, int count, ChooseMemory& memory) {
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const auto for_each_slice = [&](auto&& see) {
