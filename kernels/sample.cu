@@ -6,7 +6,7 @@
 //              of exp(logit - largest), and the lowest id whose logit is no number.
 //   Strategy   one block per (slice, row) keeps its slice in registers: one read of each logit.
 // choose_token
-//   Computes   the row's facts from its slices, in their order; then, where the row's slot asks for
+//   Computes   the row's facts from its slices, of inspect_logits or of linear_head.cu; then, where the row's slot asks for
 //              it, the token as src/sampling/sample.ts chooses it: adjustments, mask, temperature,
 //              top-k, top-p, min-p, the draw.
 //   Strategy   one block per row. Truncation looks for one threshold, the worst (logit, id) that is
@@ -64,6 +64,55 @@ __device__ __forceinline__ Best adjust(float* logits, int vocab, const SampleSlo
   return best;
 }
 
+struct Facts {
+  Best best;
+  float sum;
+  int bad;
+};
+
+/// Of a row, from its slices, by all threads, for linear_head.cu leaves thousands: some slices of each thread are on their way
+/// together. Which thread adds which slice, and when, follows from their number alone.
+__device__ __forceinline__ Facts facts_of(const SliceFacts* slices, int count, ChooseMemory& memory) {
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  const auto for_each_slice = [&](auto&& see) {
+    for (int base = threadIdx.x; base < count; base += kThreads * kSlicesInFlight) {
+      SliceFacts slice[kSlicesInFlight];
+#pragma unroll
+      for (int b = 0; b < kSlicesInFlight; ++b) {
+        const int at = base + b * kThreads;
+        const uint4 v = at < count ? reinterpret_cast<const uint4*>(slices)[at] : make_uint4(0xff800000u, 0, INT32_MAX, INT32_MAX);
+        slice[b] = {__uint_as_float(v.x), __uint_as_float(v.y), int(v.z), int(v.w)};
+      }
+#pragma unroll
+      for (int b = 0; b < kSlicesInFlight; ++b) see(slice[b]);
+    }
+  };
+  Facts facts = {{-INFINITY, INT32_MAX}, 0.f, INT32_MAX};
+  for_each_slice([&](const SliceFacts& slice) {
+    facts.best = better(facts.best, {slice.highest, slice.id});
+    facts.bad = min(facts.bad, slice.bad);
+  });
+  facts.best = warp_best(facts.best);
+  facts.bad = warp_min(facts.bad);
+  if (lane == 0) memory.best_logit[warp] = facts.best.logit, memory.best_id[warp] = facts.best.id, memory.bad[warp] = facts.bad;
+  __syncthreads();
+#pragma unroll
+  for (int w = 0; w < kWarps; ++w) {
+    facts.best = better(facts.best, {memory.best_logit[w], memory.best_id[w]});
+    facts.bad = min(facts.bad, memory.bad[w]);
+  }
+  float sum = 0.f;
+  for_each_slice([&](const SliceFacts& slice) {
+    if (slice.highest > -INFINITY) sum += slice.sum * expf(slice.highest - facts.best.logit);
+  });
+  sum = warp_sum(sum);
+  if (lane == 0) memory.sum[warp] = sum;
+  __syncthreads();
+#pragma unroll
+  for (int w = 0; w < kWarps; ++w) facts.sum += memory.sum[w];
+  return facts;
+}
+
 }  // namespace exllama
 
 /// grid (slices, rows), block 256.
@@ -118,33 +167,22 @@ extern "C" __global__ void __launch_bounds__(512) choose_token(const __grid_cons
   __shared__ ChooseMemory memory;
   __shared__ SampleSlot slot;
   __shared__ RowFacts row;
-  const int lane = threadIdx.x % kWarp;
   allow_next();
   wait_previous();
   float* logits = p.logits + size_t(blockIdx.x) * p.vocab;
   const SliceFacts* slices = p.slices + size_t(blockIdx.x) * p.slices_per_row;
 
-  if (threadIdx.x < kWarp) {
-    Best best = {-INFINITY, INT32_MAX};
-    int bad = INT32_MAX;
-    for (int s = lane; s < p.slices_per_row; s += kWarp) {
-      best = better(best, {slices[s].highest, slices[s].id});
-      bad = min(bad, slices[s].bad);
-    }
-    best = warp_best(best);
-    bad = warp_min(bad);
-    float sum = 0.f;
-    for (int s = lane; s < p.slices_per_row; s += kWarp)
-      if (slices[s].highest > -INFINITY) sum += slices[s].sum * expf(slices[s].highest - best.logit);
-    sum = warp_sum(sum);
-    if (lane == 0) {
-      const int target = p.targets[blockIdx.x];
-      slot = p.slots[blockIdx.x];
-      row = {best.logit, sum, target < 0 ? 0.f : logits[target], best.id, bad, best.id, best.logit, 0};
-      memory.newest = slot.newest_factor != 0 && p.ids != nullptr ? p.ids[blockIdx.x] : -1;
-      // Logits that are no numbers are reported, and left as they are.
-      if (bad != INT32_MAX || !(best.logit > -INFINITY)) slot.mode = kNothing;
-    }
+  if (threadIdx.x == kThreads - 1) {  // on its way while slices are
+    const int target = p.targets[blockIdx.x];
+    slot = p.slots[blockIdx.x];
+    row.target = target < 0 ? 0.f : logits[target];
+    memory.newest = slot.newest_factor != 0 && p.ids != nullptr ? p.ids[blockIdx.x] : -1;
+  }
+  const Facts facts = facts_of(slices, p.slices_per_row, memory);
+  if (threadIdx.x == 0) {
+    row = {facts.best.logit, facts.sum, row.target, facts.best.id, facts.bad, facts.best.id, facts.best.logit, 0};
+    // Logits that are no numbers are reported, and left as they are.
+    if (facts.bad != INT32_MAX || !(facts.best.logit > -INFINITY)) slot.mode = kNothing;
   }
   __syncthreads();
   if (slot.mode != kNothing) {

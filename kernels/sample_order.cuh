@@ -5,7 +5,7 @@
 
 namespace exllama {
 
-constexpr int kThreads = 512, kWarps = kThreads / kWarp, kInFlight = 16;
+constexpr int kThreads = 512, kWarps = kThreads / kWarp, kInFlight = 16, kSlicesInFlight = 8;
 constexpr int kBins = 2 * kThreads, kBinBits = 10;
 static_assert(kBins == 1 << kBinBits);
 constexpr float kBinsPerLogit = 32.f;
@@ -77,6 +77,8 @@ struct ChooseMemory {
   u64 warp[kWarps];
   float best_logit[kWarps];
   int best_id[kWarps];
+  int bad[kWarps];
+  float sum[kWarps];
   u64 reached, total, least, most;
   int found, collected, bin, upto_bin, listed;
   int newest;           // the id that was fed where only the card knows it; -1: none, or it has been adjusted

@@ -316,6 +316,8 @@ const POINTER_BYTES: Readonly<Record<string, number>> = {
   lora_shrink_rows: 80,
   lora_expand: 56,
   inspect_logits: 24,
+  linear_head_k2048: 64,
+  linear_head_k4096: 64,
   linear_half_gemm: 40,
   gather_columns: 24,
   to_half: 24,

@@ -17,7 +17,7 @@ import { decodeBuckets, stepTokens } from "./step-shape.js";
 
 /** Of one launch in a graph, rounded up. */
 const LAUNCH_BYTES = 4096;
-/** Embeddings, angles; final norm, head in two launches, facts, choice. */
+/** Embeddings, angles; final norm, head in two launches, facts, choice, where norm, head and facts are not one. */
 const LAUNCHES_AROUND = 8;
 /** Two norms, attention, silu. */
 const LAUNCHES_BESIDE = 4;

@@ -139,6 +139,24 @@ export const HALF_LINEAR = layout("HalfLinearParams", {
   yIsF32: "i32",
 });
 
+/** linear_head.cu */
+export const HEAD = layout("HeadParams", {
+  weights: "u64",
+  bias: "u64",
+  residual: "u64",
+  rows: "u64",
+  norm: "u64",
+  hiddenState: "u64",
+  logits: "u64",
+  slices: "u64",
+  n: "i32",
+  k: "i32",
+  stages: "i32",
+  ahead: "i32",
+  eps: "f32",
+  unused: "i32",
+});
+
 /** linear_prompt.cu, behind its tensor maps */
 export const PROMPT_LINEAR = layout("PromptLinear", {
   weights0: "u64",
@@ -436,6 +454,7 @@ export const ALL_PARAMETERS: readonly ParameterLayout[] = [
   BATCH_SUM,
   BATCH_LINEAR,
   HALF_LINEAR,
+  HEAD,
   PROMPT_LINEAR,
   EXPAND,
   EXPAND_IRREGULAR,

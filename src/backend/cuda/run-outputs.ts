@@ -3,10 +3,11 @@
 import type { ForwardModel } from "./forward.js";
 import { CHOOSE, INSPECT, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
+import { type HeadCall, runHead } from "./run-head.js";
 import { type LinearScratch, runLinear } from "./run-linear.js";
 import { runNorm } from "./run-norm.js";
 import { slicesPerRow, slotBytes } from "./sampling-shape.js";
-import type { Stage } from "./stage.js";
+import type { PlacedLinear, Stage } from "./stage.js";
 import { FACT_BYTES } from "./step-shape.js";
 
 export interface OutputsCall {
@@ -27,23 +28,13 @@ export function runOutputs(
   scratch: LinearScratch,
 ): void {
   const { norm, linear } = stage.head!;
-  const x = stage.at("scratch.finalNormed");
-  const logits = stage.at("scratch.logits");
-  runNorm(queue, spec.hiddenSize, {
-    ...{ residual: stage.at("scratch.residual"), rows, count, weight: norm, eps: spec.finalNorm.eps },
-    ...{ y: x, hiddenState: stage.at("scratch.hiddenStates"), ordered: false, role: "final norm" },
-  });
-  runLinear(queue, linear, { x, y: logits, rows: count, f32: true, residual: 0n, role: "head" }, scratch);
-  const slices = { slices: stage.at("scratch.slices"), slicesPerRow: slicesPerRow(spec.vocabSize) };
-  queue.run({
-    family: "sample",
-    name: "inspect_logits",
-    role: "facts of logits",
-    bytes: count * spec.vocabSize * 4,
-    grid: [slices.slicesPerRow, count],
-    block: 256,
-    parameters: writeParameters(INSPECT, { logits, ...slices, vocab: spec.vocabSize }),
-  });
+  const call: HeadCall = {
+    ...{ residual: stage.at("scratch.residual"), rows, norm, eps: spec.finalNorm.eps },
+    ...{ hiddenState: stage.at("scratch.hiddenStates"), logits: stage.at("scratch.logits"), slices: stage.at("scratch.slices") },
+  };
+  const slicesPerRow =
+    (count === 1 ? runHead(queue, linear, call) : null) ??
+    runOneByOne(queue, linear, call, count, stage.at("scratch.finalNormed"), scratch);
   queue.run({
     family: "sample",
     name: "choose_token",
@@ -52,8 +43,7 @@ export function runOutputs(
     grid: [count],
     block: 512,
     parameters: writeParameters(CHOOSE, {
-      logits,
-      ...slices,
+      ...{ logits: call.logits, slices: call.slices, slicesPerRow },
       targets,
       slots: stage.at("scratch.slots"),
       pool: stage.at("scratch.slots") + BigInt(slotBytes(spec, run)),
@@ -62,4 +52,34 @@ export function runOutputs(
       vocab: spec.vocabSize,
     }),
   });
+}
+
+/**
+ * Norm, head and facts in launches of their own.
+ *
+ * @param x f16 [count, in], for what the norm makes
+ * @returns slices of ids of a row
+ */
+function runOneByOne(
+  queue: KernelQueue,
+  linear: PlacedLinear,
+  { residual, rows, norm: weight, eps, hiddenState, logits, slices }: HeadCall,
+  count: number,
+  x: bigint,
+  scratch: LinearScratch,
+): number {
+  const { in: inputs, out: vocab } = linear.spec;
+  runNorm(queue, inputs, { residual, rows, count, weight, eps, y: x, hiddenState, ordered: false, role: "final norm" });
+  runLinear(queue, linear, { x, y: logits, rows: count, f32: true, residual: 0n, role: "head" }, scratch);
+  const each = slicesPerRow(vocab);
+  queue.run({
+    family: "sample",
+    name: "inspect_logits",
+    role: "facts of logits",
+    bytes: count * vocab * 4,
+    grid: [each, count],
+    block: 256,
+    parameters: writeParameters(INSPECT, { logits, slices, slicesPerRow: each, vocab }),
+  });
+  return each;
 }

@@ -3,7 +3,9 @@
 
 import type { RunShape } from "../../memory/packing.js";
 import type { ModelSpec } from "../../model/spec.js";
+import { hasHeadKernel, headSlices } from "./head-launch.js";
 import { ADJUSTMENT, SAMPLE_SLOT } from "./kernel-parameters.js";
+import { storageOf } from "./linear-storage.js";
 import { logitRows } from "./step-shape.js";
 
 /** Ids that one block of sample.cu's inspect_logits looks at, as the source says. */
@@ -13,14 +15,16 @@ const SLICE_BYTES = 16;
 /** Ids whose logits one sequence may change on the card; a request with more is sampled on the host. */
 const ADJUSTMENTS_PER_SEQUENCE = 1024;
 
-/** Slices of a row of logits. */
+/** Slices of a row of logits, as inspect_logits makes them. */
 export function slicesPerRow(vocabSize: number): number {
   return Math.ceil(vocabSize / SLICE);
 }
 
-/** Facts of the slices of a round of outputs. */
+/** Facts of the slices of a round of outputs; of one that linear_head.cu makes, there are more. */
 export function sliceBytes(spec: ModelSpec, run: RunShape): number {
-  return logitRows(spec, run) * slicesPerRow(spec.vocabSize) * SLICE_BYTES;
+  const head = { inputs: spec.head.in, outputs: spec.head.out };
+  const ofOne = storageOf(spec.head).kind === "half" && hasHeadKernel(head) ? headSlices(head) : 0;
+  return Math.max(logitRows(spec, run) * slicesPerRow(spec.vocabSize), ofOne) * SLICE_BYTES;
 }
 
 /** One slot per row of a round; behind them the pool of adjustments and masks. */

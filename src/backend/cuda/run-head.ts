@@ -1,0 +1,40 @@
+// The end of a step for one token in one launch (kernels/linear_head.cu): final norm, logits, and their facts.
+
+import { headLaunch, headSlices } from "./head-launch.js";
+import { HEAD, writeParameters } from "./kernel-parameters.js";
+import type { KernelQueue } from "./kernel-queue.js";
+import type { PlacedLinear } from "./stage.js";
+
+export interface HeadCall {
+  /** f32 [rows, in] */
+  readonly residual: bigint;
+  /** i32 [1]: which row of it */
+  readonly rows: bigint;
+  /** f16 [in] */
+  readonly norm: bigint;
+  readonly eps: number;
+  /** f32 [in]: what the norm makes of the row */
+  readonly hiddenState: bigint;
+  /** f32 [out] */
+  readonly logits: bigint;
+  /** SliceFacts [headSlices()] */
+  readonly slices: bigint;
+}
+
+/** @returns slices of ids whose facts there are; null where the kernel cannot do it and nothing was launched */
+export function runHead(queue: KernelQueue, linear: PlacedLinear, call: HeadCall): number | null {
+  const { in: inputs, out: outputs } = linear.spec;
+  const launch = headLaunch({ inputs, outputs }, queue.context.card);
+  if (launch === null || linear.storage.kind !== "half") return null;
+  const { name, grid, block, shared, stages, ahead } = launch;
+  queue.run({
+    ...{ family: "linear_head", name, grid: [grid], block, shared },
+    parameters: writeParameters(HEAD, {
+      ...{ weights: linear.weights, bias: linear.bias, ...call },
+      ...{ n: outputs, k: inputs, stages, ahead, unused: 0 },
+    }),
+    role: "head",
+    bytes: outputs * inputs * 2,
+  });
+  return headSlices({ inputs, outputs });
+}
