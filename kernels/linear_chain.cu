@@ -11,14 +11,15 @@
 //            the ring while attention ahead runs. It gives its warpgroup's registers to those that
 //            compute. Of its copies only as many are under way at a time as
 //            keep memory busy: every other load of a multiprocessor, x above all, waits behind those it
-//            has asked for before. Sixteen warps take halves of superblocks, independent of each other
+//            has asked for before. While x is on its way, warps have their first superblocks in registers,
+//            all of them the third of a ring: memory would stop for a full one. Sixteen warps take halves of superblocks, independent of each other
 //            until the end of a linear (linear_chain_products.cuh); then their sums are added, in the
 //            order of k, whichever warp made them. RMSNorm's common factor is left to the results, so
 //            that a block does not meet for it.
 //            A warp comes to every eighth superblock only, and copies may arrive in another order than
 //            they were asked for: with one barrier for each stage it could take the round before last
-//            for its own. So even and odd rounds have barriers of their own: when a warp waits for
-//            superblock s it has had s - 8 or what lies before this linear, hence s - stages has been
+//            for its own. So even and odd rounds have barriers of their own: when a warp asks for
+//            superblock s it has had s - 8, or the block what lies before this linear, hence s - stages has been
 //            asked for, hence s - 2 * stages has been there.
 //            Row tiles are dealt out whole; where that leaves too much to some blocks, the superblocks of
 //            those left over are dealt out to all, who send their sums to the block that has the tile.

@@ -93,10 +93,11 @@ static_assert(kChainThreads * kChainRegisters + (kChainBlock - kChainThreads) * 
 constexpr int kUnit = 512;                         // k of a tile that one warp takes at a time
 constexpr int kSpan = 128;                         // k between two additions to a warp's sum; what x is staged by
 constexpr int kMostChainStages = 24;
-constexpr int kChainBarrierBytes = 768;            // full, empty, sums of squares of the warps, the epoch
+constexpr int kChainBarrierBytes = 768;            // full, empty, sums of squares of the warps, the cut of attention, the epoch
+constexpr int kChainCutBytes = 32;
 constexpr int kMostChainRows = kChainThreads;      // of the residual stream, of a block
 constexpr int kChainHeadBytes = kChainBarrierBytes + kMostChainRows * 4;
-static_assert(3 * kMostChainStages * 8 + kChainWarps * 4 + 12 <= kChainBarrierBytes);
+static_assert(3 * kMostChainStages * 8 + kChainWarps * 4 + kChainCutBytes + 12 <= kChainBarrierBytes);
 
 /// Epochs of a link, counted from its first: what packets are of.
 enum ChainEpoch { kAfterOutput, kAfterDown, kHeads, kParts, kPieces, kChainEpochs = kPieces + kChainLinears };
@@ -107,6 +108,8 @@ struct ChainSpan {
   int sum;       // of x / factor
 };
 
+struct AttentionCut;
+
 /// What lies where in a block's dynamic shared memory; the same arithmetic as chain-launch.ts.
 template <int kBits, int kGroup>
 struct ChainShared {
@@ -115,6 +118,7 @@ struct ChainShared {
   uint64_t* full;   // [rounds of the ring, even and odd][kMostChainStages]
   uint64_t* empty;
   float* squares;   // [warps]
+  AttentionCut* cut;  // of the layer before, and of those behind that look as far back
   uint32_t* epoch;  // [3] the first of the launch's, see ChainEpoch; what gated and gathered of link 0 are marked with
   float* kept;      // [rows of the residual stream that are the block's]
   float* partial;   // [units][kTileRows], of whole parts; behind them those of a part that others send
@@ -126,7 +130,8 @@ struct ChainShared {
     full = reinterpret_cast<uint64_t*>(base);
     empty = full + 2 * kMostChainStages;
     squares = reinterpret_cast<float*>(empty + kMostChainStages);
-    epoch = reinterpret_cast<uint32_t*>(squares + kChainWarps);
+    cut = reinterpret_cast<AttentionCut*>(squares + kChainWarps);
+    epoch = reinterpret_cast<uint32_t*>(squares + kChainWarps + kChainCutBytes / 4);
     kept = reinterpret_cast<float*>(base + kChainBarrierBytes);
     ring = base + kChainHeadBytes;
     x = base + p.x_at;

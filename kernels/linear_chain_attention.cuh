@@ -50,7 +50,7 @@ struct AttentionMemory {
   static constexpr int kQueryPitch = kDim + 8;    // eight rows hit all banks
   static constexpr int kSumRow = kDim + 4;        // sums, largest exponent, denominator
 
-  __half* queries;  // [group, rounded up to eights][kQueryPitch]
+  __half* queries;  // in the place of x alone: [group, rounded up to eights][kQueryPitch]
   __half* newest;   // key and value [2][kDim]; tiles of them are read, whose other keys do not count
   float* sums;      // [warps][heads][kSumRow]
   int heads;        // of a warp
@@ -67,25 +67,33 @@ struct AttentionMemory {
 /// Keys of a part at least, a multiple of 64: fewer are sooner read than sums of parts are sent.
 constexpr int kLeastKeys = 128;
 
-/// How a KV head's keys are dealt out: to blocks, to groups of a block's warps that have different query heads, to warps.
-template <typename Products>
-struct AttentionCut {
-  int kv_head, part, parts, begin, end;
-  int old, tiles;          // keys of the part that are in the cache already, and what they are copied in
-  int slices, set, slice;  // a warp takes every slices-th tile
+/// How a KV head's keys are dealt out to blocks; the same for all layers that look equally far back.
+struct alignas(16) AttentionCut {
+  int window, kv_head, part, parts;
+  int begin, end;          // keys of the part
+  int old, tiles;          // those that are in the cache already, and what they are copied in
 
-  __device__ __forceinline__ AttentionCut(const ChainAttention& p, int window, int position, int warp) {
+  __device__ __forceinline__ AttentionCut(const ChainAttention& p, int tile_keys, int of_window, int position) {
     const int block = settled(blockIdx.x);
-    part = block / p.kv_heads, kv_head = block - part * p.kv_heads;
-    slices = kChainWarps / ((p.group + Products::kHeads - 1) / Products::kHeads);
-    set = warp / slices, slice = warp - set * slices;
+    window = of_window, part = block / p.kv_heads, kv_head = block - part * p.kv_heads;
     const int first = window == 0 ? 0 : max(0, position + 1 - window) / 32 * 32;
     const int keys = position + 1 - first;
     const int each = max(kLeastKeys, ((keys + p.most_parts - 1) / p.most_parts + 63) / 64 * 64);
     parts = (keys + each - 1) / each;
     begin = first + part * each, end = min(begin + each, position + 1);
     old = part < parts ? min(end, position) - begin : 0;
-    tiles = (old + Products::kKeys - 1) / Products::kKeys;
+    tiles = (old + tile_keys - 1) / tile_keys;
+  }
+};
+
+/// How a block's part is dealt out to its warps, which are one set, or two that have different query heads.
+struct AttentionSlices {
+  int slices, set, slice;  // a warp takes every slices-th of a set's
+  bool one_set;
+
+  __device__ __forceinline__ AttentionSlices(int group, int heads, int warp) {
+    one_set = group <= heads, slices = one_set ? kChainWarps : kChainWarps / 2;
+    set = one_set ? 0 : warp / (kChainWarps / 2), slice = warp & (slices - 1);
   }
 };
 
@@ -93,16 +101,17 @@ struct AttentionCut {
 template <int kDim, typename Products>
 struct LayerAttention {
   using Memory = AttentionMemory<kDim>;
-  using Cut = AttentionCut<Products>;
-  static constexpr int kTileBytes = Products::kKeys * kDim * 2;  // of keys, and again of values
-  static_assert(kPageTokens % Products::kKeys == 0 && 64 % Products::kKeys == 0);
+  using Cut = AttentionCut;
+  static constexpr int kTileKeys = 2048 / kDim, kTileBytes = kTileKeys * kDim * 2;  // of keys, and again of values
+  static constexpr int kSteps = kTileKeys / Products::kKeys;                        // of a tile
+  static_assert(kPageTokens % kTileKeys == 0 && 64 % kTileKeys == 0 && (kSteps == 1 || kSteps == 2));
 
   /// Calls take(keys, values) for each tile of this block's part.
   template <typename Params, typename Take>
   __device__ __forceinline__ static void for_each_tile(const Params& p, const ChainLayer& layer, Take take) {
-    const Cut cut(p, layer.window, max(__ldg(p.position), 0), 0);
+    const Cut cut(p, kTileKeys, layer.window, max(__ldg(p.position), 0));
 #pragma unroll 1
-    for (int tile = 0, key = cut.begin; tile < cut.tiles; ++tile, key += Products::kKeys) {
+    for (int tile = 0, key = cut.begin; tile < cut.tiles; ++tile, key += kTileKeys) {
       const size_t at = cell_at(p, layer, cut.kv_head, key);
       take(layer.k_cache + at, layer.v_cache + at);
     }
@@ -110,40 +119,52 @@ struct LayerAttention {
 
   /// `place` is where the first tile is in the ring, see chain_products(); `uses` what gathered is marked with. @returns how many tiles there were
   template <typename Params, typename Shared>
-  __device__ __forceinline__ static int attend(const Params& p, const Shared& shared, const ChainLayer& layer, uint32_t epoch, uint32_t uses, int place,
-                                               int warp_of_block) {
-    const int lane = settled(threadIdx.x % kWarp), warp = settled(warp_of_block);  // nothing is computed ahead of the loop over layers
+  __device__ __forceinline__ static int attend(const Params& p, const Shared& shared, const ChainLayer& layer, uint32_t epoch, uint32_t uses, int place) {
+    const int lane = settled(threadIdx.x % kWarp), warp = settled(threadIdx.x / kWarp);  // nothing is computed ahead of the loop over layers
     const int asked = __ldg(p.position), position = max(asked, 0);
-    const Cut cut(p, layer.window, position, warp);
+    const Cut& cut = *shared.cut;
+    if (cut.window != layer.window) {
+      meet_chain();
+      if (threadIdx.x == 0) *shared.cut = Cut(p, kTileKeys, layer.window, position);
+      meet_chain();
+    }
     if (cut.part >= cut.parts) return 0;
     const Memory memory(shared, p.group);
-    meet_chain();  // nobody reads sums of q, k, v any more
     receive_heads(p, layer, memory, cut, position, asked >= 0, epoch - kChainEpochs + ChainEpoch::kHeads, warp, lane);
     meet_chain();
 
-    const bool has_heads = cut.set * Products::kHeads < p.group;
+    const AttentionSlices own(p.group, Products::kHeads, warp);
+    const bool has_heads = own.set * Products::kHeads < p.group;
     Products products;
-    products.begin(memory.queries + cut.set * Products::kHeads * Memory::kQueryPitch, Memory::kQueryPitch, lane);
+    products.begin(memory.queries + own.set * Products::kHeads * Memory::kQueryPitch, Memory::kQueryPitch, lane);
     const int unseen = layer.window == 0 ? 0 : position - layer.window + 1 - cut.begin;  // keys of the part that are too far away
-    int tile = cut.slice;
+    // A set takes steps in turn, two of them tiles.
+    const int halved = own.one_set && kSteps == 2, all = cut.tiles << halved;
+    int at = own.slice;
 #pragma unroll 1
-    for (; tile < cut.tiles; tile += cut.slices) {
-      const int round = rounds_of(p, place + tile), stage = place + tile - round * p.stages, key = tile * Products::kKeys;
+    for (; at < all; at += own.slices) {
+      const int tile = at >> halved, round = rounds_of(p, place + tile), stage = place + tile - round * p.stages;
       barrier_wait(shared.full + (round & 1) * kMostChainStages + stage, round >> 1 & 1);
-      const uint8_t* keys = shared.ring + stage * Shared::kStageBytes;
-      products.step(keys, keys + kTileBytes, unseen - key, min(Products::kKeys, cut.old - key), p.scale, lane);
+      const uint8_t* const keys = shared.ring + stage * Shared::kStageBytes;
+#pragma unroll 1
+      for (int step = at & halved, end = own.one_set ? step + 1 : kSteps; step < end; ++step) {
+        const int key = tile * kTileKeys + step * Products::kKeys;
+        const uint8_t* const from = keys + step * (Products::kKeys * kDim * 2);
+        if (key < cut.old) products.step(from, from + kTileBytes, unseen - key, min(Products::kKeys, cut.old - key), p.scale, lane);
+      }
       __syncwarp();
       // A stage is empty when two warps say so; of those without heads nobody comes here.
       if (lane == 0) {
         barrier_arrive(shared.empty + stage);
-        if (p.group <= Products::kHeads) barrier_arrive(shared.empty + stage);
+        if (own.one_set && kSteps == 1) barrier_arrive(shared.empty + stage);
       }
     }
-    if (tile == cut.tiles && cut.end > position) products.step(memory.newest, memory.newest + kDim, 0, 1, p.scale, lane);
+    if (at == all && cut.end > position) products.step(memory.newest, memory.newest + kDim, 0, 1, p.scale, lane);
     if (has_heads) products.store(memory.sums + warp * memory.heads * Memory::kSumRow, Memory::kSumRow, memory.heads, lane);
     meet_chain();
 #pragma unroll 1
-    for (int i = warp; i < p.group; i += kChainWarps) merge(p, memory, cut, i, epoch, uses, lane);
+    for (int i = warp; i < p.group; i += kChainWarps)
+      merge(p, memory, cut, min(own.slices, all + (cut.end > position)), own.slices, i, epoch, uses, lane);
     meet_chain();  // x may take the place
     return cut.tiles;
   }
@@ -159,7 +180,7 @@ struct LayerAttention {
   template <typename Params>
   __device__ __forceinline__ static void receive_heads(const Params& p, const ChainLayer& layer, const Memory& memory, const Cut& cut, int position,
                                                        bool is_live, uint32_t epoch, int warp, int lane) {
-    const int before = cut.end > position ? 2 : 0;
+    const int before = cut.end > position ? 2 : 0;  // nobody needs x, whose place heads take
     // Columns of heads that are not there: zeros.
     for (int i = p.group * Memory::kQueryPitch / 8 + threadIdx.x; i < (memory.newest - memory.queries) / 8; i += kChainThreads)
       reinterpret_cast<uint4*>(memory.queries)[i] = make_uint4(0, 0, 0, 0);
@@ -187,29 +208,32 @@ struct LayerAttention {
     }
   }
 
-  /// From the sums of the warps to what head number i of the group gathers, by way of one of its blocks where there are several. A lane has four dims.
+  /// From the sums of the warps, `used` of them in each set of `slices`, to what head number i of the group gathers, by way of one of its blocks where there are several. A lane has four dims.
   template <typename Params>
-  __device__ __forceinline__ static void merge(const Params& p, const Memory& memory, const Cut& cut, int i, uint32_t epoch, uint32_t uses,
-                                               int lane) {
+  __device__ __forceinline__ static void merge(const Params& p, const Memory& memory, const Cut& cut, int used, int slices, int i, uint32_t epoch,
+                                               uint32_t uses, int lane) {
     const int head = cut.kv_head * p.group + i, d = 4 * lane % kDim;
     const int pitch = memory.heads * Memory::kSumRow;
-    const float* rows = memory.sums + i / Products::kHeads * cut.slices * pitch + i % Products::kHeads * Memory::kSumRow;
-    const auto weigh = [&](float highest, float total, float& best, float& all) {
-      best = warp_max(highest);
-      const float share = power_of_two(highest - best);
-      all = warp_sum(share * total);
-      return share;
+    const float* rows = memory.sums + i / Products::kHeads * slices * pitch + i % Products::kHeads * Memory::kSumRow;
+    // Integers that are in the order of these numbers: the maximum of a warp is one instruction for them.
+    const auto in_order = [](int bits) { return bits ^ (bits >> 31 & 0x7fffffff); };
+    const auto weigh = [&](float highest, float& best) {
+      best = __int_as_float(in_order(__reduce_max_sync(0xffffffffu, in_order(__float_as_int(highest)))));
+      return power_of_two(highest - best);
     };
     const auto add = [](float4& sum, float by, const float4& part) {
       sum.x += by * part.x, sum.y += by * part.y, sum.z += by * part.z, sum.w += by * part.w;
     };
-    float best, total;
-    const int slices = min(cut.slices, cut.tiles + (cut.end == cut.begin + cut.old ? 0 : 1));  // that had keys, the newest included
-    const bool has_slice = lane < slices;
-    const float share = weigh(has_slice ? rows[lane * pitch + kDim] : -INFINITY, has_slice ? rows[lane * pitch + kDim + 1] : 0.f, best, total);
+    float best, total = 0.f;
+    const bool has_slice = lane < used;
+    const float share = weigh(has_slice ? rows[lane * pitch + kDim] : -INFINITY, best);
     float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
 #pragma unroll 4
-    for (int s = 0; s < slices; ++s) add(sum, __shfl_sync(0xffffffffu, share, s), *reinterpret_cast<const float4*>(rows + s * pitch + d));
+    for (int s = 0; s < used; ++s) {
+      const float by = __shfl_sync(0xffffffffu, share, s);
+      add(sum, by, *reinterpret_cast<const float4*>(rows + s * pitch + d));
+      total += by * rows[s * pitch + kDim + 1];
+    }
     if (cut.parts > 1) {
       constexpr int kRow = kDim + 2;
       uint64_t* parts = p.parts + size_t(head) * p.most_parts * kRow;
@@ -223,7 +247,8 @@ struct LayerAttention {
       if (i % cut.parts != cut.part) return;
       const bool has_part = lane < cut.parts;
       const uint4 facts = receive(parts + (has_part ? lane : 0) * kRow + kDim, sent);
-      const float share = weigh(has_part ? __uint_as_float(facts.x) : -INFINITY, has_part ? __uint_as_float(facts.z) : 0.f, best, total);
+      const float share = weigh(has_part ? __uint_as_float(facts.x) : -INFINITY, best);
+      total = warp_sum(has_part ? share * __uint_as_float(facts.z) : 0.f);
       sum = make_float4(0.f, 0.f, 0.f, 0.f);
 #pragma unroll 1
       for (int first = 0; first < cut.parts; first += 4) {
@@ -242,7 +267,7 @@ struct LayerAttention {
           }
       }
     }
-    const float inverse = 1.f / total;
+    const float inverse = __fdividef(1.f, total);
     const uint2 four = make_uint2(half_pair(sum.x * inverse, sum.y * inverse), half_pair(sum.z * inverse, sum.w * inverse));
     const uint4 eight = make_uint4(four.x, four.y, __shfl_down_sync(0xffffffffu, four.x, 1), __shfl_down_sync(0xffffffffu, four.y, 1));
     if (4 * lane < kDim && lane % 2 == 0) send(p.gathered + (head * kDim + d) / 8, HalfPackets{uses}.marked(eight));

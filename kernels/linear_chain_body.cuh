@@ -104,7 +104,6 @@ __device__ __forceinline__ const uint4* packets_of(const ChainLayersParams& p, i
 template <int kBits, int kGroup, typename Attention, typename Params>
 __device__ __forceinline__ void linear_chain_body(const Params& p, uint8_t* dynamic_shared) {
   const ChainShared<kBits, kGroup> shared(dynamic_shared, p);
-  const int block_warp = __shfl_sync(0xffffffffu, threadIdx.x / kWarp, 0);
   allow_next();
   if (threadIdx.x == 0) {
     for (int s = 0; s < p.stages; ++s) {
@@ -132,8 +131,10 @@ __device__ __forceinline__ void linear_chain_body(const Params& p, uint8_t* dyna
       const int n = share.part(threadIdx.x / kTileRows) * kTileRows + threadIdx.x % kTileRows;
       const float residual = p.residual[n];
       shared.kept[threadIdx.x] = residual;
-      if (p.first_link < 0) send_floats(p.sums, n, residual, first + kAfterDown, threadIdx.x % kWarp);
+      if (p.first_link < 0) send_floats(p.sums, n, residual, first + kAfterDown, 0xffffu << (threadIdx.x & 16));
     }
+    if constexpr (Params::kAttends)
+      if (threadIdx.x == kWarp) *shared.cut = AttentionCut(p, Attention::kTileKeys, p.layer[0].window, max(__ldg(p.position), 0));
     if (threadIdx.x == 0) shared.epoch[0] = first, shared.epoch[1] = used.y + 1, shared.epoch[2] = used.z + 1;
     meet_chain();
   }
@@ -147,28 +148,31 @@ __device__ __forceinline__ void linear_chain_body(const Params& p, uint8_t* dyna
     if constexpr (Params::kAttends)
       if (link >= 0) {
         const uint32_t epoch = shared.epoch[0] + (link - p.first_link) * kChainEpochs, uses = shared.epoch[2] + link;
-        place = later(place, Attention::attend(p, shared, p.layer[link], epoch, uses, place, block_warp));
+        place = later(place, Attention::attend(p, shared, p.layer[link], epoch, uses, place));
       }
 #pragma unroll 1
     for (int linear = first_linear(link); linear < linears_end(p, link); ++linear) {
-      const int lane = settled(threadIdx.x % kWarp), warp = settled(block_warp);  // nothing that follows from them is kept in registers from linear to linear
+      const int lane = settled(threadIdx.x % kWarp), warp = settled(threadIdx.x / kWarp);  // nothing that follows from them is kept in registers from linear to linear
       const ChainLayer& layer = layer_of(p, link, linear);
       const ChainShape& w = p.linears[linear];
       const ChainShare share(w, linear == kGateUp, settled(blockIdx.x));
       const uint32_t epoch = *shared.epoch + (link - p.first_link) * kChainEpochs;
       // Who has nothing to do here may not wait for x either: nobody would wait for this block before sending the next packets.
       if (share.parts + share.pieces + share.has_divided == 0) continue;
+      ChainUnit<kBits, kGroup> unit;
+      const auto meanwhile = [&] { take_first(unit, p, shared, share, w.k, place, warp, lane); };
       if (linear == kGateUp || linear == kNext) {
         const bool after_output = linear == kGateUp;
-        stage_normed(p, shared, after_output ? layer.norm : layer.in_norm, w.k, epoch + (after_output ? kAfterOutput : kAfterDown), warp, lane);
+        stage_normed(p, shared, after_output ? layer.norm : layer.in_norm, w.k, epoch + (after_output ? kAfterOutput : kAfterDown), warp, lane, meanwhile);
       } else if (Params::kAttends || linear == kDown) {
-        stage_pairs(p, shared, packets_of(p, linear), w.k, shared.epoch[linear == kDown ? 1 : 2] + link, warp, lane);
+        stage_pairs(p, shared, packets_of(p, linear), w.k, shared.epoch[linear == kDown ? 1 : 2] + link, warp, lane, meanwhile);
       } else if constexpr (!Params::kAttends) {
-        stage_halves(p, shared, p.attention, w.k, warp, lane);
+        stage_halves(p, shared, p.attention, w.k, warp, lane, meanwhile);
       }
       meet_chain();
-      chain_products<kBits, kGroup>(p, shared, share, w.k, place, epoch + kPieces + linear, warp, lane);
-      chain_results(p, shared, layer, link, linear, epoch);
+      const uint4 ahead = chain_products(unit, p, shared, share, w.k, place, epoch + kPieces + linear, warp, lane);
+      if (gets_pieces(share, warp)) receive_pieces(p, shared, share, ahead, epoch + kPieces + linear);
+      chain_results(p, shared, layer, link, linear, epoch, warp, lane);
       place = later(place, share.all());
     }
   }

@@ -7,65 +7,54 @@
 
 namespace exllama {
 
-/// One query head, in f32: eight dims of a key are a lane's, so that the lanes of a warp read one row after the other. A tile's sums over dims
-/// are exchanged in halves, after which every lane has the score of one key, and its exponent once.
+/// One query head. Scores are made by tensor cores, sixteen keys being the rows of a tile: 16 bytes of a key are two of a lane's operands as they are, and
+/// all columns are the query, so that lanes 4 g + t have the scores of keys g and g + 8 without exchanging anything. What values are added up to is
+/// made in f32 by lanes that have eight dims each and read one row after the other.
 template <int kDim>
 struct OneHead {
   static constexpr int kHeads = 1;
-  static constexpr int kLanes = kDim / 8;           // that have a key
-  static constexpr int kPerLoad = kWarp / kLanes;   // keys
-  static constexpr int kLoads = 8;
-  static constexpr int kKeys = kPerLoad * kLoads;
-  static constexpr int kApart = kLanes / kLoads;    // lanes from a score to the next one
+  static constexpr int kKeys = 16;                  // of a step
+  static constexpr int kCells = kDim / 8;           // of eight dims, 16 bytes
+  static constexpr int kPerLoad = kWarp / kCells;   // values
 
-  float q[8], out[8], highest, total;
+  uint4 q[kCells / 4];                              // cells 4 i + t
+  float out[8], highest, total;                     // of the lane's keys
 
   __device__ __forceinline__ void begin(const __half* queries, int, int lane) {
-    widen(reinterpret_cast<const uint4*>(queries)[lane % kLanes], q);
+#pragma unroll
+    for (int i = 0; i < kCells / 4; ++i) q[i] = reinterpret_cast<const uint4*>(queries)[4 * i + lane % 4];
 #pragma unroll
     for (int d = 0; d < 8; ++d) out[d] = 0.f;
     highest = -INFINITY, total = 0.f;
   }
 
-  /// Of the tile keys `first` to `end` - 1 count.
+  /// Of these kKeys keys `first` to `end` - 1 count; `end` is at least 1.
   __device__ __forceinline__ void step(const void* keys, const void* values, int first, int end, float scale, int lane) {
-    const int of_load = lane / kLanes, cell = lane % kLanes;
-    float s[kLoads];
+    const int g = lane / 4, t = lane % 4;
+    float s[2][4] = {};  // of keys g and g + 8, in every column
 #pragma unroll
-    for (int i = 0; i < kLoads; ++i) {
-      float key[8];
-      widen(static_cast<const uint4*>(keys)[i * kWarp + lane], key);
-      s[i] = key[0] * q[0] + key[1] * q[1] + key[2] * q[2] + key[3] * q[3] + (key[4] * q[4] + key[5] * q[5] + key[6] * q[6] + key[7] * q[7]);
+    for (int i = 0; i < kCells / 4; ++i) {
+      const uint4 upper = static_cast<const uint4*>(keys)[g * kCells + 4 * i + t], lower = static_cast<const uint4*>(keys)[(g + 8) * kCells + 4 * i + t];
+      multiply(s[0], {upper.x, lower.x, upper.y, lower.y}, q[i].x, q[i].y);
+      multiply(s[1], {upper.z, lower.z, upper.w, lower.w}, q[i].z, q[i].w);
     }
-#pragma unroll
-    for (int far = kLanes / 2, count = kLoads / 2; far > 0; far /= 2, count /= 2) {
-      if (count > 0) {
-        const bool upper = lane & far;
-#pragma unroll
-        for (int i = 0; i < count; ++i) {
-          const float give = upper ? s[i] : s[i + count], keep = upper ? s[i + count] : s[i];
-          s[i] = keep + __shfl_xor_sync(0xffffffffu, give, far);
-        }
-      } else {
-        s[0] += __shfl_xor_sync(0xffffffffu, s[0], far);
-      }
-    }
-    const int key = cell / kApart * kPerLoad + of_load;
-    const float score = key >= first && key < end ? s[0] * scale : -INFINITY;
-    const float best = fmaxf(highest, over_keys(score, [](float a, float b) { return fmaxf(a, b); }));
-    const float base = best == -INFINITY ? 0.f : best, shrink = power_of_two(highest - base), share = power_of_two(score - base);
-    highest = best, total = total * shrink + share;
+    const auto score = [&](int i) { return g + 8 * i >= first && g + 8 * i < end ? (s[0][2 * i] + s[1][2 * i]) * scale : -INFINITY; };
+    const float upper = score(0), lower = score(1);
+    const float best = fmaxf(highest, over_keys(fmaxf(upper, lower), [](float a, float b) { return fmaxf(a, b); }));
+    const float base = best == -INFINITY ? 0.f : best, shrink = power_of_two(highest - base);
+    const float shares[2] = {power_of_two(upper - base), power_of_two(lower - base)};
+    highest = best, total = total * shrink + (shares[0] + shares[1]);
 #pragma unroll
     for (int d = 0; d < 8; ++d) out[d] *= shrink;
 #pragma unroll
-    for (int i = 0; i < kLoads; ++i) {
-      const float by = __shfl_sync(0xffffffffu, share, of_load * kLanes + i * kApart);
+    for (int i = 0; i < kKeys / kPerLoad; ++i) {
+      // What lies behind the last key may be no number: instead of it that key's value is read once more.
+      const int key = i * kPerLoad + lane / kCells;
+      const float by = __shfl_sync(0xffffffffu, shares[i * kPerLoad / 8], key % 8 * 4);
       float value[8];
-      widen(static_cast<const uint4*>(values)[i * kWarp + lane], value);
-      // What lies where no value is may be no number.
-      const bool counts = i * kPerLoad + of_load < end;
+      widen(static_cast<const uint4*>(values)[min(key, end - 1) * kCells + lane % kCells], value);
 #pragma unroll
-      for (int d = 0; d < 8; ++d) out[d] += by * (counts ? value[d] : 0.f);
+      for (int d = 0; d < 8; ++d) out[d] += by * value[d];
     }
   }
 
@@ -75,8 +64,8 @@ struct OneHead {
 #pragma unroll
     for (int d = 0; d < 8; ++d)
 #pragma unroll
-      for (int far = kLanes; far < kWarp; far *= 2) out[d] += __shfl_xor_sync(0xffffffffu, out[d], far);
-    if (lane < kLanes) {
+      for (int far = kCells; far < kWarp; far *= 2) out[d] += __shfl_xor_sync(0xffffffffu, out[d], far);
+    if (lane < kCells) {
       float4* to = reinterpret_cast<float4*>(row + lane * 8);
       to[0] = make_float4(out[0], out[1], out[2], out[3]), to[1] = make_float4(out[4], out[5], out[6], out[7]);
     }
@@ -97,7 +86,7 @@ struct OneHead {
   template <typename Take>
   __device__ __forceinline__ static float over_keys(float x, Take take) {
 #pragma unroll
-    for (int far = kApart; far < kWarp; far *= 2) x = take(x, __shfl_xor_sync(0xffffffffu, x, far));
+    for (int far = 4; far < kWarp; far *= 2) x = take(x, __shfl_xor_sync(0xffffffffu, x, far));
     return x;
   }
 };
@@ -110,7 +99,7 @@ struct EightHeads {
   static constexpr int kHeads = 8;
   static constexpr int kCells = kDim / 8;           // of eight dims, 16 bytes
   static constexpr int kLoads = kCells / 4;         // a lane's cells of eight keys, and of their values
-  static constexpr int kKeys = 2048 / kDim;
+  static constexpr int kKeys = 1024 / kDim;         // of a step
 
   uint4 q[kLoads];                                  // of head g the cells 4 i + t
   float out[kDim / 16][4], highest, total;          // rows of dims by columns of heads; of head g

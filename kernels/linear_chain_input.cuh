@@ -19,19 +19,22 @@ struct Digits {
   __device__ __forceinline__ explicit Digits(float own) {
     // The bits of numbers without a sign are in the order of the numbers.
     most = __uint_as_float(__reduce_max_sync(0xffffffffu, __float_as_uint(own)));
-    scale = most > 1e-30f ? __fdividef(kMostDigits, most) : 0.f;
+    float inverse;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(most));
+    scale = most > 1e-30f ? kMostDigits * inverse : 0.f;
   }
   __device__ __forceinline__ float factor() const { return most * (1.f / kMostDigits); }
 
   /// The high and the low digits of four k, in the order of the codes, which in a word are of k, k + 2, k + 1, k + 3. @returns the numbers' sum
   __device__ __forceinline__ int write(const float4& v, uint32_t& high, uint32_t& low) const {
-    // Added to a number below 2^22, 1.5 * 2^23 leaves its nearest integer in the last bits: conversions would wait for each other.
-    const auto rounded = [&](float x) { return __float_as_int(fmaf(x, scale, 12582912.f)) - 0x4b400000; };
-    const int a = rounded(v.x), b = rounded(v.y), c = rounded(v.z), d = rounded(v.w);
-    const int e = a + 128, f = b + 128, g = c + 128, h = d + 128;
-    low = __byte_perm(__byte_perm(e, g, 0x0040), __byte_perm(f, h, 0x0040), 0x5410) ^ 0x80808080u;
-    high = __byte_perm(__byte_perm(e, g, 0x0051), __byte_perm(f, h, 0x0051), 0x5410);
-    return a + b + c + d;
+    // Added to a number below 2^22, 1.5 * 2^23 leaves its nearest integer in the last bits: conversions would wait for each other. With 128 more,
+    // the last two bytes are the digits, but for the low one's sign.
+    const auto rounded = [&](float x) { return __float_as_uint(fmaf(x, scale, 12582912.f + 128.f)); };
+    const uint32_t a = rounded(v.x), b = rounded(v.y), c = rounded(v.z), d = rounded(v.w);
+    const uint32_t even = __byte_perm(a, c, 0x5410), odd = __byte_perm(b, d, 0x5410);
+    low = __byte_perm(even, odd, 0x6420) ^ 0x80808080u;
+    high = __byte_perm(even, odd, 0x7531);
+    return static_cast<int>(a + b + c + d - 4 * (0x4b400000u + 128));
   }
 };
 
@@ -72,9 +75,10 @@ __device__ __forceinline__ float4 four_halves(uint32_t first, uint32_t second) {
 }
 
 /// x of o where attention was another launch: [k] f16.
-template <int kBits, int kGroup>
+template <int kBits, int kGroup, typename Meanwhile>
 __device__ __forceinline__ void stage_halves(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, const __half* x, int k, int warp,
-                                             int lane) {
+                                             int lane, Meanwhile meanwhile) {
+  meanwhile();
   const uint4* eights = reinterpret_cast<const uint4*>(x);
 #pragma unroll 1
   for (int i = warp * kWarp + lane; i - lane < k / 8; i += kChainThreads) {
@@ -84,9 +88,9 @@ __device__ __forceinline__ void stage_halves(const ChainBuffers& p, const ChainS
 }
 
 /// A warp's packets, kWarp at a time of every sixteenth kWarp from `first` on: up to kMost of a lane's, of `count` in all; zeros where there are no
-/// more.
-template <int kMost, typename Kind>
-__device__ __forceinline__ void receive_all(uint4 (&v)[kMost], const uint4* packets, int first, int count, const Kind& kind, int lane) {
+/// more. What is to be done `meanwhile` is, while the first look is under way.
+template <int kMost, typename Kind, typename Meanwhile>
+__device__ __forceinline__ void receive_all(uint4 (&v)[kMost], const uint4* packets, int first, int count, const Kind& kind, int lane, Meanwhile meanwhile) {
   const int own = first + lane;
   bool missing[kMost];
 #pragma unroll
@@ -96,6 +100,7 @@ __device__ __forceinline__ void receive_all(uint4 (&v)[kMost], const uint4* pack
 #pragma unroll
     for (int b = 0; b < kMost; ++b)
       if (missing[b]) v[b] = look(packets + own + b * kChainThreads);
+    if (polls == 0) meanwhile();
     bool any = false;
 #pragma unroll
     for (int b = 0; b < kMost; ++b) missing[b] = missing[b] && !kind.is_there(v[b]), any |= missing[b];
@@ -106,15 +111,15 @@ __device__ __forceinline__ void receive_all(uint4 (&v)[kMost], const uint4* pack
 }
 
 /// x of down, silu(gate) * up, or of o, what heads have gathered: packets of all blocks.
-template <int kBits, int kGroup>
+template <int kBits, int kGroup, typename Meanwhile>
 __device__ __forceinline__ void stage_pairs(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, const uint4* packets, int k,
-                                            uint32_t uses, int warp, int lane) {
+                                            uint32_t uses, int warp, int lane, Meanwhile meanwhile) {
   constexpr int kMost = 4;  // 8192 of k: all of a model of 13B
   const int count = k / 8;
 #pragma unroll 1
   for (int first = warp * kWarp; first < count; first += kChainThreads * kMost) {
     uint4 v[kMost];
-    receive_all(v, packets, first, count, HalfPackets{uses}, lane);
+    receive_all(v, packets, first, count, HalfPackets{uses}, lane, meanwhile);
 #pragma unroll
     for (int b = 0; b < kMost; ++b)
       if (first + b * kChainThreads < count) {
@@ -126,9 +131,9 @@ __device__ __forceinline__ void stage_pairs(const ChainBuffers& p, const ChainSh
 
 /// x of gate and up, or of q, k, v: the residual stream of all blocks times the norm's weights. What all of it is
 /// divided by is left to the results, and needs the warps' sums of squares.
-template <int kBits, int kGroup>
+template <int kBits, int kGroup, typename Meanwhile>
 __device__ __forceinline__ void stage_normed(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, const __half* norm, int k,
-                                             uint32_t epoch, int warp, int lane) {
+                                             uint32_t epoch, int warp, int lane, Meanwhile meanwhile) {
   constexpr int kMost = 4;  // 8192 of k: all of the widest model
   const int count = k / 4;
   float squares = 0.f;
@@ -139,7 +144,7 @@ __device__ __forceinline__ void stage_normed(const ChainBuffers& p, const ChainS
     for (int b = 0; b < kMost; ++b)
       if (first + b * kChainThreads < count) factors[b] = __ldg(reinterpret_cast<const uint2*>(norm) + first + b * kChainThreads + lane);
     uint4 v[kMost];
-    receive_all(v, p.sums, first, count, FloatPackets{epoch}, lane);
+    receive_all(v, p.sums, first, count, FloatPackets{epoch}, lane, meanwhile);
 #pragma unroll
     for (int b = 0; b < kMost; ++b) {
       if (first + b * kChainThreads >= count) break;

@@ -25,9 +25,17 @@ constexpr unsigned kPause = 100;
 /// the registers that the launch began with.
 __device__ __forceinline__ void give_up() { asm volatile("st.global.u32 [%0], %1;" ::"l"(0ull), "r"(0) : "memory"); }
 
-__device__ __forceinline__ void send(uint64_t* to, uint32_t value, uint32_t epoch) {
+/// Only if `really`, without a branch.
+__device__ __forceinline__ void send(uint64_t* to, uint32_t value, uint32_t epoch, bool really = true) {
   const uint64_t packet = uint64_t(epoch) << 32 | value;
-  asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(to), "l"(packet) : "memory");
+  asm volatile(
+      "{\n"
+      ".reg .pred really;\n"
+      "setp.ne.u32 really, %2, 0;\n"
+      "@really st.relaxed.gpu.global.u64 [%0], %1;\n"
+      "}" ::"l"(to),
+      "l"(packet), "r"(uint32_t(really))
+      : "memory");
 }
 
 /// Two packets as they are now: value, epoch, value, epoch.
@@ -37,9 +45,18 @@ __device__ __forceinline__ uint4 look(const uint64_t* from) {
   return make_uint4(static_cast<uint32_t>(a), static_cast<uint32_t>(a >> 32), static_cast<uint32_t>(b), static_cast<uint32_t>(b >> 32));
 }
 
-__device__ __forceinline__ void send(uint4* to, const uint4& packet) {
+__device__ __forceinline__ void send(uint4* to, const uint4& packet, bool really = true) {
   const uint64_t a = uint64_t(packet.y) << 32 | packet.x, b = uint64_t(packet.w) << 32 | packet.z;
-  asm volatile("{\n.reg .b128 packet;\nmov.b128 packet, {%1, %2};\nst.relaxed.gpu.global.b128 [%0], packet;\n}" ::"l"(to), "l"(a), "l"(b) : "memory");
+  asm volatile(
+      "{\n"
+      ".reg .pred really;\n"
+      ".reg .b128 packet;\n"
+      "setp.ne.u32 really, %3, 0;\n"
+      "mov.b128 packet, {%1, %2};\n"
+      "@really st.relaxed.gpu.global.b128 [%0], packet;\n"
+      "}" ::"l"(to),
+      "l"(a), "l"(b), "r"(uint32_t(really))
+      : "memory");
 }
 __device__ __forceinline__ uint4 look(const uint4* from) {
   uint64_t a, b;
@@ -69,11 +86,11 @@ struct HalfPackets {
   __device__ __forceinline__ bool is_there(const uint4& v) const { return (((v.x ^ uses) | (v.z ^ uses >> 1)) & 1) == 0; }
 };
 
-/// Of four lanes next to each other a number each; the first one sends. Whole half warps call it.
-__device__ __forceinline__ void send_floats(uint4* sums, int n, float value, uint32_t epoch, int lane) {
-  const uint32_t word = FloatPackets{epoch}.marked(value, n % 4), half_warp = 0xffffu << (lane & 16);
-  const uint4 packet = make_uint4(word, __shfl_down_sync(half_warp, word, 1), __shfl_down_sync(half_warp, word, 2), __shfl_down_sync(half_warp, word, 3));
-  if (n % 4 == 0) send(sums + n / 4, packet);
+/// Of four lanes next to each other a number each; the first one sends, if `really`. Lanes of `mask` call it.
+__device__ __forceinline__ void send_floats(uint4* sums, int n, float value, uint32_t epoch, uint32_t mask, bool really = true) {
+  const uint32_t word = FloatPackets{epoch}.marked(value, n % 4);
+  const uint4 packet = make_uint4(word, __shfl_down_sync(mask, word, 1), __shfl_down_sync(mask, word, 2), __shfl_down_sync(mask, word, 3));
+  send(sums + n / 4, packet, really && n % 4 == 0);
 }
 
 /// Whether all lanes' packets are of this epoch.

@@ -7,9 +7,8 @@
 //
 // Strategy   Reading the weights takes all of the time, so nothing else may come between two reads. A thread has the copy engine
 //            bring row after row of the block's own, which lie one behind the other, into a ring that fills shared memory.
-//            The first are asked for before the kernel ahead has ended, but no more than `ahead` stages of them: what a
-//            multiprocessor loads arrives in the order in which it was asked for, x too, and a ring that is full before there
-//            is an x stands still. Each block normalises the row itself.
+//            The first are asked for before the kernel ahead has ended; that x then waits behind a whole ring costs nothing, for
+//            memory has enough to do meanwhile. Each block normalises the row itself.
 //            Eight warps share out k: a thread has its part of x in registers and reads from shared memory nothing but
 //            weights. The sums of the rows of a stage are added over a warp together, half of them in either half of it. One warp
 //            more adds up what the eight have of 32 rows, and has the facts of their slices, while those go on.
@@ -36,11 +35,9 @@ struct HeadParams {
   SliceFacts* slices;      // [n / HeadShape::kSlice, rounded up]
   int32_t n, k;
   int32_t stages;          // of the ring
-  int32_t ahead;           // of them those that are asked for before x
   float eps;
-  int32_t unused;
 };
-static_assert(sizeof(HeadParams) == 88);
+static_assert(sizeof(HeadParams) == 80);
 
 constexpr int kHeadWarps = 8, kHeadThreads = kHeadWarps * kWarp;  // that multiply
 constexpr int kHeadBlock = kHeadThreads + 2 * kWarp;              // one thread copies, one warp finishes
@@ -63,7 +60,6 @@ struct HeadShape {
 struct HeadShared {
   uint64_t *full, *empty;  // [kHeadMostStages]
   uint64_t *done, *taken;  // [kHeadBuffers] sums are there; they have been read
-  uint64_t* asked;         // all of x has been asked for
   float* squares;          // [2 * kHeadWarps]
   float* sums;             // [kHeadBuffers][kHeadWarps][kHeadBatch]
   __half* x;               // [k]
@@ -74,14 +70,13 @@ struct HeadShared {
     empty = full + kHeadMostStages;
     done = empty + kHeadMostStages;
     taken = done + kHeadBuffers;
-    asked = taken + kHeadBuffers;
     squares = reinterpret_cast<float*>(base + kHeadBarrierBytes) - 2 * kHeadWarps;
     sums = reinterpret_cast<float*>(base + kHeadBarrierBytes);
     x = reinterpret_cast<__half*>(base + kHeadBarrierBytes + kHeadSumBytes);
     ring = base + kHeadBarrierBytes + kHeadSumBytes + ((2 * k + 127) & ~127);
   }
 };
-static_assert((2 * kHeadMostStages + 2 * kHeadBuffers + 1) * 8 + 2 * kHeadWarps * 4 <= kHeadBarrierBytes);
+static_assert((2 * kHeadMostStages + 2 * kHeadBuffers) * 8 + 2 * kHeadWarps * 4 <= kHeadBarrierBytes);
 
 /// The block's rows: whole slices, one behind the other.
 struct HeadRange {
@@ -105,8 +100,7 @@ __device__ __forceinline__ void head_copies(const HeadParams& p, const HeadShare
   const uint8_t* from = reinterpret_cast<const uint8_t*>(p.weights) + size_t(range.first) * row_bytes;
   RingPlace at;
 #pragma unroll 1
-  for (int row = 0, ahead = p.ahead; row < range.count; row += kRows, from += stage_bytes) {
-    if (ahead-- == 0) barrier_wait(shared.asked, 0);
+  for (int row = 0; row < range.count; row += kRows, from += stage_bytes) {
     barrier_wait(shared.empty + at.stage, at.parity ^ 1);
     copy_bulk(shared.ring + at.stage * stage_bytes, from, min(kRows, range.count - row) * row_bytes, shared.full + at.stage, policy);
     at.next(p.stages);
@@ -131,8 +125,6 @@ __device__ __forceinline__ void head_norm(const HeadParams& p, const HeadShared&
   for (int place = 0; place < kPlaces; ++place)
 #pragma unroll
     for (int b = 0; b < kMost; ++b) v[place][b] = cell(place, b) < cells ? x[cell(place, b)] : make_float4(0.f, 0.f, 0.f, 0.f);
-  __syncwarp();
-  if (lane == 0) barrier_arrive(shared.asked);
 #pragma unroll
   for (int place = 0; place < kPlaces; ++place) {
     float squares = 0.f;
@@ -287,7 +279,6 @@ __device__ __forceinline__ void linear_head_body(const HeadParams& p, uint8_t* d
       barrier_init(shared.done + b, multiply);
       barrier_init(shared.taken + b, 1);
     }
-    barrier_init(shared.asked, kHeadWarps);
     barrier_init_done();
   }
   // Warps that have no part of k add nothing.

@@ -200,10 +200,8 @@ class HeadChecks {
         this.#apart(memory, copy, true);
         this.#choose(memory, slicesPerRow(shape.outputs), true);
       });
-      const { stages, ahead } = headLaunch(shape, this.#gpu.card)!;
-      row(`one launch, ${ahead} of ${stages} ahead`, (copy) => this.#together(memory, copy, true));
-      for (const other of [1, 2, 3, stages].filter((other) => other !== ahead && other <= stages))
-        row(`one launch, ${other} ahead`, (copy) => this.#together(memory, copy, true, { ahead: other }));
+      const { stages } = headLaunch(shape, this.#gpu.card)!;
+      row(`one launch, ${stages} stages`, (copy) => this.#together(memory, copy, true));
       for (const fewer of [3, 4, 5, 6].filter((fewer) => fewer < stages))
         row(`one launch, ${fewer} stages`, (copy) => this.#together(memory, copy, true, { stages: fewer }));
       row("one launch, choice", (copy) => {
@@ -270,14 +268,14 @@ class HeadChecks {
     { shape, weights, bias, norm, residual, rows, hiddenState, logits, slices }: Memory,
     copy = 0,
     overlap = false,
-    changes: Partial<{ grid: number; ahead: number; stages: number }> = {},
+    changes: Partial<{ grid: number; stages: number }> = {},
   ): void {
     const launch = headLaunch(shape, this.#gpu.card);
     if (launch === null) throw new Error(`${JSON.stringify(shape)} has no such kernel on this card`);
-    const { name, grid, block, shared, stages, ahead } = { ...launch, ...changes };
+    const { name, grid, block, shared, stages } = { ...launch, ...changes };
     const parameters = writeParameters(HEAD, {
       ...{ weights: weights[copy]!, bias, residual, rows, norm, hiddenState, logits, slices },
-      ...{ n: shape.outputs, k: shape.inputs, stages, ahead: Math.min(ahead, stages), eps: EPS, unused: 0 },
+      ...{ n: shape.outputs, k: shape.inputs, stages, eps: EPS },
     });
     this.#bench.launch({ family: "linear_head", name, grid: [grid], block, shared, parameters, overlap });
   }

@@ -107,11 +107,11 @@ export function mostParts({ kvHeads }: ChainHeads, blocks = MOST_ATTENDING): num
   return Math.min(MOST_PARTS, Math.floor(Math.min(blocks, MOST_ATTENDING) / kvHeads));
 }
 
-/** AttentionMemory of linear_chain_attention.cuh: queries, the newest key and value, sums of each warp. */
-function attentionBytes({ heads, kvHeads, headDim }: ChainHeads): number {
+/** AttentionMemory of linear_chain_attention.cuh: queries, the newest key and value; and behind them sums of each warp. */
+function attentionBytes({ heads, kvHeads, headDim }: ChainHeads): { readonly own: number; readonly sums: number } {
   const group = heads / kvHeads;
   const queries = Math.ceil(group / HEADS_TOGETHER) * HEADS_TOGETHER * (headDim + 8) * 2;
-  return queries + 2 * headDim * 2 + WARPS * Math.min(group, HEADS_TOGETHER) * (headDim + 4) * 4;
+  return { own: queries + 2 * headDim * 2, sums: WARPS * Math.min(group, HEADS_TOGETHER) * (headDim + 4) * 4 };
 }
 
 export interface ChainOptions {
@@ -152,7 +152,10 @@ export function chainLaunch(
   const xPitch = Math.ceil(mostK / SUPERBLOCK) * SUPERBLOCK + 64;
   const x = 2 * xPitch;
   const spans = Math.ceil(mostK / SUPERBLOCK) * (SUPERBLOCK / SPAN) * 8;
-  const behindRing = Math.max(x + spans + partial, heads ? attentionBytes(heads) : 0);
+  // Heads come while results of q, k and v are still being made of partial sums.
+  const attending = heads ? attentionBytes(heads) : { own: 0, sums: 0 };
+  const partialBehind = Math.max(x + spans, attending.own);
+  const behindRing = Math.max(partialBehind + partial, attending.own + attending.sums);
   const stageBytes = Math.ceil(superblockBytes(bits, group, SUPERBLOCK) / 128) * 128;
   const stages = Math.min(MOST_STAGES, Math.floor((card.sharedPerBlock - HEAD_BYTES - behindRing) / stageBytes));
   if (stages < (heads ? LEAST_STAGES_OF_LAYERS : LEAST_STAGES)) return null;
@@ -170,7 +173,7 @@ export function chainLaunch(
     parts,
     xAt,
     spansAt: xAt + x,
-    partialAt: xAt + x + spans,
+    partialAt: xAt + partialBehind,
     xPitch,
     shares,
   };

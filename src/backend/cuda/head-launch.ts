@@ -19,8 +19,6 @@ const MOST_INPUTS = 4 * INPUTS_OF_CELLS;
  * kernel is there, and waits, before the head has ended.
  */
 const LEFT_TO_NEXT = 18 * 1024;
-/** What is asked for ahead of x, as much as keeps memory busy until x is there; more only keeps x waiting. */
-const AHEAD_BYTES = 64 * 1024;
 
 /** Weights f16 [outputs, inputs]. */
 export interface HeadShape {
@@ -34,9 +32,8 @@ export interface HeadLaunch {
   readonly block: number;
   /** Dynamic shared memory, bytes. */
   readonly shared: number;
-  /** Of the ring, and of them those that are filled before x is there. */
+  /** Of the ring. */
   readonly stages: number;
-  readonly ahead: number;
 }
 
 /** Whether there is a kernel for it, on cards that have one. */
@@ -69,7 +66,6 @@ export function headLaunch(shape: HeadShape, card: CardShape): HeadLaunch | null
     block: BLOCK,
     shared: ringAt + stages * stageBytes,
     stages,
-    ahead: Math.min(stages, Math.ceil(AHEAD_BYTES / stageBytes)),
   };
 }
 

@@ -152,9 +152,7 @@ export const HEAD = layout("HeadParams", {
   n: "i32",
   k: "i32",
   stages: "i32",
-  ahead: "i32",
   eps: "f32",
-  unused: "i32",
 });
 
 /** linear_prompt.cu, behind its tensor maps */

@@ -26,12 +26,12 @@ export function runHead(queue: KernelQueue, linear: PlacedLinear, call: HeadCall
   const { in: inputs, out: outputs } = linear.spec;
   const launch = headLaunch({ inputs, outputs }, queue.context.card);
   if (launch === null || linear.storage.kind !== "half") return null;
-  const { name, grid, block, shared, stages, ahead } = launch;
+  const { name, grid, block, shared, stages } = launch;
   queue.run({
     ...{ family: "linear_head", name, grid: [grid], block, shared },
     parameters: writeParameters(HEAD, {
       ...{ weights: linear.weights, bias: linear.bias, ...call },
-      ...{ n: outputs, k: inputs, stages, ahead, unused: 0 },
+      ...{ n: outputs, k: inputs, stages },
     }),
     role: "head",
     bytes: outputs * inputs * 2,
