@@ -42,15 +42,15 @@ static_assert(sizeof(ChainLayersParams) == 88 + 128 + 64 + kMostChainLayers * 17
 
 struct NoAttention {};
 
-/// What attention has in a block's shared memory, in the place of x and of sums, which nobody needs meanwhile; the same arithmetic as
-/// chain-launch.ts.
+/// What attention has in a block's shared memory, the same arithmetic as chain-launch.ts: queries and the newest key and value in the place of x and
+/// its spans, and not in that of partial sums, of which results are still being made when they come; then, where nobody needs anything any more, sums.
 template <int kDim>
 struct AttentionMemory {
   static constexpr int kMostHeads = 8;            // of a warp
   static constexpr int kQueryPitch = kDim + 8;    // eight rows hit all banks
   static constexpr int kSumRow = kDim + 4;        // sums, largest exponent, denominator
 
-  __half* queries;  // in the place of x alone: [group, rounded up to eights][kQueryPitch]
+  __half* queries;  // [group, rounded up to eights][kQueryPitch]
   __half* newest;   // key and value [2][kDim]; tiles of them are read, whose other keys do not count
   float* sums;      // [warps][heads][kSumRow]
   int heads;        // of a warp
@@ -85,6 +85,8 @@ struct alignas(16) AttentionCut {
     tiles = (old + tile_keys - 1) / tile_keys;
   }
 };
+
+static_assert(sizeof(AttentionCut) == kChainCutBytes);
 
 /// How a block's part is dealt out to its warps, which are one set, or two that have different query heads.
 struct AttentionSlices {
@@ -134,7 +136,6 @@ struct LayerAttention {
     meet_chain();
 
     const AttentionSlices own(p.group, Products::kHeads, warp);
-    const bool has_heads = own.set * Products::kHeads < p.group;
     Products products;
     products.begin(memory.queries + own.set * Products::kHeads * Memory::kQueryPitch, Memory::kQueryPitch, lane);
     const int unseen = layer.window == 0 ? 0 : position - layer.window + 1 - cut.begin;  // keys of the part that are too far away
@@ -153,14 +154,14 @@ struct LayerAttention {
         if (key < cut.old) products.step(from, from + kTileBytes, unseen - key, min(Products::kKeys, cut.old - key), p.scale, lane);
       }
       __syncwarp();
-      // A stage is empty when two warps say so; of those without heads nobody comes here.
+      // A stage is empty when two say so: two sets, or warps that have a step of it each, or one that has all of it.
       if (lane == 0) {
         barrier_arrive(shared.empty + stage);
         if (own.one_set && kSteps == 1) barrier_arrive(shared.empty + stage);
       }
     }
     if (at == all && cut.end > position) products.step(memory.newest, memory.newest + kDim, 0, 1, p.scale, lane);
-    if (has_heads) products.store(memory.sums + warp * memory.heads * Memory::kSumRow, Memory::kSumRow, memory.heads, lane);
+    products.store(memory.sums + warp * memory.heads * Memory::kSumRow, Memory::kSumRow, memory.heads, lane);
     meet_chain();
 #pragma unroll 1
     for (int i = warp; i < p.group; i += kChainWarps)
@@ -180,7 +181,7 @@ struct LayerAttention {
   template <typename Params>
   __device__ __forceinline__ static void receive_heads(const Params& p, const ChainLayer& layer, const Memory& memory, const Cut& cut, int position,
                                                        bool is_live, uint32_t epoch, int warp, int lane) {
-    const int before = cut.end > position ? 2 : 0;  // nobody needs x, whose place heads take
+    const int before = cut.end > position ? 2 : 0;
     // Columns of heads that are not there: zeros.
     for (int i = p.group * Memory::kQueryPitch / 8 + threadIdx.x; i < (memory.newest - memory.queries) / 8; i += kChainThreads)
       reinterpret_cast<uint4*>(memory.queries)[i] = make_uint4(0, 0, 0, 0);

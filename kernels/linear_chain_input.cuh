@@ -38,7 +38,13 @@ struct Digits {
   }
 };
 
-__device__ __forceinline__ float largest(const float4& v) { return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w))); }
+/// What is no number counts as the largest, and so makes a factor that is none.
+__device__ __forceinline__ float larger(float a, float b) {
+  float c;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b));
+  return c;
+}
+__device__ __forceinline__ float largest(const float4& v) { return larger(larger(fabsf(v.x), fabsf(v.y)), larger(fabsf(v.z), fabsf(v.w))); }
 
 /// Where the digits of k lie in a span's: those of four k together.
 __device__ __forceinline__ int digits_at(int span, int k) {
@@ -59,7 +65,7 @@ __device__ __forceinline__ void place_x(const ChainBuffers& p, const ChainShared
 /// Eight k of x as this lane's part of two spans, which have the factor in common. What is not there is zero, and placed too.
 template <int kBits, int kGroup>
 __device__ __forceinline__ void place_eight(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, int pair, int lane, const float4& v, const float4& w) {
-  const Digits digits(fmaxf(largest(v), largest(w)));
+  const Digits digits(larger(largest(v), largest(w)));
   uint2 high, low;
   const int own = digits.write(v, high.x, low.x) + digits.write(w, high.y, low.y);
   const int of_first = __reduce_add_sync(0xffffffffu, lane < 16 ? own : 0), of_second = __reduce_add_sync(0xffffffffu, lane < 16 ? 0 : own);

@@ -64,11 +64,14 @@ __device__ __forceinline__ uint4 look(const uint4* from) {
   return make_uint4(static_cast<uint32_t>(a), static_cast<uint32_t>(a >> 32), static_cast<uint32_t>(b), static_cast<uint32_t>(b >> 32));
 }
 
-/// Four f32, each rounded to 20 bits of mantissa.
+/// Four f32, each rounded to 20 bits of mantissa; what is no number stays none.
 struct FloatPackets {
   uint32_t epoch;
   static constexpr uint32_t kMark = 15;
-  __device__ __forceinline__ uint32_t marked(float value, int i) const { return (__float_as_uint(value) + 8) & ~kMark | epoch >> 4 * i & kMark; }
+  __device__ __forceinline__ uint32_t marked(float value, int i) const {
+    const uint32_t bits = __float_as_uint(value);
+    return (value == value ? bits + 8 : bits) & ~kMark | epoch >> 4 * i & kMark;
+  }
   /// Without the marks, which differ from time to time.
   __device__ __forceinline__ static float4 values(const uint4& v) {
     return make_float4(__uint_as_float(v.x & ~kMark), __uint_as_float(v.y & ~kMark), __uint_as_float(v.z & ~kMark), __uint_as_float(v.w & ~kMark));

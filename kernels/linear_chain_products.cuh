@@ -87,13 +87,13 @@ __device__ __forceinline__ void take_first(ChainUnit<kBits, kGroup>& unit, const
   unit.is_there = true;
 }
 
-/// Whether a warp receives sums of a part left over.
+/// Whether a warp receives sums of a part left over: the last half of them do.
 __device__ __forceinline__ bool gets_pieces(const ChainShare& share, int warp) { return share.has_divided && warp >= kChainWarps / 2; }
 
-/// Where they come in, [units][1 or 2 tiles][kTileRows] packets: this thread's first two, of the last half of the threads.
-__device__ __forceinline__ const uint64_t* pieces_of(const ChainBuffers& p, const ChainShare& share) {
-  return p.pieces + (share.block * (2 * share.superblocks << share.paired) * kTileRows + 2 * (threadIdx.x - kChainThreads / 2));
-}
+/// How many packets of them there are, [units][1 or 2 tiles][kTileRows]; which one is this thread's first, of two at a time; and where they come in.
+__device__ __forceinline__ int pieces_of(const ChainShare& share) { return (2 * share.superblocks << share.paired) * kTileRows; }
+__device__ __forceinline__ int first_piece_of_thread() { return 2 * (threadIdx.x - kChainThreads / 2); }
+__device__ __forceinline__ const uint64_t* place_of_pieces(const ChainBuffers& p, const ChainShare& share) { return p.pieces + share.block * pieces_of(share); }
 
 /// All of the block's superblocks of one linear: partial sums, two of each superblock, into shared memory or, of pieces, to the block whose
 /// part they are of. `place` is where the first superblock is in the ring: stages, of four rounds. A warp takes the first or the second half of
@@ -122,7 +122,8 @@ __device__ __forceinline__ uint4 chain_products(ChainUnit<kBits, kGroup>& unit, 
     const uint32_t x_at = x_lane + superblock * kSuperblock;
     const int2 span = load_ints(span_lane + superblock * (kSuperblock / kSpan * kSpanBytes));  // factor of x, sum of x
     const int sb_k = min(kSuperblock, k - superblock * kSuperblock);
-    if (at + kStep >= all && gets_pieces(share, warp)) ahead = look(pieces_of(p, share));
+    if (at + kStep >= all && gets_pieces(share, warp) && first_piece_of_thread() < pieces_of(share))
+      ahead = look(place_of_pieces(p, share) + first_piece_of_thread());
     if (!unit.is_there) {
       barrier_wait(memory + ((round & 1) * kMostChainStages + stage) * 8, round >> 1 & 1);
       unit.take(memory + kChainHeadBytes + stage * ChainShared<kBits, kGroup>::kStageBytes, sb_k, half, shared.empty + stage, lane);

@@ -24,16 +24,16 @@ __device__ __forceinline__ float row_sum(const float* from, int count) {
 /// has brought; since they are what blocks begin with, it has mostly brought them.
 template <typename Shared>
 __device__ __forceinline__ void receive_pieces(const ChainBuffers& p, const Shared& shared, const ChainShare& share, uint4 two, uint32_t epoch) {
-  const uint64_t* const from = pieces_of(p, share);
-  const int units = 2 * share.superblocks, all = (units << share.paired) * kTileRows;
+  const uint64_t* const from = place_of_pieces(p, share);
+  const int units = 2 * share.superblocks, all = pieces_of(share);
   float* const to = shared.partial + 2 * share.whole() * kTileRows;
 #pragma unroll 1
-  for (int i = 2 * (threadIdx.x - kChainThreads / 2), first = i; i < all; i += kChainThreads) {
-    if (i != first) two = look(from + (i - first));
+  for (int i = first_piece_of_thread(); i < all; i += kChainThreads) {
+    if (i != first_piece_of_thread()) two = look(from + i);
 #pragma unroll 1
     for (unsigned polls = 0; two.y != epoch || two.w != epoch; ++polls) {
       if (polls > kMostPolls) give_up();
-      two = look(from + (i - first));
+      two = look(from + i);
     }
     // Gate's and up's take turns there.
     const int tile = i / kTileRows, unit = tile >> share.paired, of_pair = tile & share.paired;

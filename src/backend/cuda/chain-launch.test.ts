@@ -150,6 +150,38 @@ describe("chainLaunch of whole layers", () => {
     expect(launch.stages).toBeGreaterThanOrEqual((16 + launch.flyingTiles) / 2);
   });
 
+  it.each(SHAPES)("has room for heads of %s beside the sums that results are still being made of", (_, of) => {
+    for (const headDim of [64, 128] as const)
+      for (const [heads, kvHeads] of [
+        [32, 32],
+        [16, 1],
+      ] as const) {
+        const { xAt, partialAt } = chainLaunch(of, HOPPER, { heads: { heads, kvHeads, headDim } })!;
+        const queries = 8 * Math.ceil(heads / kvHeads / 8) * (headDim + 8) * 2;
+        expect(partialAt - xAt).toBeGreaterThanOrEqual(queries + 2 * headDim * 2);
+      }
+  });
+
+  it("keeps them apart where x is smaller than heads", () => {
+    const small = shapeOf(128, 128, 256, [2048, 128, 128]);
+    const heads = { heads: 16, kvHeads: 1, headDim: 128 } as const;
+    const { xAt, partialAt } = chainLaunch(small, HOPPER, { heads })!;
+    expect(partialAt - xAt).toBe(16 * 136 * 2 + 2 * 128 * 2);
+    expect(chainLaunch(small, HOPPER)!.partialAt - chainLaunch(small, HOPPER)!.xAt).toBeLessThan(partialAt - xAt);
+  });
+
+  it("wants stages enough to tell rounds of the ring apart, whatever is under way", () => {
+    const heads = { heads: 32, kvHeads: 8, headDim: 128 } as const;
+    const least = (flying: number, whole: boolean) => {
+      for (let sharedPerBlock = 40_000; ; sharedPerBlock += 256) {
+        const launch = chainLaunch(shape, { ...HOPPER, sharedPerBlock }, { flying, ...(whole ? { heads } : {}) });
+        if (launch) return launch.stages;
+      }
+    };
+    expect([4, 5, 8].map((flying) => least(flying, true))).toEqual([11, 12, 13]);
+    expect([4, 12].map((flying) => least(flying, false))).toEqual([8, 13]);
+  });
+
   it("has a block for each part of every KV head's keys", () => {
     for (let kvHeads = 1; kvHeads <= 132; kvHeads++) {
       const heads = chainHeads({ heads: kvHeads, kvHeads, headDim: 128 })!;

@@ -10,14 +10,12 @@ const WARPS = 16;
 const BLOCK = WARPS * 32 + 128;
 const UNIT = 512;
 const SPAN = 128;
-/** Barriers and sums of squares, and the block's rows of the residual stream. */
+/** Barriers, sums of squares and the cut of attention, and the block's rows of the residual stream. */
 const HEAD_BYTES = 768 + WARPS * 32 * 4;
 const MOST_ROWS = WARPS * 32;
 const MOST_STAGES = 24;
 /** As many as lie between two superblocks of a warp: what the kernel says of rounds of the ring needs them. */
 const LEAST_STAGES = 8;
-/** A warp takes every sixteenth tile of keys, and up to seven copies beside it may be under way: half of that, for rounds are told apart by twos. */
-const LEAST_STAGES_OF_LAYERS = 12;
 /** The widest that has been run (70B). */
 const MOST_HIDDEN = 8192;
 
@@ -158,7 +156,7 @@ export function chainLaunch(
   const behindRing = Math.max(partialBehind + partial, attending.own + attending.sums);
   const stageBytes = Math.ceil(superblockBytes(bits, group, SUPERBLOCK) / 128) * 128;
   const stages = Math.min(MOST_STAGES, Math.floor((card.sharedPerBlock - HEAD_BYTES - behindRing) / stageBytes));
-  if (stages < (heads ? LEAST_STAGES_OF_LAYERS : LEAST_STAGES)) return null;
+  if (stages < leastStages(flying, heads !== undefined)) return null;
   const xAt = HEAD_BYTES + stages * stageBytes;
   return {
     name: heads
@@ -186,6 +184,14 @@ export function chainLaunch(
  */
 function copiesUnderWay({ hidden }: ChainShape): number {
   return hidden > 6144 ? 5 : 4;
+}
+
+/**
+ * Stages below which a warp could take a round of the ring for another: of whole layers half of the sixteen tiles of keys from one of a
+ * warp's to its next and of the copies under way beside it, for rounds are told apart by twos.
+ */
+function leastStages(flying: number, wholeLayers: boolean): number {
+  return Math.max(LEAST_STAGES, flying + 1, wholeLayers ? Math.ceil((WARPS + flying + MORE_TILES) / 2) : 0);
 }
 
 /**
