@@ -4,8 +4,10 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { loadOver } from "../../src/engine/client.js";
+import { startProcess } from "../../src/engine/process-link.js";
 import { demoModel, EngineDiedError, loadModel } from "../../src/index.js";
-import { packageRoot } from "../../src/paths.js";
+import { distFile, packageRoot } from "../../src/paths.js";
 import { childrenOf, isRunning, until } from "../support/processes.js";
 
 const OPTIONS = { ctx: 512, threads: 1 } as const;
@@ -44,6 +46,14 @@ describe("a killed engine", () => {
 });
 
 describe("an engine", () => {
+  it("may be a program of a test's own, as the one that GPU tests poison", async () => {
+    const model = await loadOver(startProcess(distFile("gpu/poisoned-engine.js")), demoModel, OPTIONS);
+    // Nothing is launched on the CPU, and so nothing is poisoned.
+    expect((await model.generate("Once", { maxTokens: 4, ignoreEos: true }).result).ids).toHaveLength(4);
+    await model.dispose();
+    expect(childrenOf(process.pid)).toEqual([]);
+  });
+
   it("does not keep a program running that is done, and ends with it", async () => {
     const { engine, program } = await start("forgets-dispose");
     const [code] = await once(program, "exit");

@@ -2,9 +2,7 @@
 // of that kind does to a process, the driver decides. Started by lost-engine.ts.
 
 import { Launcher } from "../../src/backend/cuda/launch.js";
-
-// A static import would be left out of the build: the package says that its modules only export.
-await import("../../src/engine/child.js");
+import { serveParent } from "../../src/engine/serve-parent.js";
 
 let armed = false;
 process.on("message", (message: { type?: string; call?: { op?: string } }) => {
@@ -17,3 +15,5 @@ Launcher.prototype.launch = function (stream, call) {
   if (armed && call.name === "embed") new DataView(call.parameters.buffer, call.parameters.byteOffset).setBigUint64(8, 16n, true);
   launch.call(this, stream, call);
 };
+
+serveParent();
