@@ -121,7 +121,8 @@ struct LayerAttention {
 
   /// `place` is where the first tile is in the ring, see chain_products(); `uses` what gathered is marked with. @returns how many tiles there were
   template <typename Params, typename Shared>
-  __device__ __forceinline__ static int attend(const Params& p, const Shared& shared, const ChainLayer& layer, uint32_t epoch, uint32_t uses, int place) {
+  __device__ __forceinline__ static int attend(const Params& p, const Shared& shared, const ChainLayer& layer, uint32_t epoch, uint32_t uses,
+                                               int place) {
     const int lane = settled(threadIdx.x % kWarp), warp = settled(threadIdx.x / kWarp);  // nothing is computed ahead of the loop over layers
     const int asked = __ldg(p.position), position = max(asked, 0);
     const Cut& cut = *shared.cut;
@@ -209,7 +210,8 @@ struct LayerAttention {
     }
   }
 
-  /// From the sums of the warps, `used` of them in each set of `slices`, to what head number i of the group gathers, by way of one of its blocks where there are several. A lane has four dims.
+  /// From the sums of the warps, `used` of them in each set of `slices`, to what head number i of the group gathers, by way of one of its blocks
+  /// where there are several. A lane has four dims.
   template <typename Params>
   __device__ __forceinline__ static void merge(const Params& p, const Memory& memory, const Cut& cut, int used, int slices, int i, uint32_t epoch,
                                                uint32_t uses, int lane) {

@@ -152,7 +152,8 @@ __device__ __forceinline__ void linear_chain_body(const Params& p, uint8_t* dyna
       }
 #pragma unroll 1
     for (int linear = first_linear(link); linear < linears_end(p, link); ++linear) {
-      const int lane = settled(threadIdx.x % kWarp), warp = settled(threadIdx.x / kWarp);  // nothing that follows from them is kept in registers from linear to linear
+      // Nothing that follows from these two is kept in registers from linear to linear.
+      const int lane = settled(threadIdx.x % kWarp), warp = settled(threadIdx.x / kWarp);
       const ChainLayer& layer = layer_of(p, link, linear);
       const ChainShape& w = p.linears[linear];
       const ChainShare share(w, linear == kGateUp, settled(blockIdx.x));
@@ -163,7 +164,8 @@ __device__ __forceinline__ void linear_chain_body(const Params& p, uint8_t* dyna
       const auto meanwhile = [&] { take_first(unit, p, shared, share, w.k, place, warp, lane); };
       if (linear == kGateUp || linear == kNext) {
         const bool after_output = linear == kGateUp;
-        stage_normed(p, shared, after_output ? layer.norm : layer.in_norm, w.k, epoch + (after_output ? kAfterOutput : kAfterDown), warp, lane, meanwhile);
+        const __half* norm = after_output ? layer.norm : layer.in_norm;
+        stage_normed(p, shared, norm, w.k, epoch + (after_output ? kAfterOutput : kAfterDown), warp, lane, meanwhile);
       } else if (Params::kAttends || linear == kDown) {
         stage_pairs(p, shared, packets_of(p, linear), w.k, shared.epoch[linear == kDown ? 1 : 2] + link, warp, lane, meanwhile);
       } else if constexpr (!Params::kAttends) {

@@ -7,9 +7,9 @@
 
 namespace exllama {
 
-/// One query head. Scores are made by tensor cores, sixteen keys being the rows of a tile: 16 bytes of a key are two of a lane's operands as they are, and
-/// all columns are the query, so that lanes 4 g + t have the scores of keys g and g + 8 without exchanging anything. What values are added up to is
-/// made in f32 by lanes that have eight dims each and read one row after the other.
+/// One query head. Scores are made by tensor cores, sixteen keys being the rows of a tile: 16 bytes of a key are two of a lane's operands as they
+/// are, and all columns are the query, so that lanes 4 g + t have the scores of keys g and g + 8 without exchanging anything. What values are
+/// added up to is made in f32 by lanes that have eight dims each and read one row after the other.
 template <int kDim>
 struct OneHead {
   static constexpr int kHeads = 1;
@@ -34,7 +34,8 @@ struct OneHead {
     float s[2][4] = {};  // of keys g and g + 8, in every column
 #pragma unroll
     for (int i = 0; i < kCells / 4; ++i) {
-      const uint4 upper = static_cast<const uint4*>(keys)[g * kCells + 4 * i + t], lower = static_cast<const uint4*>(keys)[(g + 8) * kCells + 4 * i + t];
+      const uint4* const cells = static_cast<const uint4*>(keys) + 4 * i + t;
+      const uint4 upper = cells[g * kCells], lower = cells[(g + 8) * kCells];
       multiply(s[0], {upper.x, lower.x, upper.y, lower.y}, q[i].x, q[i].y);
       multiply(s[1], {upper.z, lower.z, upper.w, lower.w}, q[i].z, q[i].w);
     }

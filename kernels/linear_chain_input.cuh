@@ -64,7 +64,8 @@ __device__ __forceinline__ void place_x(const ChainBuffers& p, const ChainShared
 
 /// Eight k of x as this lane's part of two spans, which have the factor in common. What is not there is zero, and placed too.
 template <int kBits, int kGroup>
-__device__ __forceinline__ void place_eight(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, int pair, int lane, const float4& v, const float4& w) {
+__device__ __forceinline__ void place_eight(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, int pair, int lane, const float4& v,
+                                            const float4& w) {
   const Digits digits(larger(largest(v), largest(w)));
   uint2 high, low;
   const int own = digits.write(v, high.x, low.x) + digits.write(w, high.y, low.y);
@@ -96,7 +97,8 @@ __device__ __forceinline__ void stage_halves(const ChainBuffers& p, const ChainS
 /// A warp's packets, kWarp at a time of every sixteenth kWarp from `first` on: up to kMost of a lane's, of `count` in all; zeros where there are no
 /// more. What is to be done `meanwhile` is, while the first look is under way.
 template <int kMost, typename Kind, typename Meanwhile>
-__device__ __forceinline__ void receive_all(uint4 (&v)[kMost], const uint4* packets, int first, int count, const Kind& kind, int lane, Meanwhile meanwhile) {
+__device__ __forceinline__ void receive_all(uint4 (&v)[kMost], const uint4* packets, int first, int count, const Kind& kind, int lane,
+                                            Meanwhile meanwhile) {
   const int own = first + lane;
   bool missing[kMost];
 #pragma unroll

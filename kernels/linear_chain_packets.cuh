@@ -60,7 +60,15 @@ __device__ __forceinline__ void send(uint4* to, const uint4& packet, bool really
 }
 __device__ __forceinline__ uint4 look(const uint4* from) {
   uint64_t a, b;
-  asm volatile("{\n.reg .b128 packet;\nld.relaxed.gpu.global.b128 packet, [%2];\nmov.b128 {%0, %1}, packet;\n}" : "=l"(a), "=l"(b) : "l"(from) : "memory");
+  asm volatile(
+      "{\n"
+      ".reg .b128 packet;\n"
+      "ld.relaxed.gpu.global.b128 packet, [%2];\n"
+      "mov.b128 {%0, %1}, packet;\n"
+      "}"
+      : "=l"(a), "=l"(b)
+      : "l"(from)
+      : "memory");
   return make_uint4(static_cast<uint32_t>(a), static_cast<uint32_t>(a >> 32), static_cast<uint32_t>(b), static_cast<uint32_t>(b >> 32));
 }
 

@@ -93,7 +93,9 @@ __device__ __forceinline__ bool gets_pieces(const ChainShare& share, int warp) {
 /// How many packets of them there are, [units][1 or 2 tiles][kTileRows]; which one is this thread's first, of two at a time; and where they come in.
 __device__ __forceinline__ int pieces_of(const ChainShare& share) { return (2 * share.superblocks << share.paired) * kTileRows; }
 __device__ __forceinline__ int first_piece_of_thread() { return 2 * (threadIdx.x - kChainThreads / 2); }
-__device__ __forceinline__ const uint64_t* place_of_pieces(const ChainBuffers& p, const ChainShare& share) { return p.pieces + share.block * pieces_of(share); }
+__device__ __forceinline__ const uint64_t* place_of_pieces(const ChainBuffers& p, const ChainShare& share) {
+  return p.pieces + share.block * pieces_of(share);
+}
 
 /// All of the block's superblocks of one linear: partial sums, two of each superblock, into shared memory or, of pieces, to the block whose
 /// part they are of. `place` is where the first superblock is in the ring: stages, of four rounds. A warp takes the first or the second half of

@@ -20,8 +20,8 @@ __device__ __forceinline__ float row_sum(const float* from, int count) {
   return sum;
 }
 
-/// Has all sums of a part left over in shared memory, where and as those of one more part would be, for when the block has met. `two` is what a look at the first two
-/// has brought; since they are what blocks begin with, it has mostly brought them.
+/// Has all sums of a part left over in shared memory, where and as those of one more part would be, for when the block has met. `two` is what a
+/// look at the first two has brought; since they are what blocks begin with, it has mostly brought them.
 template <typename Shared>
 __device__ __forceinline__ void receive_pieces(const ChainBuffers& p, const Shared& shared, const ChainShare& share, uint4 two, uint32_t epoch) {
   const uint64_t* const from = place_of_pieces(p, share);
