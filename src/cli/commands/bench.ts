@@ -95,7 +95,8 @@ async function profile(flags: Flags): Promise<void> {
   for (const name of ["tokens", "repeat", "warmups"] as const)
     if (flags[name] !== undefined)
       throw new UsageError(`--${name} says nothing about a profiled step`, { hint: "Leave it out." });
-  const { prompt = [], batch = [1] } = flags;
+  const { batch = [1] } = flags;
+  const prompt = (flags.prompt ?? []).filter((tokens) => tokens > 0); // 0: none, as for speeds
   const depth = flags.depth ?? (prompt.length > 0 ? [] : [0]);
   const requests = [
     ...prompt.map((tokens) => ({ rows: 1, depth: tokens, prompt: true })),
