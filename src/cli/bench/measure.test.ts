@@ -86,6 +86,23 @@ describe("RowRunner", () => {
     expect(bytesPerSecond).toBeCloseTo((stepBytes! * tokensPerSecond.median) / 3, 0);
   });
 
+  it("is no faster for a card that takes its time to tell its energy", async () => {
+    const row = { kind: "decode", tokens: 40, depth: 0, batch: 2 } as const;
+    const delay = 150;
+    let joules = 0;
+    const slow = () => {
+      for (const until = performance.now() + delay; performance.now() < until; );
+      joules += 2;
+      return joules;
+    };
+    const { tokensPerSecond, joulesPerToken } = await runnerOf(standIn([]), slow, { repeat: 1, warmups: 0 }).measure(row);
+    // The answer is waited for in the middle of what is timed: 39 tokens of each sequence cannot have taken less.
+    expect(tokensPerSecond.median).toBeLessThanOrEqual((2 * 39 * 1000) / delay);
+    // The card's two joules are for what came behind its answer: all but two tokens of the sequence that began last, at least.
+    expect(joulesPerToken).toBeLessThanOrEqual(2 / 38);
+    expect(joulesPerToken).toBeGreaterThanOrEqual(2 / 78);
+  });
+
   it("does a run again whose tokens came all at once, and gives up when they always do", async () => {
     const row = { kind: "decode", tokens: 4, depth: 0, batch: 1 } as const;
     const lumps = (howMany: number) => {

@@ -47,6 +47,13 @@ interface Run {
   readonly tokens: number;
 }
 
+/** What the cards' meters showed, and when. */
+interface Metered {
+  /** ms */
+  readonly at: number;
+  readonly joules: number | null;
+}
+
 export class RowRunner {
   readonly #model: Model;
   readonly #meters: CardMeters;
@@ -100,30 +107,39 @@ export class RowRunner {
     const { prefillChunk } = this.#model.plan.run;
     let waiting = prompts.length;
     let lastOne: Arrival[] | null = null;
-    let atBegin = this.#meters.joules();
+    let metered: Metered | null = null;
     const options = { ...this.#answer(answerLength(row, prefillChunk)), signal };
     const reading = prompts.map(async (prompt, index) => {
       const ours = arrivals[index]!;
       for await (const { ids } of this.#model.generate(prompt, options).events()) {
         if (ids.length === 0) continue;
-        if (ours.length === 0 && --waiting === 0) {
-          atBegin = this.#meters.joules();
-          lastOne = ours;
-        }
         ours.push({ at: performance.now(), ids: ids.length });
+        if (ours.length === 1 && --waiting === 0) lastOne = ours;
+        // A card takes its time to answer, up to some milliseconds, in which nothing that arrives is noted. So it is asked when every
+        // sequence's time has begun, and whatever came with this token has been noted too.
+        if (ours === lastOne && ours.length === 2)
+          setImmediate(() => {
+            metered = { at: performance.now(), joules: this.#meters.joules() };
+          });
         // What the last one has been given, all have been.
         if (ours === lastOne && ours.reduce((sum, each) => sum + each.ids, 0) >= row.tokens) enough.abort(enough);
       }
     });
     for (const { reason } of (await Promise.allSettled(reading)).filter((one) => one.status === "rejected"))
       if (reason !== enough) throw reason;
-    const joules = difference(atBegin, this.#meters.joules());
     const window = decodeWindow(arrivals);
-    return window && this.#runOf(row, window, joules);
+    return window && this.#runOf(row, window, arrivals.flat(), metered);
   }
 
-  #runOf(row: DecodeRow, { tokensPerSecond, milliseconds, answered }: DecodeWindow, joules: number | null): Run {
-    return { tokensPerSecond, held: promptLength(row) + answered, joules, tokens: (tokensPerSecond * milliseconds) / 1000 };
+  #runOf(
+    row: DecodeRow,
+    { tokensPerSecond, answered }: DecodeWindow,
+    arrivals: readonly Arrival[],
+    metered: Metered | null,
+  ): Run {
+    const { at, joules } = metered ?? { at: Number.POSITIVE_INFINITY, joules: null };
+    const tokens = arrivals.reduce((sum, each) => sum + (each.at > at ? each.ids : 0), 0);
+    return { tokensPerSecond, held: promptLength(row) + answered, joules: difference(joules, this.#meters.joules()), tokens };
   }
 
   #summary(row: BenchRow, runs: readonly Run[]): MeasuredRow {
