@@ -18,7 +18,7 @@ import { writeGptq } from "./gptq.js";
 import { installDependencies } from "./install.js";
 import { findNodes, hasWideV8 } from "./nodes.js";
 import { describeResult, sideName, summarise } from "./report.js";
-import { measureAll, startSide } from "./sides.js";
+import { measureInTurns, startSide } from "./sides.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -30,7 +30,7 @@ async function main() {
   const nodes = orStop(1, () => findNodes(named));
   const result = await compare({ nodes, rounds, threads, keep });
   console.log(`TinyLlama-1.1B shape, 4 bits, ${threads} threads, ${cpus()[0].model}`);
-  console.log(`medians of ${rounds} interleaved rounds; goals beside the ratios\n`);
+  console.log(`medians of ${rounds} interleaved rounds, half of them started in the other order; goals beside the ratios\n`);
   console.log(describeResult(result));
   const narrow = nodes.filter(({ v8 }) => !hasWideV8(v8)).map(({ version }) => version);
   if (narrow.length > 0)
@@ -40,16 +40,17 @@ async function main() {
 
 async function compare({ nodes, rounds, threads, keep }) {
   const folder = keep ?? mkdtempSync(join(tmpdir(), "exllama-bench-"));
-  const sides = {};
   try {
     const { gguf, gptq } = writeModels(folder);
-    sides.llama = await startSide("llama-side.js", [gguf, threads]);
-    for (const node of nodes)
-      for (const pages of ["plain", "huge"])
-        sides[sideName(pages, node)] = await startSide("our-side.js", [gptq, threads, pages], node.path);
-    return summarise(sides, await measureAll(sides, rounds));
+    const ours = nodes.flatMap((node) => ["plain", "huge"].map((pages) => ({ node, pages })));
+    const { sides, rates } = await measureInTurns(rounds, {
+      llama: () => startSide("llama-side.js", [gguf, threads]),
+      ...Object.fromEntries(
+        ours.map(({ node, pages }) => [sideName(pages, node), () => startSide("our-side.js", [gptq, threads, pages], node.path)]),
+      ),
+    });
+    return summarise(sides, rates);
   } finally {
-    for (const side of Object.values(sides)) side.stop();
     if (keep === null) rmSync(folder, { recursive: true, force: true });
   }
 }

@@ -53,9 +53,43 @@ export function orderOf(names, round) {
   return names.map((_, turn) => names[(round + turn * step) % names.length]);
 }
 
-/** Tokens per second of all rounds, by side and kind. Round 0 warms up. */
-export async function measureAll(sides, rounds) {
-  const names = Object.keys(sides);
+/**
+ * Whoever is started first decodes some percent slower, whichever side it is (bench/NOTES.md). So half of the rounds are measured with the
+ * sides started in the order of their names, and half of them in the other, by processes of their own.
+ *
+ * @param {number} rounds
+ * @param {Record<string, () => Promise<object>>} starts by the names of the sides
+ * @returns {Promise<{ sides: Record<string, object>, rates: Record<string, { decode: number[], prompt: number[] }> }>} for summarise()
+ */
+export async function measureInTurns(rounds, starts) {
+  const names = Object.keys(starts);
+  const rates = Object.fromEntries(names.map((name) => [name, { decode: [], prompt: [] }]));
+  const sides = {};
+  for (const [turn, [order, count]] of startOrders(names, rounds).entries()) {
+    const running = {};
+    try {
+      for (const name of order) running[name] = await starts[name]();
+      const measured = await measureAll(running, names, count, turn);
+      for (const name of names) for (const kind of KINDS) rates[name][kind].push(...measured[name][kind]);
+      Object.assign(sides, running);
+    } finally {
+      for (const side of Object.values(running)) side.stop();
+    }
+  }
+  return { sides: Object.fromEntries(names.map((name) => [name, sides[name]])), rates };
+}
+
+/** Orders in which sides are started, and how many rounds each is for. */
+export function startOrders(names, rounds) {
+  const orders = [
+    [names, Math.ceil(rounds / 2)],
+    [names.toReversed(), Math.floor(rounds / 2)],
+  ];
+  return orders.filter(([, count]) => count > 0);
+}
+
+/** Tokens per second of some rounds, by side and kind. Round 0 warms up. */
+async function measureAll(sides, names, rounds, turn) {
   const rates = Object.fromEntries(names.map((name) => [name, { decode: [], prompt: [] }]));
   for (let round = 0; round <= rounds; round++) {
     for (const kind of KINDS)
@@ -63,7 +97,9 @@ export async function measureAll(sides, rounds) {
         const rate = await sides[name].measure(kind);
         if (round > 0) rates[name][kind].push(rate);
       }
-    console.error(`round ${round} of ${rounds}${round === 0 ? " (warm-up)" : ""}`);
+    console.error(
+      `${turn === 0 ? "" : "started the other way round: "}round ${round} of ${rounds}${round === 0 ? " (warm-up)" : ""}`,
+    );
   }
   return rates;
 }

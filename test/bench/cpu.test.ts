@@ -40,7 +40,10 @@ const script = async <T>(name: string): Promise<T> => import(pathToFileURL(join(
 const { readArguments } = await script<Arguments>("arguments.js");
 const { hasWideV8, nodesByDefault, findNodes } = await script<Nodes>("nodes.js");
 const { isOf } = await script<{ isOf(asked: string, version: string): boolean }>("install.js");
-const { orderOf } = await script<{ orderOf(names: readonly string[], round: number): string[] }>("sides.js");
+const { orderOf, startOrders } = await script<{
+  orderOf(names: readonly string[], round: number): string[];
+  startOrders(names: readonly string[], rounds: number): [names: string[], rounds: number][];
+}>("sides.js");
 const { sideName, summarise, describeResult } = await script<Report>("report.js");
 
 const V8 = { "20": "11.3.244.8-node.30", "22": "12.4.254.21", "24": "13.6.233.17", "25": "14.1.146.11", "26": "14.6.202.3" };
@@ -127,6 +130,16 @@ describe("a comparison", () => {
     expect(rounds.map(([first]) => first)).toEqual(names);
     for (const name of names)
       expect(new Set(rounds.map((order) => order[order.indexOf(name) - 1]).filter(Boolean)).size).toBeGreaterThan(1);
+  });
+
+  it.each([
+    [7, [4, 3]],
+    [4, [2, 2]],
+    [1, [1]],
+  ])("starts the sides of %i rounds in either order, whoever is first being slower", (rounds, counts) => {
+    const orders = startOrders(["a", "b", "c"], rounds);
+    expect(orders.map(([, count]) => count)).toEqual(counts);
+    expect(orders.map(([names]) => names.join())).toEqual(["a,b,c", "c,b,a"].slice(0, counts.length));
   });
 
   it("keeps the names of records made under one Node for the running one", () => {
