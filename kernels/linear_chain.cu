@@ -12,7 +12,8 @@
 //            compute. Of its copies only as many are under way at a time as
 //            keep memory busy: every other load of a multiprocessor, x above all, waits behind those it
 //            has asked for before. While x is on its way, warps have their first superblocks in registers,
-//            eight in all, a third of a ring: memory would stop for a full one. Sixteen warps take halves of superblocks, independent of each other
+//            eight in all, a third of a ring: memory would stop for a full one.
+//            Sixteen warps take halves of superblocks, independent of each other
 //            until the end of a linear (linear_chain_products.cuh); then their sums are added, in the
 //            order of k, whichever warp made them. RMSNorm's common factor is left to the results, so
 //            that a block does not meet for it.

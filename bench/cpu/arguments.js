@@ -3,7 +3,8 @@
 import { parseArgs } from "node:util";
 
 export const HELP = `Decode and prompt speed of exllama-ts on the CPU against node-llama-cpp: the same model shape, 4 bits,
-the same threads, rounds of all sides in turn in one run. Compared are medians.
+the same threads, rounds of all sides in turn in one run. Compared are medians. Whoever is started first
+is slower, so half of the rounds are measured with all sides started anew, in the other order.
 
   npm run bench:cpu [-- options]
 
@@ -16,7 +17,7 @@ the same threads, rounds of all sides in turn in one run. Compared are medians.
                   "this", and on Linux on x64 also 24 unless the running Node has 256-bit operations
                   (24 and 26 have): they are worth a quarter in decoding, and twice the speed in prompts.
                   node-llama-cpp is native code and runs under the running Node.
-  --rounds 7      of each side, at least 5, after one to warm up
+  --rounds 7      of each side, at least 5; one more in each order to warm up
   --threads 2     of each side
   --keep DIR      write the two random models (0.6 and 0.8 GB) to DIR, and use those already there;
                   else they go to a temporary folder and are deleted

@@ -31,7 +31,13 @@ export async function startSide(script, args, node = process.execPath) {
   return {
     /** Engine, version, Node. */
     about: ready,
-    stop: () => child.disconnect(),
+    /** Until its memory is free again. */
+    stop: () =>
+      new Promise((resolve) => {
+        if (child.exitCode !== null || child.signalCode !== null) return resolve();
+        child.once("exit", () => resolve());
+        if (child.connected) child.disconnect();
+      }),
     /** Tokens per second of one round. */
     measure: async (kind) => {
       const measured = answer();
@@ -73,7 +79,7 @@ export async function measureInTurns(rounds, starts) {
       for (const name of names) for (const kind of KINDS) rates[name][kind].push(...measured[name][kind]);
       Object.assign(sides, running);
     } finally {
-      for (const side of Object.values(running)) side.stop();
+      await Promise.all(Object.values(running).map((side) => side.stop()));
     }
   }
   return { sides: Object.fromEntries(names.map((name) => [name, sides[name]])), rates };
