@@ -2,7 +2,7 @@
 // left, made into results.
 #pragma once
 
-#include "linear_batch_wgmma.cuh"
+#include "linear_batch_squares.cuh"
 
 #ifdef EXLLAMA_WGMMA
 
@@ -45,7 +45,8 @@ struct BatchFinish {
   // Of eight tokens a lane has two: numbers t * kStep and kApart more.
   static constexpr int kStep = Tile::kByWarps ? 1 : 2, kApart = Tile::kByWarps ? 4 : 1;
   const BatchLinear& p;
-  const uint32_t base;
+  const DeferredNorm& norm;
+  uint32_t base;  // shared address
   int warp, lane, run;
 
   /// Shared address of the sums that a warp of up's hands over.
@@ -111,13 +112,78 @@ struct BatchFinish {
     }
   }
 
+  /// x's norm was put off.
+  __device__ __forceinline__ bool reads_deferred() const { return norm.squares != nullptr && norm.weight == nullptr; }
+
+  /// Adds to the residual stream, whose old numbers are on their way while pieces of others are; leaves x of the norm that follows and its squares.
+  /// Lanes of even and odd g exchange, so that each has two neighbouring outputs, and these 8 rows on, of one of its two tokens.
+  __device__ __forceinline__ void residual_deferred(const BatchPlace& place, int others, float (&dot)[2][kN / 2], float (&sum)[kN / 2]) {
+    const int g = lane / 4, odd = g % 2, outputs = p.n0, n = place.row + g - odd, token = lane % 4 + odd * kApart;
+    const bool there[2] = {n < outputs, n + 8 < outputs};
+    const size_t at = size_t(token) * outputs + n;
+    float2 old[kFours][2];
+    float carried[kFours];
+#pragma unroll
+    for (int j = 0; j < kFours; ++j) {
+      const bool is_token = 8 * j + token < p.m;
+      carried[j] = is_token ? __ldcg(norm.carried + 8 * j + token) : 0.f;
+#pragma unroll
+      for (int h = 0; h < 2; ++h)
+        old[j][h] = is_token && there[h] ? __ldcg(reinterpret_cast<const float2*>(p.residual + at + size_t(8 * j) * outputs + 8 * h)) : make_float2(0.f, 0.f);
+    }
+    float2 weight[2], bias[2];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      weight[h] = there[h] ? __half22float2(__ldg(reinterpret_cast<const __half2*>(norm.weight + n + 8 * h))) : make_float2(0.f, 0.f);
+      bias[h] = there[h] && p.bias0 != nullptr ? __half22float2(__ldg(reinterpret_cast<const __half2*>(p.bias0 + n + 8 * h))) : make_float2(0.f, 0.f);
+    }
+    add_pieces<0>(others, dot, sum);
+#pragma unroll
+    for (int j = 0; j < kFours; ++j) {
+      const bool is_token = 8 * j + token < p.m;
+      float2 v[2];
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const float mine[2] = {sum[4 * j + 2 * h], sum[4 * j + 2 * h + 1]};
+        const float other = __shfl_xor_sync(0xffffffffu, odd ? mine[0] : mine[1], 4);
+        v[h] = make_float2(old[j][h].x + ((odd ? other : mine[0]) + bias[h].x), old[j][h].y + ((odd ? mine[1] : other) + bias[h].y));
+        if (!is_token || !there[h]) v[h] = make_float2(0.f, 0.f);
+      }
+      float squares = __fadd_rn(two_squares(v[0].x, v[1].x), two_squares(v[0].y, v[1].y));
+      squares = __fadd_rn(squares, __shfl_xor_sync(0xffffffffu, squares, 8));
+      squares = __fadd_rn(squares, __shfl_xor_sync(0xffffffffu, squares, 16));
+      if (lane < 8 && there[0]) norm.squares[size_t(place.row / kTileRows) * kN + 8 * j + lane] = squares;
+      const float factor = carried[j] * kDeferredRoom;
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        if (!is_token || !there[h]) continue;
+        const size_t to = at + size_t(8 * j) * outputs + 8 * h;
+        *reinterpret_cast<float2*>(p.residual + to) = v[h];
+        *reinterpret_cast<__half2*>(p.y0 + to) = __floats2half2_rn(deferred(v[h].x, factor, weight[h].x), deferred(v[h].y, factor, weight[h].y));
+      }
+    }
+  }
+
   /// Results of a part of the tokens.
   template <int kFirst>
   __device__ __forceinline__ void part(const BatchPlace& place, int others, float (&dot)[2][kN / 2], float (&sum)[kN / 2]) {
     const int g = lane / 4, t = lane % 4;
     const int outputs = of_linear(place.linear, p.n0, p.n1, p.n2), n = place.row + g;
     const bool there[2] = {n < outputs, n + 8 < outputs};
+    float factor = 0.f;
+    if constexpr (Tile::kByWarps) {
+      if (norm.weight != nullptr) return residual_deferred(place, others, dot, sum);
+      if (reads_deferred()) factor = token_factor<kGroup, kN>(p, norm, base, lane, place.linear == 0 && place.row == 0);
+    }
     add_pieces<kFirst>(others, dot, sum);
+    if constexpr (Tile::kByWarps) {
+      if (reads_deferred()) {
+#pragma unroll
+        for (int j = 0; j < kFours; ++j)
+#pragma unroll
+          for (int e = 0; e < 4; ++e) sum[4 * j + e] *= __shfl_sync(0xffffffffu, factor, 8 * j + t + e % 2 * kApart);
+      }
+    }
     const __half* bias = of_linear(place.linear, p.bias0, p.bias1, p.bias2);
     if (bias != nullptr) {
 #pragma unroll
@@ -179,7 +245,8 @@ struct BatchFinish {
 
   /// @param begins whether the piece has the first k of the unit
   /// @param whole whether it has all of it
-  __device__ __forceinline__ void operator()(int unit, bool begins, bool whole, float (&dot)[2][kN / 2], float (&sum)[kN / 2]) {
+  __device__ __forceinline__ void operator()(uint32_t shared, int unit, bool begins, bool whole, float (&dot)[2][kN / 2], float (&sum)[kN / 2]) {
+    base = shared;
     // Settled here: what follows from them is nothing to keep in registers meanwhile.
     const unsigned thread = settled(threadIdx.x);
     warp = thread / kWarp, lane = thread % kWarp, run = settled(run_of_block());

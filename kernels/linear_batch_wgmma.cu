@@ -22,11 +22,14 @@
 //              (warpgroups: in the first step of the next pair, or at the end of a piece). In a step of the pair after it the
 //              first warp asks for what comes in that place: it has arrived there itself, and the others need no later pair to do
 //              so. So every phase ends.
+//              squares: eight arrivals, when a warp has its part of the squares of x (deferred_norm.cuh), before it multiplies; whoever makes results waits.
 //              Named 1 to 8: the sums of a warp of up's are in shared memory, and have been read by the warp of gate's.
 //   pieces     Every place holds kAbsent, a NaN that no arithmetic makes, until a piece is left there; whoever adds it looks until all
 //              of it has come, and puts kAbsent back. Nothing is ordered by a fence, and no number is counted. A block waits for
 //              blocks of lower numbers only, which begin no later, and has left its own piece by then: nobody waits in a circle,
 //              also where not all of the grid runs at once.
+//   norms      Up to 16 tokens a norm may be put off: see deferred_norm.cuh. Whoever adds to the residual stream then leaves the next x and its
+//              squares, row tile by row tile, and blocks that read it add the squares up while their weights and x are on their way.
 // Bits         The sum of a piece is over k in ascending order, pieces are added in ascending order: the bits depend on the launch's shape, never on timing.
 //              Up to 32 tokens (with groups of 32 and 64: 16) operands are code - zero, exact, and the fp32 sum of each group is scaled;
 //              else they are fp16(scale * (code - zero)).
@@ -49,7 +52,7 @@ __device__ __forceinline__ void linear_batch_wgmma(const TensorBatchParams& para
   const int run = run_of_block(), first = share.first(run), last = share.first(run + 1);
   const uint32_t base = (shared_address(dynamic_shared) + 1023) & ~1023u;
   BatchFlow<kGroup, kN> flow(params, share, base, first, last);
-  BatchFinish<kGroup, kN> finish{p, base};
+  BatchFinish<kGroup, kN> finish{p, params.norm};
   allow_next();
   if (threadIdx.x == 0) {
     for (int i = 0; i < Tile::kStages; ++i) {
@@ -57,6 +60,7 @@ __device__ __forceinline__ void linear_batch_wgmma(const TensorBatchParams& para
       barrier_init(flow.empty(i), kBatchWarps);
     }
     for (int i = 0; i < kBatchWarps * Tile::kSlots; ++i) barrier_init(base + Tile::kLoadedAt + 8 * i, 1);
+    if constexpr (Tile::kByWarps) barrier_init(base + Tile::kSquaresBarrierAt, kBatchWarps);
     barrier_init_done();
   } else if (threadIdx.x == kWarp) {  // before the kernel ahead has ended: a division takes time
     const uint32_t others = share.run_of((last - 1) / share.slices * share.slices + share.slices - 1) - run;
@@ -72,25 +76,28 @@ __device__ __forceinline__ void linear_batch_wgmma(const TensorBatchParams& para
 #pragma unroll 1
     for (int i = 0; i < Tile::kStages - 1; ++i) flow.ask_x(i);
   __syncwarp();
+  if constexpr (Tile::kByWarps)
+    if (finish.reads_deferred()) add_squares<kGroup, kN>(params, base);
   // Sums of two groups; between pieces their registers, which the assembler keeps for them, hold pieces of others.
   float dot[2][kN / 2];
 #pragma unroll
   for (int i = 0; i < kN / 2; ++i) dot[0][i] = dot[1][i] = 0.f;
 #pragma unroll 1
-  for (int unit = first / share.slices, at = first; at < last; ++unit, slice = 0) {
+  for (int unit = first / share.slices, left = last - first; left > 0; ++unit, slice = 0) {
     float sum[kN / 2];
 #pragma unroll
     for (int i = 0; i < kN / 2; ++i) sum[i] = 0.f;
-    const int count = min(last - at, int(share.slices) - slice);
-    at += count;
+    const int slices = kN == 8 && kGroup == 64 ? settled(p.k) / kSliceK : share.slices;  // kept or not, as registers allow
+    const int count = min(left, slices - slice);
+    left -= count;
     if constexpr (Tile::kByWarps) {
-      multiply_by_warps(flow, count, last - at, sum);
+      multiply_by_warps(flow, count, left, sum);
     } else {
-      multiply_by_warpgroups<kGroup, kN, kOrdered>(flow, count, last - at, dot, sum);
+      multiply_by_warpgroups<kGroup, kN, kOrdered>(flow, count, left, dot, sum);
       if (flow.lane == 0) barrier_arrive(flow.empty(flow.x_before()));
     }
     flow.park();
-    finish(unit, slice == 0, count == int(share.slices), dot, sum);
+    finish(flow.base, unit, slice == 0, count * kSliceK == p.k, dot, sum);
     flow.resume();
   }
 }

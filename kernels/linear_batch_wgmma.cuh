@@ -3,6 +3,7 @@
 #pragma once
 
 #include "code_order.cuh"
+#include "deferred_norm.cuh"
 #include "linear_prompt.cuh"
 #include "tensor_map.cuh"
 
@@ -32,8 +33,9 @@ static_assert(sizeof(BatchLinear) == 128);
 struct TensorBatchParams {
   TensorMap x_map;          // boxes of 64 k x kN tokens, 128-byte swizzle (tensor-map.ts)
   BatchLinear linear;
+  DeferredNorm norm;        // all null with more than 16 tokens
 };
-static_assert(sizeof(TensorBatchParams) == 256);
+static_assert(sizeof(TensorBatchParams) == 320);
 
 constexpr int kBatchOutputs = 128, kBatchWarps = 8, kSliceChunks = 4, kSliceK = kSliceChunks * kChunk;
 
@@ -55,12 +57,15 @@ struct BatchTile {
   static constexpr int kLoadedAt = kBarriersAt + 16 * kStages;
   static constexpr int kParkedAt = kLoadedAt + 8 * kBatchWarps * kSlots;
   static constexpr int kOthersAt = kParkedAt + 48 * kBatchWarps;        // how many runs share the unit that this one ends in
-  static constexpr int kShared = 1024 + kOthersAt + 16;                       // from a multiple of 1024 on
+  // Squares of each token as a warp has added them up, a barrier behind them, what x carries: of norms that are put off.
+  static constexpr int kSquaresAt = kOthersAt + 16, kSquaresBarrierAt = kSquaresAt + (kByWarps ? kBatchWarps * kN * 4 : 0);
+  static constexpr int kCarriedAt = kSquaresBarrierAt + (kByWarps ? 16 : 0);
+  static constexpr int kShared = 1024 + kCarriedAt + (kByWarps ? kN * 4 : 0);  // from a multiple of 1024 on
   static constexpr int kBlocks = kN == 8 ? 3 : kN <= 64 ? 2 : 1;              // of a multiprocessor
   static_assert(kSliceBytes % 16 == 0 && kZeroBytes % 16 == 0 && (kShared + 1024) * kBlocks <= 233472);
 };
 // What wgmmaBatchLaunch() asks for.
-static_assert(BatchTile<128, 8>::kShared == 62992 && BatchTile<128, 16>::kShared == 90320 && BatchTile<128, 32>::kShared == 110800);
+static_assert(BatchTile<128, 8>::kShared == 63296 && BatchTile<128, 16>::kShared == 90912 && BatchTile<128, 32>::kShared == 110800);
 static_assert(BatchTile<128, 64>::kShared == 105984 && BatchTile<128, 128>::kShared == 209104 && BatchTile<32, 32>::kShared == 99472);
 
 #ifdef EXLLAMA_WGMMA

@@ -2,6 +2,7 @@
 // activation. Each is a few kilobytes of traffic per token; what matters is that they are few
 // and start fast. fp32 inside, f16 between kernels, the residual stream f32.
 #include "code_order.cuh"
+#include "deferred_norm.cuh"
 
 namespace exllama {
 
@@ -54,6 +55,19 @@ struct NormParams {
   int32_t unused;
 };
 static_assert(sizeof(NormParams) == 56);
+
+struct DeferredNormParams {
+  const float* residual;   // [m, hidden]
+  const __half* weight;    // [hidden]
+  __half* y;               // [m, hidden] as deferred_norm.cuh says
+  float* squares;          // [hidden / 16, places]
+  float* carried;          // [m]
+  int32_t hidden;
+  int32_t places;
+  int32_t own;             // 1: there is no norm before: carried becomes each token's own factor
+  float eps;
+};
+static_assert(sizeof(DeferredNormParams) == 56);
 
 struct RopeTableParams {
   const double* half_turns;  // [rows, dim / 2] inverse frequency / pi: half turns per position
@@ -199,6 +213,59 @@ extern "C" __global__ void __launch_bounds__(512) rms_norm_few(const __grid_cons
     const __half2 pairs[2] = {__floats2half2_rn(out.x, out.y), __floats2half2_rn(out.z, out.w)};
     store_inputs(y, 4 * cell(b), *reinterpret_cast<const uint2*>(pairs), p.ordered);
     if (p.hidden_state != nullptr) reinterpret_cast<float4*>(p.hidden_state + size_t(blockIdx.x) * p.hidden)[cell(b)] = out;
+  }
+}
+
+/// With what a chain of deferred norms begins (deferred_norm.cuh), bit by bit as BatchFinish leaves it.
+/// hidden % 16 == 0, hidden <= 8192; grid (m), block 512.
+extern "C" __global__ void __launch_bounds__(512) rms_norm_deferred(const __grid_constant__ exllama::DeferredNormParams p) {
+  using namespace exllama;
+  constexpr int kThreads = 512, kMost = 4;
+  __shared__ float warps[kThreads / kWarp];
+  allow_next();
+  const int row = blockIdx.x, cells = p.hidden / 4;
+  const auto cell = [](int b) { return b * kThreads + static_cast<int>(threadIdx.x); };
+  uint2 weights[kMost];
+#pragma unroll
+  for (int b = 0; b < kMost; ++b) weights[b] = cell(b) < cells ? __ldg(reinterpret_cast<const uint2*>(p.weight) + cell(b)) : make_uint2(0, 0);
+  wait_previous();
+  float carried = p.carried[row];
+  const float4* x = reinterpret_cast<const float4*>(p.residual + size_t(row) * p.hidden);
+  float4 v[kMost];
+#pragma unroll
+  for (int b = 0; b < kMost; ++b) v[b] = cell(b) < cells ? x[cell(b)] : make_float4(0.f, 0.f, 0.f, 0.f);
+  // Four threads have the 16 outputs of a sum: those of two and two are eight apart.
+  float squares = 0.f;
+#pragma unroll
+  for (int b = 0; b < kMost; ++b) {
+    const auto high = [](float own) { return __shfl_xor_sync(0xffffffffu, own, 2); };
+    const float four = __fadd_rn(__fadd_rn(two_squares(v[b].x, high(v[b].x)), two_squares(v[b].y, high(v[b].y))),
+                                 __fadd_rn(two_squares(v[b].z, high(v[b].z)), two_squares(v[b].w, high(v[b].w))));
+    const float sum = __fadd_rn(four, __shfl_xor_sync(0xffffffffu, four, 1));
+    const bool has_sum = threadIdx.x % 4 == 0;
+    if (has_sum) squares += sum;
+    if (has_sum && cell(b) < cells) p.squares[size_t(cell(b) / 4) * p.places + row] = sum;
+  }
+  squares = warp_sum(squares);
+  if (threadIdx.x % kWarp == 0) warps[threadIdx.x / kWarp] = squares;
+  __syncthreads();
+  if (p.own) {
+    float sum = 0.f;
+#pragma unroll
+    for (int w = 0; w < kThreads / kWarp; ++w) sum += warps[w];
+    carried = rsqrtf(sum / static_cast<float>(p.hidden) + p.eps);
+    if (threadIdx.x == 0) p.carried[row] = carried;
+  }
+  const float factor = carried * kDeferredRoom;
+  __half* y = p.y + size_t(row) * p.hidden;
+#pragma unroll
+  for (int b = 0; b < kMost; ++b) {
+    if (cell(b) >= cells) break;
+    const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&weights[b].x));
+    const float2 high = __half22float2(*reinterpret_cast<const __half2*>(&weights[b].y));
+    const __half2 pairs[2] = {__floats2half2_rn(deferred(v[b].x, factor, low.x), deferred(v[b].y, factor, low.y)),
+                              __floats2half2_rn(deferred(v[b].z, factor, high.x), deferred(v[b].w, factor, high.y))};
+    *reinterpret_cast<uint2*>(y + 4 * cell(b)) = *reinterpret_cast<const uint2*>(pairs);
   }
 }
 

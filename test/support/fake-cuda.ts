@@ -196,6 +196,7 @@ export class FakeCuda {
       return this.#range(from, bytes) as undefined;
     },
     cuMemcpyPeerAsync: (to: bigint, _: bigint, from: bigint, __: bigint, bytes: number) => {
+      this.copied.push({ to, from, bytes });
       this.#range(to, bytes);
       return this.#range(from, bytes) as undefined;
     },
@@ -306,6 +307,7 @@ const POINTER_BYTES: Readonly<Record<string, number>> = {
   embed: 56,
   rms_norm: 40,
   rms_norm_few: 40,
+  rms_norm_deferred: 40,
   linear_chain_q4_g128: 88,
   rope_table: 32,
   rope_kv_f16: 88,

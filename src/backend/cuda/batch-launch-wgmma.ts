@@ -25,6 +25,8 @@ const TILES = [
 const PARKED = 48;
 /** Fewer tokens are multiplied by products that take x as it comes. */
 const LEAST_ORDERED = 32;
+/** Widest residual stream whose norms may be put off: rms_norm_deferred of pointwise.cu has a row in registers. */
+export const MOST_DEFERRED_HIDDEN = 8192;
 /** Tokens from which on these kernels are the fastest way; figures in bench/NOTES.md. */
 export const LEAST_WGMMA_BATCHED = 5;
 /** Multiprocessors of the largest card that has these instructions. */
@@ -67,6 +69,16 @@ export function wgmmaBatchLaunch(shape: BatchShape, card: GemmCard, ordered = fa
   };
 }
 
+/**
+ * Tokens that kernels have room for which put RMSNorms off (kernels/deferred_norm.cuh): those by products of warps.
+ *
+ * @returns `null` where none does
+ */
+export function deferredPlaces(rows: number): number | null {
+  if (rows < LEAST_WGMMA_BATCHED) return null;
+  return TILES.find(({ tokens }) => tokens >= rows && tokens < LEAST_ORDERED)?.tokens ?? null;
+}
+
 /** What any launch for up to `rows` tokens takes at most; bytes. */
 export function mostWgmmaPieceBytes(rows: number): number {
   const sizes = TILES.filter((_, i) => i === 0 || TILES[i - 1]!.tokens < rows);
@@ -93,7 +105,8 @@ function sharedBytes({ tokens, stages, part }: (typeof TILES)[number], group: Ke
   const slots = tokens === 8 || tokens === 64 || (tokens === 32 && group === 32) ? 3 : 4;
   const x = stages * (2 * tokens * CHUNK * 2 + 16);
   const weights = WARPS * slots * (sliceBytes(group) + 8);
-  return 1024 + x + weights + (WARPS / 2) * TILE_ROWS * part * 4 + WARPS * PARKED + 16;
+  const deferred = tokens < LEAST_ORDERED ? (WARPS + 1) * tokens * 4 + 16 : 0;
+  return 1024 + x + weights + (WARPS / 2) * TILE_ROWS * part * 4 + WARPS * PARKED + 16 + deferred;
 }
 
 /** Codes, scales and zeros of a warp's row tile in a slice. */

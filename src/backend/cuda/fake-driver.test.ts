@@ -187,6 +187,33 @@ describe("the CUDA backend's host side", () => {
     expect(cuda.leaks).toEqual([]);
   });
 
+  it("takes factors of norms that are put off across with the residual stream", async () => {
+    const cuda = new FakeCuda([FAKE_CARD, FAKE_CARD]);
+    const backend = backendOn(cuda);
+    const checkpoint = await openCheckpoint(fixture("demo-gptq-4bit-g128"));
+    const spec = readModel(checkpoint);
+    const shape = { spec, packing: backend.packing, devices: backend.devices(), context: 256, cacheType: "f16" as const };
+    const plan = planModel({ ...shape, caps: [600 * MiB, 600 * MiB], splitMode: "even", prefillChunk: 64 });
+    if (!plan.ok) throw new Error(plan.message);
+    const runtime = await backend.load({ plan, spec, checkpoint });
+    for (const [tokens, factors] of [
+      [4, 0],
+      [7, 7],
+      [16, 16],
+      [17, 0],
+    ] as const) {
+      cuda.copied.length = 0;
+      cuda.launched.length = 0;
+      await runtime.step([
+        { tokens: new Int32Array(tokens), start: 0, ropeLength: tokens, pages: [Int32Array.of(0)], outputs: [] },
+      ]);
+      expect(cuda.copied.map(({ bytes }) => bytes)).toEqual([(tokens * spec.hiddenSize + factors) * 4]);
+      expect(cuda.launched.filter((name) => name === "rms_norm_deferred")).toHaveLength(factors > 0 ? 2 : 0);
+    }
+    await runtime.dispose();
+    await checkpoint.close();
+  });
+
   it("refuses to go on where the driver takes more than the plan says, and plans with that from then on", async () => {
     const cuda = new FakeCuda([{ ...FAKE_CARD, context: 700 * MiB }]);
     const load = () => Driver.load(backendOn(cuda), fixture("tiny/llama-mha"), options);

@@ -7,6 +7,7 @@
 import type { RunShape } from "../../memory/packing.js";
 import type { ModelSpec } from "../../model/spec.js";
 import type { KernelCache } from "./attention-launch.js";
+import { DeferredNorms, type NormPlace } from "./deferred-norms.js";
 import { EMBED, ROPE_TABLE, SILU_MUL, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import type { EmbeddingTable } from "./load-embeddings.js";
@@ -14,7 +15,15 @@ import { runAdapters } from "./run-adapters.js";
 import { runAttention } from "./run-attention.js";
 import { takesOrdered } from "./run-batch.js";
 import { type ChainPlaces, chainPlaces, layersTogether, runChain, runLayers } from "./run-chain.js";
-import { type LinearCall, type LinearScratch, runGated, runLinears, runResidual, takesNorm } from "./run-linear.js";
+import {
+  type LinearCall,
+  type LinearScratch,
+  linearScratchOf,
+  runGated,
+  runLinears,
+  runResidual,
+  takesNorm,
+} from "./run-linear.js";
 import { runNorm } from "./run-norm.js";
 import { runOutputs } from "./run-outputs.js";
 import type { PlacedLayer, PlacedLinear, Stage } from "./stage.js";
@@ -51,13 +60,17 @@ export class Forward {
   readonly #shape: StepShape;
   readonly #layout: InputLayout;
   readonly #linears: LinearScratch;
+  readonly #deferred: DeferredNorms;
   /** Of the decode attention, before its partial results. */
   readonly #counterBytes: number;
   /** `null`: the linears of this step go one by one. */
   readonly #chainPlaces: ChainPlaces | null;
 
-  /** @param chains one token's linears between two attentions may go in one launch */
-  constructor(model: ForwardModel, stage: Stage, queue: KernelQueue, shape: StepShape, chains: boolean) {
+  /**
+   * @param chains one token's linears between two attentions may go in one launch
+   * @param carried the stage before has left factors for norms that are put off, see leavesFactors()
+   */
+  constructor(model: ForwardModel, stage: Stage, queue: KernelQueue, shape: StepShape, chains: boolean, carried: boolean) {
     this.#model = model;
     this.#stage = stage;
     this.#queue = queue;
@@ -67,13 +80,8 @@ export class Forward {
       stage.layers.map(({ spec }) => spec),
       model.run,
     ).counters;
-    this.#linears = {
-      expanded: stage.at("scratch.expanded"),
-      expandedBytes: stage.size("scratch.expanded"),
-      gathered: stage.has("scratch.gathered") ? stage.at("scratch.gathered") : 0n,
-      pieces: stage.has("scratch.pieces") ? stage.at("scratch.pieces") : 0n,
-      pieceBytes: stage.has("scratch.pieces") ? stage.size("scratch.pieces") : 0,
-    };
+    this.#linears = linearScratchOf(stage);
+    this.#deferred = new DeferredNorms(queue, stage, { ...shape, hidden: model.spec.hiddenSize }, this.#linears, carried);
     // What adapters add comes between linears.
     this.#chainPlaces = chains && shape.rows === 1 && !shape.adapted ? chainPlaces(stage, model.run.cacheType) : null;
   }
@@ -166,13 +174,16 @@ export class Forward {
     };
   }
 
-  /** What these linears read of the residual stream: normalised by them, or by a kernel of its own, whose result adapters read too. */
+  /** What these linears read of the residual stream: normalised by them, or by a kernel of its own, whose result adapters read too; or not yet normalised. */
   #normed(
+    place: NormPlace,
     linears: readonly PlacedLinear[],
     weight: bigint,
     eps: number,
     ordered: boolean,
-  ): Pick<LinearCall, "x" | "norm" | "ordered"> {
+  ): Pick<LinearCall, "x" | "norm" | "ordered" | "deferred"> {
+    const deferred = this.#deferred.input(place, linears, weight, eps);
+    if (deferred) return deferred;
     if (!this.#shape.adapted && takesNorm(linears, this.#shape.rows))
       return { x: this.#stage.at("scratch.residual"), norm: { weight, eps } };
     runNorm(this.#queue, this.#model.spec.hiddenSize, {
@@ -215,7 +226,7 @@ export class Forward {
   /** From the attention of a layer, if there is one, to that of the next, if there is one. */
   #between(layer: PlacedLayer | null, next: PlacedLayer | null): void {
     if (this.#chain(layer, next)) return;
-    if (layer && !this.#chain(layer, null)) this.#mlp(layer, this.#output(layer));
+    if (layer && !this.#chain(layer, null)) this.#mlp(layer, this.#output(layer), next);
     if (next && !this.#chain(null, next)) this.#qkv(next);
   }
 
@@ -247,7 +258,7 @@ export class Forward {
       this.#queue,
       linears,
       {
-        ...this.#normed(linears, layer.norms.input, layer.spec.inputNorm.eps, this.#ordered(linears)),
+        ...this.#normed("input", linears, layer.norms.input, layer.spec.inputNorm.eps, this.#ordered(linears)),
         ...{ y, rows, f32: false, residual: 0n, role: "qkv" },
       },
       this.#linears,
@@ -292,13 +303,17 @@ export class Forward {
       { x, rows, residual, role: "o", ordered: this.#orderedOutput(layer) },
       this.#shape.adapted ? null : next,
       this.#linears,
+      this.#deferred.output("postAttention", layer.o, [layer.gate, layer.up], next.weight),
     );
     this.#adapt([layer.o], x, [residual], true);
     return normed;
   }
 
-  /** @param normed whether the norm ahead has been done */
-  #mlp(layer: PlacedLayer, normed: boolean): void {
+  /**
+   * @param normed whether the norm ahead has been done
+   * @param next whose q, k and v follow on this stage
+   */
+  #mlp(layer: PlacedLayer, normed: boolean, next: PlacedLayer | null): void {
     const { rows } = this.#shape;
     const stage = this.#stage;
     const count = rows * layer.gate.spec.out;
@@ -311,7 +326,7 @@ export class Forward {
     const call = {
       ...(normed
         ? { x: stage.at("scratch.normed") }
-        : this.#normed(linears, layer.norms.postAttention, layer.spec.postAttentionNorm.eps, ordered)),
+        : this.#normed("postAttention", linears, layer.norms.postAttention, layer.spec.postAttentionNorm.eps, ordered)),
       ...{ rows, f32: false, residual: 0n, role: "gate-up" },
     };
     // What adapters add comes before the activation, which the one launch would have in it.
@@ -329,7 +344,9 @@ export class Forward {
         parameters: writeParameters(SILU_MUL, { gate, up, y: gate, count: BigInt(count) }),
       });
     }
-    runResidual(this.#queue, layer.down, { x: gate, rows, residual, role: "down", ordered: orderedY }, null, this.#linears);
+    const down = { x: gate, rows, residual, role: "down", ordered: orderedY };
+    const deferred = next && this.#deferred.output("input", layer.down, [next.q, next.k, next.v], next.norms.input);
+    runResidual(this.#queue, layer.down, down, null, this.#linears, deferred);
     this.#adapt([layer.down], gate, [residual], true);
   }
 

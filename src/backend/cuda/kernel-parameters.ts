@@ -124,6 +124,19 @@ export const BATCH_LINEAR = layout("BatchLinear", {
   unused: "u64",
 });
 
+/** linear_batch_wgmma.cu, behind that. */
+export const DEFERRED_NORM = layout("DeferredNorm", {
+  weight: "u64",
+  squares: "u64",
+  carried: "u64",
+  factors: "u64",
+  eps: "f32",
+  unused0: "i32",
+  unused1: "u64",
+  unused2: "u64",
+  unused3: "u64",
+});
+
 /** linear_half.cu, linear_half_gemv.cu */
 export const HALF_LINEAR = layout("HalfLinearParams", {
   weights: "u64",
@@ -272,6 +285,19 @@ export const NORM = layout("NormParams", {
   eps: "f32",
   ordered: "i32",
   unused: "i32",
+});
+
+/** rms_norm_deferred of pointwise.cu */
+export const DEFERRED_NORM_LAUNCH = layout("DeferredNormParams", {
+  residual: "u64",
+  weight: "u64",
+  y: "u64",
+  squares: "u64",
+  carried: "u64",
+  hidden: "i32",
+  places: "i32",
+  own: "i32",
+  eps: "f32",
 });
 
 export const ROPE_TABLE = layout("RopeTableParams", {
@@ -451,6 +477,7 @@ export const ALL_PARAMETERS: readonly ParameterLayout[] = [
   CHAIN_LAYER,
   BATCH_SUM,
   BATCH_LINEAR,
+  DEFERRED_NORM,
   HALF_LINEAR,
   HEAD,
   PROMPT_LINEAR,
@@ -463,6 +490,7 @@ export const ALL_PARAMETERS: readonly ParameterLayout[] = [
   WIDEN,
   EMBED,
   NORM,
+  DEFERRED_NORM_LAUNCH,
   ROPE_TABLE,
   ROPE_KV,
   DEQUANTIZE_KV,

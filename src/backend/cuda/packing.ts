@@ -15,6 +15,7 @@ import { mostPieceBytes } from "./batch-launch.js";
 import { LEAST_WGMMA_BATCHED, mostWgmmaPieceBytes } from "./batch-launch-wgmma.js";
 import { capturedSize } from "./captured-steps.js";
 import { chainLayout } from "./chain-shape.js";
+import { CARRIED_BYTES, deferredScratchBytes } from "./deferred-norms.js";
 import { layerLinears, layerNorms } from "./layer-parts.js";
 import { expandedBytes, mayPermute, stagingBytes, storageOf, weightBytes } from "./linear-storage.js";
 import { poolBytes, sliceBytes, slotBytes } from "./sampling-shape.js";
@@ -88,7 +89,7 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
   const chain = chainLayout(stage.layers, run.cacheType);
   const regions: RegionSize[] = [
     { name: "scratch.input", bytes: largestInput(spec, run).bytes },
-    { name: "scratch.residual", bytes: tokens * spec.hiddenSize * 4 }, // f32 [tokens, hidden]
+    { name: "scratch.residual", bytes: tokens * spec.hiddenSize * 4 + CARRIED_BYTES }, // f32 [tokens, hidden], factors
   ];
   if (stage.layers.length > 0)
     regions.push(
@@ -103,7 +104,11 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
   if (gathered > 0) regions.push({ name: "scratch.gathered", bytes: gathered }); // f16 [tokens, in] in act-order
   // Also where weights are staged while they are loaded, before the flags of what was wrong with them.
   regions.push({ name: "scratch.expanded", bytes: Math.max(most(expanded), pieces, most(stagingBytes), spec.hiddenSize * 4) });
-  if (wgmmaPieces > 0) regions.push({ name: "scratch.pieces", bytes: wgmmaPieces }); // f32, 0xffffffff between launches
+  if (wgmmaPieces > 0)
+    regions.push(
+      { name: "scratch.pieces", bytes: wgmmaPieces }, // f32, 0xffffffff between launches
+      { name: "scratch.deferred", bytes: deferredScratchBytes(spec.hiddenSize) }, // f32, of norms that are put off
+    );
   if (chain) regions.push({ name: "scratch.chain", bytes: chain.bytes }); // packets and counters, zero before the first launch
   regions.push({ name: "scratch.flags", bytes: FLAG_BYTES });
   if (stage.last)

@@ -3,7 +3,7 @@
 // (kernels/linear_batch.cu), whose pieces lie in the scratch that slabs are expanded in. Hopper's have a place of their own.
 
 import { type BatchLaunch, type BatchShape, batchLaunch, hasBatchKernel, LEAST_BATCHED } from "./batch-launch.js";
-import { LEAST_WGMMA_BATCHED, type WgmmaBatchLaunch, wgmmaBatchLaunch } from "./batch-launch-wgmma.js";
+import { deferredPlaces, LEAST_WGMMA_BATCHED, type WgmmaBatchLaunch, wgmmaBatchLaunch } from "./batch-launch-wgmma.js";
 import { gatherInputs } from "./gather-inputs.js";
 import type { GemmCard } from "./gemm-launch.js";
 import { BATCH, BATCH_SUM, writeParameters } from "./kernel-parameters.js";
@@ -19,7 +19,36 @@ export type BatchResult =
   /** silu(first) · second, f16; `ordered`: in the order of codes, where takesOrdered() says so of whoever reads it. */
   | { readonly kind: "gated"; readonly y: bigint; readonly ordered?: boolean }
   /** Added to the residual stream, f32; and RMSNorm of what that is then, f16. */
-  | { readonly kind: "residual"; readonly residual: bigint; readonly norm: RowNorm | null };
+  | {
+      readonly kind: "residual";
+      readonly residual: bigint;
+      readonly norm: RowNorm | null;
+      /** Left for the norm that follows, in place of `norm`: where takesDeferred() says so. */
+      readonly deferred?: DeferredOutput | null;
+    };
+
+/** RMSNorm put off, as kernels/deferred_norm.cuh says: of a residual stream that has just been added to. */
+export interface DeferredOutput {
+  /** f16 [out] */
+  readonly weight: bigint;
+  /** f16 [rows, out] */
+  readonly y: bigint;
+  /** f32 [out / 16, places] */
+  readonly squares: bigint;
+  /** f32 [places]: each token's factor of the norm before, which is in y */
+  readonly carried: bigint;
+}
+
+/** The same, of the x that has come of it. */
+export interface DeferredInput {
+  /** f32 [in / 16, places] */
+  readonly squares: bigint;
+  /** f32 [places]: what is in x */
+  readonly carried: bigint;
+  /** f32 [places]: where each token's factor is left */
+  readonly factors: bigint;
+  readonly eps: number;
+}
 
 export interface RowNorm {
   /** f16 [out] */
@@ -37,6 +66,8 @@ export interface BatchCall {
   readonly rows: number;
   readonly role: string;
   readonly result: BatchResult;
+  /** x's norm was put off: where takesDeferred() says so. */
+  readonly deferred?: DeferredInput | undefined;
 }
 
 export interface BatchScratch {
@@ -67,6 +98,8 @@ export function runBatch(
   const shape = shapeOf(linears, call.rows, call.result.kind === "gated");
   const wgmma = wgmmaOf(shape, card, scratch, call.ordered);
   if (call.ordered && !wgmma) throw new Error(`nothing reads x of ${linears[0]!.spec.name} in the order of codes`);
+  const defers = call.deferred !== undefined || (call.result.kind === "residual" && call.result.deferred);
+  if (defers && !(wgmma && deferredPlaces(call.rows))) throw new Error(`${linears[0]!.spec.name} puts no norm off`);
   const launch = wgmma || shape === null || call.rows < LEAST_BATCHED ? null : batchLaunch(shape, card);
   if (!wgmma && (!launch || launch.pieceBytes > scratch.expandedBytes)) return null;
   const gathered = { ...call, x: gatherInputs(queue, linears[0]!, call.x, call.rows, scratch.gathered) };
@@ -85,6 +118,17 @@ export function takesOrdered(
 ): boolean {
   const natural = linears.every(({ permutation }) => permutation === 0n);
   return natural && wgmmaOf(shapeOf(linears, rows, gated), context.card, scratch, true) !== null;
+}
+
+/** Whether the kernel of these linears, for so many rows, can put RMSNorms off: that of its x, and that of a residual stream which it adds to. */
+export function takesDeferred(
+  { context }: KernelQueue,
+  linears: readonly PlacedLinear[],
+  rows: number,
+  gated: boolean,
+  scratch: BatchScratch,
+): boolean {
+  return deferredPlaces(rows) !== null && wgmmaOf(shapeOf(linears, rows, gated), context.card, scratch) !== null;
 }
 
 function wgmmaOf(
@@ -122,13 +166,13 @@ function shapeOf(linears: readonly PlacedLinear[], rows: number, paired: boolean
 function runWgmma(
   queue: KernelQueue,
   linears: readonly PlacedLinear[],
-  { x, rows, role, result }: BatchCall,
+  { x, rows, role, result, deferred }: BatchCall,
   { name, grid, block, shared, tokens, units }: WgmmaBatchLaunch,
   { pieces }: BatchScratch,
 ): void {
   const [n0 = 0, n1 = 0, n2 = 0] = linears.map(({ spec }) => spec.out);
-  const y = result.kind === "outputs" ? result.y : result.kind === "gated" ? [result.y] : [];
-  const parameters = batchParameters(queue.context.driver, tokens, x, {
+  const y = result.kind === "outputs" ? result.y : [result.kind === "gated" ? result.y : (result.deferred?.y ?? 0n)];
+  const linear = {
     weights0: linears[0]!.weights,
     weights1: linears[1]?.weights ?? 0n,
     weights2: linears[2]?.weights ?? 0n,
@@ -145,7 +189,9 @@ function runWgmma(
     units,
     ordered: result.kind === "gated" && result.ordered ? 1 : 0,
     unused: 0n,
-  });
+  };
+  const norm = result.kind === "residual" && result.deferred ? result.deferred : deferred;
+  const parameters = batchParameters(queue.context.driver, tokens, x, linear, norm);
   const bytes = linears.reduce((sum, { weightBytes }) => sum + weightBytes, 0);
   queue.run({ family: "linear_batch_wgmma", name, grid: [grid], block, shared, parameters, role, bytes });
 }

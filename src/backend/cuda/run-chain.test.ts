@@ -71,7 +71,7 @@ function record({
     if (loaded) stage.layers.forEach(loaded);
     const calls: KernelCall[] = [];
     const queue = new KernelQueue(context, true, (call) => calls.push(call));
-    new Forward(model as never, stage, queue, shape, chains).layers();
+    new Forward(model as never, stage, queue, shape, chains, false).layers();
     return { stage, calls };
   });
 }

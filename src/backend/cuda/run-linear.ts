@@ -10,9 +10,9 @@ import type { KernelQueue } from "./kernel-queue.js";
 import { MOST_STREAMED, streamedRows, streamLaunch } from "./linear-launch.js";
 import type { QuantizedStorage } from "./linear-storage.js";
 import { CHUNK, paddedInputs, TILE_ROWS, tileBytes } from "./quantized-layout.js";
-import { type BatchResult, type RowNorm, runBatch } from "./run-batch.js";
+import { type BatchResult, type DeferredInput, type DeferredOutput, type RowNorm, runBatch } from "./run-batch.js";
 import { runPrompt } from "./run-prompt.js";
-import type { PlacedLinear } from "./stage.js";
+import type { PlacedLinear, Stage } from "./stage.js";
 import { gemmParameters } from "./tensor-map.js";
 
 export interface LinearCall {
@@ -30,6 +30,8 @@ export interface LinearCall {
   readonly ordered?: boolean;
   /** RMSNorm that x, f32 then, goes through first; only where takesNorm() says so. */
   readonly norm?: NormOfRows;
+  /** x's norm was put off: only where takesDeferred() of run-batch.ts says so. */
+  readonly deferred?: DeferredInput;
 }
 
 export interface NormOfRows {
@@ -49,6 +51,16 @@ export interface LinearScratch {
   readonly pieceBytes: number;
 }
 
+export function linearScratchOf(stage: Stage): LinearScratch {
+  return {
+    expanded: stage.at("scratch.expanded"),
+    expandedBytes: stage.size("scratch.expanded"),
+    gathered: stage.has("scratch.gathered") ? stage.at("scratch.gathered") : 0n,
+    pieces: stage.has("scratch.pieces") ? stage.at("scratch.pieces") : 0n,
+    pieceBytes: stage.has("scratch.pieces") ? stage.size("scratch.pieces") : 0,
+  };
+}
+
 const GEMV_COLUMNS = [8, 32] as const;
 /** Most rows that fp16 weights are streamed for: then tiles are faster, on Hopper's instructions from 17 on (the head of a 7B on an H200, 32 rows: 97 µs streamed). */
 const MOST_STREAMED_HALF = { wgmma: 16, else: MOST_STREAMED } as const;
@@ -66,6 +78,7 @@ export function runLinear(queue: KernelQueue, linear: PlacedLinear, call: Linear
  * Adds y = W x (+ bias) to the residual stream, f32.
  *
  * @param norm RMSNorm of what the residual stream is then
+ * @param deferred what is left for that norm, where it is put off
  * @returns whether that has been done; false: it is left to a launch of its own
  */
 export function runResidual(
@@ -74,9 +87,11 @@ export function runResidual(
   call: Pick<LinearCall, "x" | "rows" | "residual" | "role" | "ordered">,
   norm: RowNorm | null,
   scratch: LinearScratch,
+  deferred: DeferredOutput | null = null,
 ): boolean {
   const { residual } = call;
-  const batched = runBatch(queue, [linear], { ...call, result: { kind: "residual", residual, norm } }, scratch);
+  const result = { kind: "residual", residual, norm, deferred } as const;
+  const batched = runBatch(queue, [linear], { ...call, result }, scratch);
   if (batched) return batched.normed;
   runLinear(queue, linear, { ...call, y: residual, f32: true }, scratch);
   return false;

@@ -1,7 +1,9 @@
 // A step over all of a model's stages: its launches one by one, and across from each stage to the next.
 
+import { CARRIED_BYTES, leavesFactors } from "./deferred-norms.js";
 import { Forward, type ForwardModel, type StepShape } from "./forward.js";
 import { type KernelCall, KernelQueue } from "./kernel-queue.js";
+import { linearScratchOf } from "./run-linear.js";
 import type { Stage } from "./stage.js";
 import { linkStages, type StageLink } from "./stage-link.js";
 import { recordCalls } from "./step-profile.js";
@@ -34,7 +36,7 @@ export class StepLauncher {
     this.#model = model;
     this.#chains = chains;
     this.#queues = stages.map(({ context }) => new KernelQueue(context, overlap));
-    const most = stepTokens(run) * spec.hiddenSize * 4;
+    const most = stepTokens(run) * spec.hiddenSize * 4 + CARRIED_BYTES;
     this.#links = stages.slice(1).map((stage, i) => linkStages(stages[i]!, stage, "scratch.residual", most, peers));
     this.#idLink = stages.length > 1 ? linkStages(this.last, stages[0]!, "scratch.input", run.maxSequences * 4, peers) : null;
   }
@@ -46,7 +48,8 @@ export class StepLauncher {
   /** The layers of all stages; `onStage` does a stage's part where it is not to be launched kernel by kernel. */
   layers(shape: StepShape, onStage = (i: number) => this.#forward(i, shape, this.#queues[i]!).layers()): void {
     this.stages.forEach((stage, i) => {
-      if (i > 0) this.#links[i - 1]!.cross(shape.rows * this.#model.spec.hiddenSize * 4);
+      const values = this.#model.spec.hiddenSize + (this.#carried(i, shape) ? 1 : 0); // of a row
+      if (i > 0) this.#links[i - 1]!.cross(shape.rows * values * 4);
       stage.context.use();
       onStage(i);
     });
@@ -75,6 +78,14 @@ export class StepLauncher {
   }
 
   #forward(stage: number, shape: StepShape, queue: KernelQueue): Forward {
-    return new Forward(this.#model, this.stages[stage]!, queue, shape, this.#chains);
+    return new Forward(this.#model, this.stages[stage]!, queue, shape, this.#chains, this.#carried(stage, shape));
+  }
+
+  /** Whether the stage finds factors for norms that are put off behind the residual stream: from the last one before it that has layers. */
+  #carried(stage: number, shape: StepShape): boolean {
+    const before = this.stages.slice(0, stage).findLastIndex(({ layers }) => layers.length > 0);
+    if (before < 0) return false;
+    const step = { ...shape, hidden: this.#model.spec.hiddenSize };
+    return leavesFactors(this.#queues[before]!, this.stages[before]!, step, linearScratchOf(this.stages[before]!));
   }
 }

@@ -4,7 +4,14 @@
 import type { CudaDriver } from "./driver/driver.js";
 import { addressOf } from "./driver/load.js";
 import type { GemmLaunch } from "./gemm-launch.js";
-import { BATCH_LINEAR, HALF_LINEAR, type ParameterValues, PROMPT_LINEAR, writeParameters } from "./kernel-parameters.js";
+import {
+  BATCH_LINEAR,
+  DEFERRED_NORM,
+  HALF_LINEAR,
+  type ParameterValues,
+  PROMPT_LINEAR,
+  writeParameters,
+} from "./kernel-parameters.js";
 import type { PromptLaunch } from "./prompt-launch.js";
 
 const MAP_BYTES = 128;
@@ -21,6 +28,11 @@ const INTERLEAVE_NONE = 0;
 const SWIZZLE_128B = 3;
 const L2_PROMOTION_256B = 3;
 const OUT_OF_BOUNDS_ZEROS = 0;
+
+const NO_NORM: ParameterValues<typeof DEFERRED_NORM.fields> = {
+  ...{ weight: 0n, squares: 0n, carried: 0n, factors: 0n, eps: 0 },
+  ...{ unused0: 0, unused1: 0n, unused2: 0n, unused3: 0n },
+};
 
 interface Matrix {
   /** Device address of [rows, columns], a multiple of 16. */
@@ -49,17 +61,23 @@ export function gemmParameters(
   return parameters;
 }
 
-/** What linear_batch_wgmma.cu takes: BatchLinear behind the tensor map of x, f16 [m, k], in boxes of so many tokens. */
+/**
+ * What linear_batch_wgmma.cu takes: BatchLinear and DeferredNorm behind the tensor map of x, f16 [m, k], in boxes of so many tokens.
+ *
+ * @param norm that is put off, of x or of what becomes of the residual stream; default: neither
+ */
 export function batchParameters(
   driver: CudaDriver,
   tokens: number,
   x: bigint,
   values: ParameterValues<typeof BATCH_LINEAR.fields>,
+  norm: Partial<ParameterValues<typeof DEFERRED_NORM.fields>> = {},
 ): Uint8Array<ArrayBuffer> {
   const linear = writeParameters(BATCH_LINEAR, values);
-  const parameters = new Uint8Array(MAP_BYTES + linear.length);
+  const parameters = new Uint8Array(MAP_BYTES + linear.length + DEFERRED_NORM.bytes);
   parameters.set(tensorMap(driver, { at: x, rows: values.m, columns: values.k, stride: values.k }, tokens), 0);
   parameters.set(linear, MAP_BYTES);
+  parameters.set(writeParameters(DEFERRED_NORM, { ...NO_NORM, ...norm }), MAP_BYTES + linear.length);
   return parameters;
 }
 
