@@ -37,6 +37,7 @@ const GPU_TESTS = {
   "decode-checks": "test/gpu/decode-checks.ts",
   "batch-checks": "test/gpu/batch-checks.ts",
   "chain-checks": "test/gpu/chain-checks.ts",
+  "norm-checks": "test/gpu/norm-checks.ts",
   "head-checks": "test/gpu/head-checks.ts",
 };
 
