@@ -10,38 +10,47 @@ namespace exllama {
 
 static_assert(kSquaredOutputs == kTileRows);
 
-/// A warp's part of the squares of x, over row tiles in ascending order, then over lanes: to shared memory.
+/// A thread's part of the squares of x, and of what x carries. Four tokens to a thread: neighbouring threads read neighbouring memory.
 template <int kGroup, int kN>
-__device__ __forceinline__ void add_squares(const TensorBatchParams& params, uint32_t base) {
+struct BatchSquares {
   using Tile = BatchTile<kGroup, kN>;
-  constexpr int kQuads = kN / 4, kStep = kBatchWarps * kWarp / kQuads, kAtOnce = 4;  // four tokens to a thread
-  const int thread = threadIdx.x, tiles = params.linear.k / kSquaredOutputs;
-  const float4* from = reinterpret_cast<const float4*>(params.norm.squares) + thread;
-  float sum[4] = {};
+  static constexpr int kThreads = kBatchWarps * kWarp, kQuads = kN / 4, kStep = kThreads / kQuads, kAtOnce = 4;
+  float4 v[kAtOnce];
+  float carried;
+
+  /// From L2, for multiprocessors may have what lay there before. On their way, when this returns.
+  __device__ __forceinline__ void ask(const TensorBatchParams& params, int first = 0) {
+    const int tile = first + threadIdx.x / kQuads, tiles = params.linear.k / kSquaredOutputs;
+    const float4* from = reinterpret_cast<const float4*>(params.norm.squares) + first * kQuads + threadIdx.x;
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) v[i] = tile + i * kStep < tiles ? __ldcg(from + i * kThreads) : make_float4(0.f, 0.f, 0.f, 0.f);
+    if (first == 0) carried = threadIdx.x < kN ? __ldcg(params.norm.carried + threadIdx.x) : 0.f;
+  }
+
+  /// Sums over row tiles in ascending order, then over lanes: a warp's to shared memory.
+  __device__ __forceinline__ void add(const TensorBatchParams& params, uint32_t base) {
+    float sum[4] = {};
 #pragma unroll 1
-  for (int tile = thread / kQuads; tile < tiles; tile += kAtOnce * kStep, from += kAtOnce * kBatchWarps * kWarp) {
-    float4 v[kAtOnce];
+    for (int first = 0;;) {
 #pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) v[i] = tile + i * kStep < tiles ? __ldcg(from + i * kBatchWarps * kWarp) : make_float4(0.f, 0.f, 0.f, 0.f);
+      for (int i = 0; i < kAtOnce; ++i) sum[0] += v[i].x, sum[1] += v[i].y, sum[2] += v[i].z, sum[3] += v[i].w;
+      first += kAtOnce * kStep;
+      if (first >= params.linear.k / kSquaredOutputs) break;
+      ask(params, first);
+    }
 #pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) sum[0] += v[i].x, sum[1] += v[i].y, sum[2] += v[i].z, sum[3] += v[i].w;
+    for (int step = kQuads; step < kWarp; step *= 2)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sum[i] += __shfl_xor_sync(0xffffffffu, sum[i], step);
+    const int thread = threadIdx.x, warp = thread / kWarp, lane = thread % kWarp;
+    if (lane < kQuads)
+      store_shared(base + Tile::kSquaresAt + (warp * kN + 4 * lane) * 4, __float_as_uint(sum[0]), __float_as_uint(sum[1]), __float_as_uint(sum[2]),
+                   __float_as_uint(sum[3]));
+    if (thread < kN) asm volatile("st.shared.f32 [%0], %1;" ::"r"(base + Tile::kCarriedAt + thread * 4), "f"(carried) : "memory");
+    __syncwarp();
+    if (lane == 0) barrier_arrive(base + Tile::kSquaresBarrierAt);
   }
-#pragma unroll
-  for (int step = kQuads; step < kWarp; step *= 2)
-#pragma unroll
-    for (int i = 0; i < 4; ++i) sum[i] += __shfl_xor_sync(0xffffffffu, sum[i], step);
-  const int warp = thread / kWarp, lane = thread % kWarp;
-  if (lane < kQuads)
-    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(base + Tile::kSquaresAt + (warp * kN + 4 * lane) * 4), "f"(sum[0]), "f"(sum[1]), "f"(sum[2]),
-                 "f"(sum[3])
-                 : "memory");
-  if (thread < kN) {
-    const float carried = __ldcg(params.norm.carried + thread);
-    asm volatile("st.shared.f32 [%0], %1;" ::"r"(base + Tile::kCarriedAt + thread * 4), "f"(carried) : "memory");
-  }
-  __syncwarp();
-  if (lane == 0) barrier_arrive(base + Tile::kSquaresBarrierAt);
-}
+};
 
 __device__ __forceinline__ float load_shared_float(uint32_t from) {
   float v;

@@ -72,12 +72,14 @@ __device__ __forceinline__ void linear_batch_wgmma(const TensorBatchParams& para
   for (int i = 0; i < min(Tile::kSlots, last - first); ++i) flow.ask(i);
   int slice = flow.x_pair / 2;
   wait_previous();
+  const bool deferred = Tile::kByWarps && finish.reads_deferred();
+  BatchSquares<kGroup, Tile::kByWarps ? kN : 8> squares;
+  if (deferred) squares.ask(params);
   if (threadIdx.x == 0)
 #pragma unroll 1
     for (int i = 0; i < Tile::kStages - 1; ++i) flow.ask_x(i);
   __syncwarp();
-  if constexpr (Tile::kByWarps)
-    if (finish.reads_deferred()) add_squares<kGroup, kN>(params, base);
+  if (deferred) squares.add(params, base);
   // Sums of two groups; between pieces their registers, which the assembler keeps for them, hold pieces of others.
   float dot[2][kN / 2];
 #pragma unroll
