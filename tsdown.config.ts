@@ -38,6 +38,7 @@ const GPU_TESTS = {
   "batch-checks": "test/gpu/batch-checks.ts",
   "chain-checks": "test/gpu/chain-checks.ts",
   "norm-checks": "test/gpu/norm-checks.ts",
+  "half-ring-checks": "test/gpu/half-ring-checks.ts",
   "head-checks": "test/gpu/head-checks.ts",
 };
 

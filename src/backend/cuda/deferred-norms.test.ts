@@ -69,13 +69,23 @@ function fieldsOf({ parameters }: KernelCall, { places }: ParameterLayout, offse
   );
 }
 
+function ownFactor(call: KernelCall) {
+  const { own } = fieldsOf(call, DEFERRED_NORM_LAUNCH);
+  return own;
+}
+
+function yOf(call: KernelCall) {
+  const { y0 } = fieldsOf(call, BATCH_LINEAR, LINEAR_AT);
+  return y0;
+}
+
 /** What the calls of a role are told of norms, and where y goes. */
 function toldOf(calls: readonly KernelCall[], role: string) {
   return calls
     .filter((call) => call.role === role)
     .map((call) => ({
       ...fieldsOf(call, DEFERRED_NORM, LINEAR_AT + BATCH_LINEAR.bytes),
-      y0: fieldsOf(call, BATCH_LINEAR, LINEAR_AT)["y0"],
+      y0: yOf(call),
     }));
 }
 
@@ -127,7 +137,7 @@ describe("norms that are put off", () => {
     const stages = record({ stages: [1, 2] });
     const own = stages.map(({ calls }) => {
       const [begin] = calls.filter(({ name }) => name === "rms_norm_deferred");
-      return fieldsOf(begin!, DEFERRED_NORM_LAUNCH)["own"];
+      return ownFactor(begin!);
     });
     expect(own).toEqual([1, 0]);
     expect(stages.map(({ carried }) => carried)).toEqual([true, true]);
@@ -148,7 +158,7 @@ describe("norms that are put off", () => {
       record({ stages, loaded: irregular(part) })
         .flatMap(({ calls }) => calls)
         .filter(({ name }) => name === "rms_norm_deferred")
-        .map((call) => fieldsOf(call, DEFERRED_NORM_LAUNCH)["own"]);
+        .map(ownFactor);
     expect(normsOf({ loaded: irregular(part) })).toEqual([norms]);
     expect(ownOf([LAYERS])).toEqual(own);
     // Cut before the third layer: it has what it has anyway.

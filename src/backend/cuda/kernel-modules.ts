@@ -20,6 +20,7 @@ export const KERNEL_FAMILIES = [
   "linear_chain",
   "linear_half",
   "linear_half_gemv",
+  "linear_half_ring",
   "linear_head",
   "linear_prompt",
   "linear_quantized",

@@ -168,6 +168,17 @@ export const HEAD = layout("HeadParams", {
   eps: "f32",
 });
 
+/** linear_half_ring.cu */
+export const HALF_RING = layout("HalfRingParams", {
+  weights: "u64",
+  bias: "u64",
+  x: "u64",
+  y: "u64",
+  slices: "u64",
+  m: "i32",
+  n: "i32",
+});
+
 /** linear_prompt.cu, behind its tensor maps */
 export const PROMPT_LINEAR = layout("PromptLinear", {
   weights0: "u64",
@@ -480,6 +491,7 @@ export const ALL_PARAMETERS: readonly ParameterLayout[] = [
   DEFERRED_NORM,
   HALF_LINEAR,
   HEAD,
+  HALF_RING,
   PROMPT_LINEAR,
   EXPAND,
   EXPAND_IRREGULAR,

@@ -1,7 +1,9 @@
-// The end of a step for one token in one launch (kernels/linear_head.cu): final norm, logits, and their facts.
+// The end of a step for one token in one launch (kernels/linear_head.cu): final norm, logits, and their facts; and logits and facts of
+// a few tokens, behind their norm (kernels/linear_half_ring.cu).
 
+import { halfRingLaunch, halfRingSlices } from "./half-ring-launch.js";
 import { headLaunch, headSlices } from "./head-launch.js";
-import { HEAD, writeParameters } from "./kernel-parameters.js";
+import { HALF_RING, HEAD, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
 import type { PlacedLinear } from "./stage.js";
 
@@ -37,4 +39,33 @@ export function runHead(queue: KernelQueue, linear: PlacedLinear, call: HeadCall
     bytes: outputs * inputs * 2,
   });
   return headSlices({ inputs, outputs });
+}
+
+/** What becomes of a few rows of x. */
+export interface HeadRowsCall {
+  /** f16 [count, in] */
+  readonly x: bigint;
+  readonly count: number;
+  /** f32 [count, out] */
+  readonly logits: bigint;
+  /** SliceFacts [count, halfRingSlices()] */
+  readonly slices: bigint;
+}
+
+/** @returns slices of ids of a row whose facts there are; null where the kernel cannot do it and nothing was launched */
+export function runHeadRows(queue: KernelQueue, linear: PlacedLinear, call: HeadRowsCall): number | null {
+  const { in: inputs, out: outputs } = linear.spec;
+  const { x, count, logits, slices } = call;
+  const launch = halfRingLaunch({ rows: count, inputs, outputs }, queue.context.card);
+  if (launch === null || linear.storage.kind !== "half") return null;
+  const { name, grid, block, shared } = launch;
+  queue.run({
+    ...{ family: "linear_half_ring", name, grid: [grid], block, shared },
+    parameters: writeParameters(HALF_RING, {
+      ...{ weights: linear.weights, bias: linear.bias, x, y: logits, slices, m: count, n: outputs },
+    }),
+    role: "head",
+    bytes: outputs * inputs * 2,
+  });
+  return halfRingSlices(outputs);
 }

@@ -7,7 +7,7 @@ import type { DevicePlan } from "../../memory/plan.js";
 import type { ModelSpec } from "../../model/spec.js";
 import type { DeviceContext } from "./device-context.js";
 import { headSlices } from "./head-launch.js";
-import { CHOOSE, HEAD, type ParameterLayout } from "./kernel-parameters.js";
+import { CHOOSE, HALF_RING, HEAD, type ParameterLayout } from "./kernel-parameters.js";
 import { type KernelCall, KernelQueue } from "./kernel-queue.js";
 import { cudaPacking } from "./packing.js";
 import { runOutputs } from "./run-outputs.js";
@@ -60,13 +60,25 @@ describe("what ends a step", () => {
   });
 
   it.each<[string, Case]>([
-    ["for more outputs", { count: 2 }],
+    ["for more outputs", { count: 9 }],
     ["on another card", { card: { ...HOPPER, major: 8 } }],
     ["on a card of which there is no image with it", { card: { ...HOPPER, major: 12 } }],
     ["with a quantised head", { spec: withHead({ format: SPEC.layers[0]!.attention.q.format }) }],
     ["with a wider head than the kernel has registers for", { spec: { ...withHead({ in: 8200 }), hiddenSize: 8200 } }],
   ])("is norm, head, facts and choice %s", (_, of) => {
     expect(rolesOf(of)).toEqual(["final norm", "head", "facts of logits", "choice of tokens"]);
+  });
+
+  it.each([2, 8])("is for %i outputs norm, head with its facts, and choice", (count) => {
+    const { stage, calls } = record({ count });
+    expect(calls.map(({ role }) => role)).toEqual(["final norm", "head", "choice of tokens"]);
+    expect(calls[1]).toMatchObject({ family: "linear_half_ring", name: "linear_half_ring_k4096", grid: [132] });
+    const places = { slices: stage.at("scratch.slices") };
+    expect(fieldsOf(calls[1]!, HALF_RING)).toEqual({
+      ...{ weights: stage.head!.linear.weights, bias: 0n, x: stage.at("scratch.finalNormed"), y: stage.at("scratch.logits") },
+      ...{ ...places, m: count, n: 128256 },
+    });
+    expect(fieldsOf(calls[2]!, CHOOSE)).toMatchObject({ ...places, logits: stage.at("scratch.logits"), slicesPerRow: 8016 });
   });
 
   it("reads the output's row and leaves what a step is asked for", () => {
@@ -87,6 +99,8 @@ describe("what ends a step", () => {
     const { stage } = record({ card: { ...HOPPER, major: 8 } });
     const shape = { inputs: SPEC.head.in, outputs: SPEC.head.out };
     expect(stage.size("scratch.slices")).toBeGreaterThanOrEqual(headSlices(shape) * 16);
+    const few = layout(SPEC, { first: 0, count: 1 }, { ...RUN, maxSequences: 8, cacheTokens: 4096 }, cudaPacking);
+    expect(few.regions.find(({ name }) => name === "scratch.slices")!.bytes).toBeGreaterThanOrEqual(8 * 8016 * 16);
     const many = layout(SPEC, { first: 0, count: 1 }, { ...RUN, maxSequences: 1024, cacheTokens: 2 ** 18 }, cudaPacking);
     expect(many.regions.find(({ name }) => name === "scratch.slices")!.bytes).toBeGreaterThanOrEqual(1024 * 32 * 16);
   });

@@ -3,7 +3,7 @@
 import type { ForwardModel } from "./forward.js";
 import { CHOOSE, INSPECT, writeParameters } from "./kernel-parameters.js";
 import type { KernelQueue } from "./kernel-queue.js";
-import { type HeadCall, runHead } from "./run-head.js";
+import { type HeadCall, runHead, runHeadRows } from "./run-head.js";
 import { type LinearScratch, runLinear } from "./run-linear.js";
 import { runNorm } from "./run-norm.js";
 import { slicesPerRow, slotBytes } from "./sampling-shape.js";
@@ -55,7 +55,7 @@ export function runOutputs(
 }
 
 /**
- * Norm, head and facts in launches of their own.
+ * Norm, head and facts in launches of their own; head and facts of a few rows in one.
  *
  * @param x f16 [count, in], for what the norm makes
  * @returns slices of ids of a row
@@ -70,6 +70,8 @@ function runOneByOne(
 ): number {
   const { in: inputs, out: vocab } = linear.spec;
   runNorm(queue, inputs, { residual, rows, count, weight, eps, y: x, hiddenState, ordered: false, role: "final norm" });
+  const few = runHeadRows(queue, linear, { x, count, logits, slices });
+  if (few !== null) return few;
   runLinear(queue, linear, { x, y: logits, rows: count, f32: true, residual: 0n, role: "head" }, scratch);
   const each = slicesPerRow(vocab);
   queue.run({

@@ -3,6 +3,7 @@
 
 import type { RunShape } from "../../memory/packing.js";
 import type { ModelSpec } from "../../model/spec.js";
+import { halfRingSlices, hasHalfRing, MOST_RING_ROWS } from "./half-ring-launch.js";
 import { hasHeadKernel, headSlices } from "./head-launch.js";
 import { ADJUSTMENT, SAMPLE_SLOT } from "./kernel-parameters.js";
 import { storageOf } from "./linear-storage.js";
@@ -20,11 +21,13 @@ export function slicesPerRow(vocabSize: number): number {
   return Math.ceil(vocabSize / SLICE);
 }
 
-/** Facts of the slices of a round of outputs; of one that linear_head.cu makes, there are more. */
+/** Facts of the slices of a round of outputs; of one that linear_head.cu makes, and of few of linear_half_ring.cu, there are more. */
 export function sliceBytes(spec: ModelSpec, run: RunShape): number {
   const head = { inputs: spec.head.in, outputs: spec.head.out };
   const ofOne = storageOf(spec.head).kind === "half" && hasHeadKernel(head) ? headSlices(head) : 0;
-  return Math.max(logitRows(spec, run) * slicesPerRow(spec.vocabSize), ofOne) * SLICE_BYTES;
+  const few = Math.min(logitRows(spec, run), MOST_RING_ROWS);
+  const ofFew = storageOf(spec.head).kind === "half" && few > 1 && hasHalfRing(head) ? few * halfRingSlices(spec.head.out) : 0;
+  return Math.max(logitRows(spec, run) * slicesPerRow(spec.vocabSize), ofOne, ofFew) * SLICE_BYTES;
 }
 
 /** One slot per row of a round; behind them the pool of adjustments and masks. */
