@@ -9,6 +9,9 @@ namespace exllama {
 constexpr int kChainRows = 8;                        // tokens that there is room for
 constexpr int kPartSuperblocks = 2;                  // x is staged by so many at a time
 constexpr int kPartK = kPartSuperblocks * kSuperblock;
+constexpr int kPartSpans = kPartK / kSpan;
+constexpr int kRowsChunkBytes = 2 * kChainRows * kChunk;  // of x: high digits, low digits
+constexpr int kPartBytes = kPartK / kChunk * kRowsChunkBytes + kPartSpans * kChainRows * 8;
 constexpr int kQuarter = kSuperblock / 4;            // k of a tile that one warp takes at a time
 constexpr int kRowsWays = 4;                         // sums of a tile, each of a quarter of every superblock
 constexpr int kRowsWaysApart = 2 * kRowsWays;        // and of every second superblock, where a block has few tiles:
@@ -17,6 +20,7 @@ constexpr int kRowsSumBytes = kTileRows * kChainRows * 4;  // of a tile
 constexpr int kMostKeptTiles = 8;                    // of the residual stream, of a block
 constexpr int kRowsBarrierBytes = 1280;              // full, empty, squares of the warps, what x carries, uses
 constexpr int kRowsHeadBytes = kRowsBarrierBytes + kMostKeptTiles * kRowsSumBytes;
+static_assert(kPartSpans == kChainWarps && kPartBytes == 33792);
 static_assert(3 * kMostChainStages * 8 + (kChainWarps + 1) * kChainRows * 4 + 16 <= kRowsBarrierBytes && kRowsHeadBytes % 128 == 0);
 
 /// Up to eight tokens through one link: o, gate and up, down of a layer, and q, k, v of the one behind it, if there is one; or only the latter.
@@ -37,7 +41,7 @@ struct ChainRowsParams : ChainShapes {
   int32_t layers;              // 1, or 2 where q, k, v of layer[1] follow
   int32_t stages;              // of the ring
   int32_t stage_magic;         // 2^20 / stages, rounded up: for rounds_of()
-  int32_t x_at, sums_at;       // in shared memory, behind the ring: two parts of x; kRowsSumBytes for each way of each tile
+  int32_t x_at, sums_at;       // in shared memory, behind the ring: two of kPartBytes; kRowsSumBytes for each way of each tile
   int32_t flying;              // copies that are under way at a time, fewer than stages
   int32_t unused;
   ChainLayer layer[2];
@@ -50,16 +54,15 @@ __host__ __device__ constexpr int rows_ways(int tiles) { return tiles <= kMostTi
 /// What lies where in a block's dynamic shared memory; the same arithmetic as chain-rows-launch.ts.
 struct ChainRowsShared {
   static constexpr int kStageBytes = (Layout<4, 128>::superblock_bytes(kSuperblock) + 127) & ~127;
-  static constexpr int kPartBytes = kPartK * kChainRows * 2;
 
   uint64_t* full;   // [rounds of the ring, even and odd][kMostChainStages]
   uint64_t* empty;
   float* squares;   // [warps][kChainRows]
   float* carried;   // [kChainRows] by x that is on its way or there
   uint32_t* uses;   // [2] what normed and gated are marked with first
-  float4* kept;     // [tiles of the residual stream that are the block's][kWarp]: rows g and g + 8 of tokens t and t + 4
+  float4* kept;     // [tiles of the residual stream that are the block's][kWarp]: rows g and g + 8 of tokens 2 t and 2 t + 1
   uint8_t* ring;
-  uint8_t* x;       // [2][kPartK / kChunk][kChainRows][128 bytes], cells of 16 bytes exchanged by token
+  uint8_t* x;       // [2][kPartBytes]: see RowsPart
   float4* sums;     // [tiles][ways][kWarp], as kept
 
   __device__ __forceinline__ ChainRowsShared(uint8_t* base, const ChainRowsParams& p) {

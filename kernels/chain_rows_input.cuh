@@ -1,0 +1,156 @@
+// How x comes into a block's shared memory, a part at a time: from attention or, in packets, from all blocks.
+#pragma once
+
+#include "chain_rows.cuh"
+#include "linear_chain_input.cuh"
+
+namespace exllama {
+
+/// Where a linear's x comes from.
+struct RowsSource {
+  const uint4* packets;    // [k / 8][kChainRows], or null:
+  const __half* halves;    // [m][k]
+  int k, m;
+  uint32_t uses;           // what packets are marked with
+};
+
+/// A part of x: a span is a warp's, of which a lane has the cells 4 b + lane / 8, of eight k each, of token lane % 8. On their way from take() on; place() waits for those
+/// that were not there yet, and puts digits into shared memory.
+///
+/// Layout  [chunks][high and low digits][tokens][four cells of 16 bytes], then [spans][tokens] of ChainSpan. A cell has eight k of each half of a
+///         chunk, which is what a lane multiplies by; cells are exchanged by token / 2, so that eight lanes write to all banks, as they read.
+struct RowsPart {
+  static constexpr int kCells = kSpan / 8 / 4;
+  uint4 v[kCells];
+
+  /// @param k inputs of the part, @param first its first
+  __device__ __forceinline__ void take(const RowsSource& x, int first, int k, int warp, int lane) {
+#pragma unroll
+    for (int b = 0; b < kCells; ++b) {
+      v[b] = make_uint4(0, 0, 0, 0);
+      if (has(x, k, warp, lane)) v[b] = get(x, first, b, warp, lane);
+    }
+  }
+
+  /// Looks once more for what was not there.
+  __device__ __forceinline__ bool look_again(const RowsSource& x, int first, int k, int warp, int lane) {
+    const HalfPackets kind{x.uses};
+    bool any = false;
+#pragma unroll
+    for (int b = 0; b < kCells; ++b)
+      if (x.packets != nullptr && has(x, k, warp, lane) && !kind.is_there(v[b])) any = true, v[b] = get(x, first, b, warp, lane);
+    return any;
+  }
+
+  /// To `to` in shared memory.
+  __device__ __forceinline__ void place(const RowsSource& x, int first, int k, uint32_t to, int warp, int lane) {
+#pragma unroll 1
+    for (unsigned polls = 0; __any_sync(0xffffffffu, look_again(x, first, k, warp, lane)); ++polls) {
+      if (polls > kMostPolls) give_up();
+      if (polls > 0) __nanosleep(kPause);
+    }
+    if (warp * kSpan >= k) return;
+    __half2 largest_two = __float2half2_rn(0.f);
+#pragma unroll
+    for (int b = 0; b < kCells; ++b) {
+      v[b] = HalfPackets::values(v[b]);
+      const uint32_t words[4] = {v[b].x, v[b].y, v[b].z, v[b].w};
+#pragma unroll
+      for (int i = 0; i < 4; ++i) largest_two = __hmax2_nan(largest_two, __habs2(*reinterpret_cast<const __half2*>(&words[i])));
+    }
+    const float2 two = __half22float2(largest_two);
+    float most = larger(two.x, two.y);
+    most = larger(most, __shfl_xor_sync(0xffffffffu, most, 8));
+    most = larger(most, __shfl_xor_sync(0xffffffffu, most, 16));
+    const Digits digits(most);
+    const int token = lane % kChainRows, cell = lane / kChainRows;
+    const uint32_t at = to + warp * (kSpan / kChunk * kRowsChunkBytes) + token * kChunk + (cell ^ token / 2) * 16;
+    int sum = 0;
+#pragma unroll
+    for (int c = 0; c < kSpan / kChunk; ++c) {
+      uint4 high, low;
+      sum += digits.write(four_halves(v[2 * c].x, v[2 * c].y), high.x, low.x) + digits.write(four_halves(v[2 * c].z, v[2 * c].w), high.y, low.y);
+      sum += digits.write(four_halves(v[2 * c + 1].x, v[2 * c + 1].y), high.z, low.z) + digits.write(four_halves(v[2 * c + 1].z, v[2 * c + 1].w), high.w, low.w);
+      store(at + c * kRowsChunkBytes, high);
+      store(at + c * kRowsChunkBytes + kRowsChunkBytes / 2, low);
+    }
+    sum += __shfl_xor_sync(0xffffffffu, sum, 8);
+    sum += __shfl_xor_sync(0xffffffffu, sum, 16);
+    if (cell == 0)
+      asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(to + kPartK / kChunk * kRowsChunkBytes + (warp * kChainRows + token) * 8),
+                   "r"(__float_as_uint(digits.factor())), "r"(sum)
+                   : "memory");
+  }
+
+ private:
+  __device__ __forceinline__ static bool has(const RowsSource& x, int k, int warp, int lane) { return warp * kSpan < k && lane % kChainRows < x.m; }
+  __device__ __forceinline__ static uint4 get(const RowsSource& x, int first, int b, int warp, int lane) {
+    const int cell = first / 8 + warp * (kSpan / 8) + 4 * b + lane / kChainRows, token = lane % kChainRows;
+    if (x.packets != nullptr) return look(x.packets + cell * kChainRows + token);
+    return __ldcg(reinterpret_cast<const uint4*>(x.halves + size_t(token) * x.k) + cell);
+  }
+  __device__ __forceinline__ static void store(uint32_t to, const uint4& v) {
+    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
+  }
+};
+
+/// Squares of the residual stream, row tile by row tile, and what x carries: a thread's packets.
+struct RowsSquares {
+  static constexpr int kMost = 3;  // tiles of 8192 outputs, and one more
+  uint4 v[kMost] = {};
+
+  __device__ __forceinline__ void take(const uint4* squares, int count) {
+#pragma unroll
+    for (int b = 0; b < kMost; ++b) {
+      v[b] = make_uint4(0, 0, 0, 0);
+      if (static_cast<int>(threadIdx.x) + b * kChainThreads < count) v[b] = look(squares + threadIdx.x + b * kChainThreads);
+    }
+  }
+
+  /// `count` packets in all, of which the last two are what x carries. Sums go by warps to shared memory: over tiles in ascending order, then over lanes.
+  __device__ __forceinline__ void place(const ChainRowsShared& shared, const uint4* squares, int count, uint32_t uses, int warp, int lane) {
+    const FloatPackets kind{uses};
+#pragma unroll 1
+    for (unsigned polls = 0;; ++polls) {
+      bool any = false;
+#pragma unroll
+      for (int b = 0; b < kMost; ++b) {
+        const int i = threadIdx.x + b * kChainThreads;
+        if (i < count && !kind.is_there(v[b])) any = true, v[b] = look(squares + i);
+      }
+      if (!__any_sync(0xffffffffu, any)) break;
+      if (polls > kMostPolls) give_up();
+      if (polls > 0) __nanosleep(kPause);
+    }
+    float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
+#pragma unroll
+    for (int b = 0; b < kMost; ++b) {
+      const int i = threadIdx.x + b * kChainThreads;
+      const float4 four = FloatPackets::values(v[b]);
+      if (i < count - 2) sum.x += four.x, sum.y += four.y, sum.z += four.z, sum.w += four.w;
+      else if (i < count) reinterpret_cast<float4*>(shared.carried)[i % 2] = four;
+    }
+#pragma unroll
+    for (int step = 2; step < kWarp; step *= 2) {
+      sum.x += __shfl_xor_sync(0xffffffffu, sum.x, step), sum.y += __shfl_xor_sync(0xffffffffu, sum.y, step);
+      sum.z += __shfl_xor_sync(0xffffffffu, sum.z, step), sum.w += __shfl_xor_sync(0xffffffffu, sum.w, step);
+    }
+    if (lane < 2) reinterpret_cast<float4*>(shared.squares + warp * kChainRows)[lane] = sum;
+  }
+};
+
+/// As it crosses from block to block.
+__device__ __forceinline__ float as_sent(float v) { return __uint_as_float(FloatPackets{0}.marked(v, 0)); }
+
+/// 1 / sqrt(mean(r^2) + eps) of token lane % kChainRows, as every block has it.
+__device__ __forceinline__ float rows_factor(const ChainRowsShared& shared, int k, float eps, int lane) {
+  const float* from = shared.squares + lane / kChainRows * (kChainWarps / 4 * kChainRows) + lane % kChainRows;
+  float sum = 0.f;
+#pragma unroll
+  for (int i = 0; i < kChainWarps / 4; ++i) sum += from[i * kChainRows];
+  sum += __shfl_xor_sync(0xffffffffu, sum, 8);
+  sum += __shfl_xor_sync(0xffffffffu, sum, 16);
+  return as_sent(rsqrtf(__fdividef(sum, static_cast<float>(k)) + eps));
+}
+
+}  // namespace exllama

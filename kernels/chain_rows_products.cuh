@@ -1,0 +1,108 @@
+// The products of linear_chain_rows.cu: four bits by sixteen, exact, as those of linear_chain_products.cuh. The eight columns are tokens; high and low digits
+// are multiplied one after the other, into sums of their own, which are put together, scaled and added up in f32 every kSpan.
+#pragma once
+
+#include "chain_rows.cuh"
+#include "linear_chain_products.cuh"
+
+namespace exllama {
+
+/// What a warp multiplies at a time, out of the ring: 16 rows by kQuarter of k, as they are stored.
+struct RowsUnit {
+  using L = Layout<4, 128>;
+  static constexpr int kChunks = kQuarter / kChunk, kSpans = kQuarter / kSpan;
+  uint4 codes[kChunks];
+  uint32_t scales[kSpans];  // rows g and g + 8
+  uint2 zeros[kSpans];      // of all rows
+
+  /// Codes, scales and zeros from these places, which are then no more needed by this warp. What lies behind a superblock's end is read and not used.
+  __device__ __forceinline__ void take(uint32_t own, uint32_t scale, uint32_t zero, uint64_t* empty, int lane) {
+#pragma unroll
+    for (int i = 0; i < kChunks; ++i) codes[i] = load_16(own + i * L::kChunkBytes);
+#pragma unroll
+    for (int i = 0; i < kSpans; ++i) {
+      uint16_t low, high;
+      asm volatile("ld.shared.u16 %0, [%1];" : "=h"(low) : "r"(scale + i * L::kScaleBytes));
+      asm volatile("ld.shared.u16 %0, [%1];" : "=h"(high) : "r"(scale + i * L::kScaleBytes + 16));
+      scales[i] = low | uint32_t(high) << 16;
+      asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(zeros[i].x), "=r"(zeros[i].y) : "r"(zero + i * L::kZeroBytes));
+    }
+    __syncwarp();
+    if (lane == 0) barrier_arrive(empty);
+  }
+
+  /// Adds the products of its first `spans`. `x`: the lane's cell in the first chunk of x; `facts`: of its first span, tokens 2 t and 2 t + 1.
+  __device__ __forceinline__ void multiply_by(uint32_t x, uint32_t facts, int spans, float4& sum, int lane) const {
+    constexpr uint32_t kEven = 0x0f0f0f0fu;  // codes of row g
+#pragma unroll
+    for (int i = 0; i < kSpans; ++i) {
+      if (i >= spans) return;
+      int high[4] = {}, low[4] = {};
+      const uint4 two = load_16(facts + i * (kChainRows * sizeof(ChainSpan)));
+#pragma unroll
+      for (int c = 2 * i; c < 2 * i + 2; ++c) {
+        const uint4& q = codes[c];
+        const uint4 h = load_16(x + c * kRowsChunkBytes), l = load_16(x + c * kRowsChunkBytes + kRowsChunkBytes / 2);
+        multiply_bytes(high, q.x & kEven, q.x, q.y & kEven, q.y, h.x, h.y);
+        multiply_bytes(low, q.x & kEven, q.x, q.y & kEven, q.y, l.x, l.y);
+        multiply_bytes(high, q.z & kEven, q.z, q.w & kEven, q.w, h.z, h.w);
+        multiply_bytes(low, q.z & kEven, q.z, q.w & kEven, q.w, l.z, l.w);
+      }
+      // Sixteen bits times eight bits, 128 times: exact in 32. Row g + 8 has its codes times sixteen and those of row g.
+      const int shift = lane & 28, zero = zeros[i].x >> shift & 15, zero_16 = (zeros[i].y >> shift & 15) * 16;
+      const int first = high[0] * 256 + low[0], second = high[1] * 256 + low[1];
+      const int both_first = high[2] * 256 + low[2], both_second = high[3] * 256 + low[3];
+      const int x_first = static_cast<int>(two.y), x_second = static_cast<int>(two.w);
+      const float2 scale = float_pair(scales[i]);
+      const float scale_8 = scale.y * (1.f / 16), factor_first = __uint_as_float(two.x), factor_second = __uint_as_float(two.z);
+      sum.x += static_cast<float>(first - zero * x_first) * (scale.x * factor_first);
+      sum.y += static_cast<float>(second - zero * x_second) * (scale.x * factor_second);
+      sum.z += static_cast<float>(both_first - first - zero_16 * x_first) * (scale_8 * factor_first);
+      sum.w += static_cast<float>(both_second - second - zero_16 * x_second) * (scale_8 * factor_second);
+    }
+  }
+};
+
+/// A part of x, in shared memory at `x`, by all of a block's tiles: adds to their sums, or begins them. `place` is where the part's first superblock is in the
+/// ring. Four warps have a tile, a quarter of each superblock each, or eight have, four for each superblock.
+__device__ __forceinline__ void rows_products(const ChainRowsParams& p, const ChainRowsShared& shared, int tiles, uint32_t x, int part_k, bool begins,
+                                              int place, int warp, int lane) {
+  using L = Layout<4, 128>;
+  const int superblocks = (part_k + kSuperblock - 1) / kSuperblock, quarter = warp % kRowsWays, ways = rows_ways(tiles), step = kChainWarps / ways;
+  const bool apart = ways == kRowsWaysApart;
+  const int token = lane / 4;
+  const uint32_t x_lane = x + quarter * (RowsUnit::kChunks * kRowsChunkBytes) + token * kChunk + (lane % 4 ^ token / 2) * 16;
+  const uint32_t facts = x + kPartK / kChunk * kRowsChunkBytes + quarter * (RowsUnit::kSpans * kChainRows * 8) + lane % 4 * 16;
+  const uint32_t memory = settled(shared_address(shared.full));
+  const int first = apart ? warp / kRowsWays % 2 : 0, end = apart ? first + 1 : superblocks;
+#pragma unroll 1
+  for (int i = first; i < end; ++i) {
+    const int sb_k = min(kSuperblock, part_k - i * kSuperblock), spans = (sb_k - quarter * kQuarter) / kSpan;
+    const uint32_t table = sb_k * (kTileRows / 2), scale = table + quarter * (RowsUnit::kSpans * L::kScaleBytes) + lane / 4 * 2;
+    const uint32_t zero = table + sb_k / 128 * L::kScaleBytes + quarter * (RowsUnit::kSpans * L::kZeroBytes);
+    const uint32_t x_at = x_lane + i * (kSuperblock / kChunk * kRowsChunkBytes), facts_at = facts + i * (kSuperblock / kSpan * kChainRows * 8);
+    const bool sets = begins && (apart || i == 0);
+    int tile = warp / ways;
+    const int at = place + i * tiles + tile;
+    unsigned round = static_cast<unsigned>(at) * p.stage_magic >> 20;
+    int stage = at - round * p.stages;
+    float4* to = shared.sums + (tile * ways + warp % ways) * kWarp + lane;
+#pragma unroll 1
+    for (; tile < tiles; tile += step, to += kChainWarps * kWarp) {
+      float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
+      if (!sets) sum = *to;
+      if (i < superblocks) {
+        barrier_wait(memory + ((round & 1) * kMostChainStages + stage) * 8, round >> 1 & 1);
+        const uint32_t from = memory + kRowsHeadBytes + stage * ChainRowsShared::kStageBytes;
+        RowsUnit unit;
+        unit.take(from + quarter * (RowsUnit::kChunks * L::kChunkBytes) + lane * 16, from + scale, from + zero, shared.empty + stage, lane);
+        unit.multiply_by(x_at, facts_at, spans, sum, lane);
+        stage += step;
+        if (stage >= p.stages) stage -= p.stages, ++round;
+      }
+      *to = sum;
+    }
+  }
+}
+
+}  // namespace exllama
