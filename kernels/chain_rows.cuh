@@ -7,7 +7,7 @@
 namespace exllama {
 
 constexpr int kChainRows = 8;                        // tokens that there is room for
-constexpr int kPartSuperblocks = 2;                  // x is staged by so many at a time
+constexpr int kPartSuperblocks = 4;                  // x is staged by so many at a time
 constexpr int kPartK = kPartSuperblocks * kSuperblock;
 constexpr int kPartSpans = kPartK / kSpan;
 constexpr int kRowsChunkBytes = 2 * kChainRows * kChunk;  // of x: high digits, low digits
@@ -18,9 +18,9 @@ constexpr int kRowsWaysApart = 2 * kRowsWays;        // and of every second supe
 constexpr int kMostTilesApart = kChainWarps / kRowsWays;
 constexpr int kRowsSumBytes = kTileRows * kChainRows * 4;  // of a tile
 constexpr int kMostKeptTiles = 8;                    // of the residual stream, of a block
-constexpr int kRowsBarrierBytes = 1280;              // full, empty, squares of the warps, what x carries, uses
+constexpr int kRowsBarrierBytes = 1280;              // full, empty, squares of the warps, what x carries
 constexpr int kRowsHeadBytes = kRowsBarrierBytes + kMostKeptTiles * kRowsSumBytes;
-static_assert(kPartSpans == kChainWarps && kPartBytes == 33792);
+static_assert(kPartSpans == 2 * kChainWarps && kPartBytes == 67584);
 static_assert(3 * kMostChainStages * 8 + (kChainWarps + 1) * kChainRows * 4 + 16 <= kRowsBarrierBytes && kRowsHeadBytes % 128 == 0);
 
 /// Up to eight tokens through one link: o, gate and up, down of a layer, and q, k, v of the one behind it, if there is one; or only the latter.
@@ -34,19 +34,44 @@ struct ChainRowsParams : ChainShapes {
   uint4* normed;               // [hidden / 8][kChainRows] packets of eight f16: x of norms that are put off
   uint4* squares;              // [hidden / 16 + 1][2] packets of four f32: each token's, and at the end what x carries
   uint4* gated;                // [outputs of gate / 8][kChainRows] packets of eight f16
-  uint4* epochs;               // [blocks] how often normed, gated were used so far
+  uint4* pieces;               // [hidden / 16][splits][kWarp] packets of four f32: sums over a part of k
+  uint4* epochs;               // [blocks] how often normed, gated, pieces were used so far
   float eps;                   // of all RMSNorms over the hidden state
   int32_t m;                   // tokens
   int32_t first_link;          // -1: q, k, v of layer[0] alone; 0: a link that begins with o of layer[0]
   int32_t layers;              // 1, or 2 where q, k, v of layer[1] follow
   int32_t stages;              // of the ring
   int32_t stage_magic;         // 2^20 / stages, rounded up: for rounds_of()
-  int32_t x_at, sums_at;       // in shared memory, behind the ring: two of kPartBytes; kRowsSumBytes for each way of each tile
+  int32_t x_at, sums_at;       // in shared memory, behind the ring: a part of x; kRowsSumBytes for each way of each tile
   int32_t flying;              // copies that are under way at a time, fewer than stages
-  int32_t unused;
+  int32_t splits;              // blocks that have the same row tiles of o and down, each another part of their k
   ChainLayer layer[2];
 };
-static_assert(sizeof(ChainRowsParams) == 128 + 88 + 40 + 2 * 176);
+static_assert(sizeof(ChainRowsParams) == 128 + 96 + 40 + 2 * 176);
+
+/// What one block does of a linear: row tiles, or pairs of gate's and up's, dealt out whole to groups of `splits` blocks, which divide their k
+/// superblock by superblock. A tile's results are made by one of its group.
+struct RowsShare {
+  int groups, group, split, splits;
+  int each, parts;
+  int first, k;      // inputs that are the block's
+  bool paired;
+
+  __device__ __forceinline__ RowsShare(const ChainRowsParams& p, int linear, int block = blockIdx.x) {
+    const ChainShape& w = p.linears[linear];
+    paired = linear == kGateUp, splits = linear == kOutput || linear == kDown ? p.splits : 1;
+    groups = gridDim.x / splits, group = block / splits, split = block - group * splits;
+    each = w.each, parts = group < groups ? each + (group < w.more) : 0;
+    const int superblocks = (w.k + kSuperblock - 1) / kSuperblock;
+    first = superblocks * split / splits * kSuperblock;
+    k = min(w.k, superblocks * (split + 1) / splits * kSuperblock) - first;
+  }
+  __device__ __forceinline__ int tiles() const { return parts << paired; }
+  /// Index of part number t.
+  __device__ __forceinline__ int part(int t) const { return t < each ? group * each + t : groups * each + group; }
+  /// Whether the results of part number t are this block's.
+  __device__ __forceinline__ bool is_own(int t) const { return t % splits == split; }
+};
 
 /// How many sums there are of each of `tiles` row tiles of a block.
 __host__ __device__ constexpr int rows_ways(int tiles) { return tiles <= kMostTilesApart ? kRowsWaysApart : kRowsWays; }
@@ -59,10 +84,9 @@ struct ChainRowsShared {
   uint64_t* empty;
   float* squares;   // [warps][kChainRows]
   float* carried;   // [kChainRows] by x that is on its way or there
-  uint32_t* uses;   // [2] what normed and gated are marked with first
   float4* kept;     // [tiles of the residual stream that are the block's][kWarp]: rows g and g + 8 of tokens 2 t and 2 t + 1
   uint8_t* ring;
-  uint8_t* x;       // [2][kPartBytes]: see RowsPart
+  uint8_t* x;       // kPartBytes: see RowsSpan
   float4* sums;     // [tiles][ways][kWarp], as kept
 
   __device__ __forceinline__ ChainRowsShared(uint8_t* base, const ChainRowsParams& p) {
@@ -70,7 +94,6 @@ struct ChainRowsShared {
     empty = full + 2 * kMostChainStages;
     squares = reinterpret_cast<float*>(empty + kMostChainStages);
     carried = squares + kChainWarps * kChainRows;
-    uses = reinterpret_cast<uint32_t*>(carried + kChainRows);
     kept = reinterpret_cast<float4*>(base + kRowsBarrierBytes);
     ring = base + kRowsHeadBytes;
     x = base + p.x_at;

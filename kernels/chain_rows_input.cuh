@@ -14,42 +14,42 @@ struct RowsSource {
   uint32_t uses;           // what packets are marked with
 };
 
-/// A part of x: a span is a warp's, of which a lane has the cells 4 b + lane / 8, of eight k each, of token lane % 8. On their way from take() on; place() waits for those
+/// A span of x, which is a warp's: a lane has the cells 4 b + lane / 8, of eight k each, of token lane % 8. On their way from take() on; place() waits for those
 /// that were not there yet, and puts digits into shared memory.
 ///
-/// Layout  [chunks][high and low digits][tokens][four cells of 16 bytes], then [spans][tokens] of ChainSpan. A cell has eight k of each half of a
+/// Layout  of a part: [chunks][high and low digits][tokens][four cells of 16 bytes], then [spans][tokens] of ChainSpan. A cell has eight k of each half of a
 ///         chunk, which is what a lane multiplies by; cells are exchanged by token / 2, so that eight lanes write to all banks, as they read.
-struct RowsPart {
+struct RowsSpan {
   static constexpr int kCells = kSpan / 8 / 4;
   uint4 v[kCells];
 
-  /// @param k inputs of the part, @param first its first
-  __device__ __forceinline__ void take(const RowsSource& x, int first, int k, int warp, int lane) {
+  /// @param k inputs of the part, @param first its first, @param span which one of the part's; there may be none
+  __device__ __forceinline__ void take(const RowsSource& x, int first, int k, int span, int lane) {
 #pragma unroll
     for (int b = 0; b < kCells; ++b) {
       v[b] = make_uint4(0, 0, 0, 0);
-      if (has(x, k, warp, lane)) v[b] = get(x, first, b, warp, lane);
+      if (has(x, k, span, lane)) v[b] = get(x, first, b, span, lane);
     }
   }
 
   /// Looks once more for what was not there.
-  __device__ __forceinline__ bool look_again(const RowsSource& x, int first, int k, int warp, int lane) {
+  __device__ __forceinline__ bool look_again(const RowsSource& x, int first, int k, int span, int lane) {
     const HalfPackets kind{x.uses};
     bool any = false;
 #pragma unroll
     for (int b = 0; b < kCells; ++b)
-      if (x.packets != nullptr && has(x, k, warp, lane) && !kind.is_there(v[b])) any = true, v[b] = get(x, first, b, warp, lane);
+      if (x.packets != nullptr && has(x, k, span, lane) && !kind.is_there(v[b])) any = true, v[b] = get(x, first, b, span, lane);
     return any;
   }
 
   /// To `to` in shared memory.
-  __device__ __forceinline__ void place(const RowsSource& x, int first, int k, uint32_t to, int warp, int lane) {
+  __device__ __forceinline__ void place(const RowsSource& x, int first, int k, uint32_t to, int span, int lane) {
 #pragma unroll 1
-    for (unsigned polls = 0; __any_sync(0xffffffffu, look_again(x, first, k, warp, lane)); ++polls) {
+    for (unsigned polls = 0; __any_sync(0xffffffffu, look_again(x, first, k, span, lane)); ++polls) {
       if (polls > kMostPolls) give_up();
       if (polls > 0) __nanosleep(kPause);
     }
-    if (warp * kSpan >= k) return;
+    if (span * kSpan >= k) return;
     __half2 largest_two = __float2half2_rn(0.f);
 #pragma unroll
     for (int b = 0; b < kCells; ++b) {
@@ -64,7 +64,7 @@ struct RowsPart {
     most = larger(most, __shfl_xor_sync(0xffffffffu, most, 16));
     const Digits digits(most);
     const int token = lane % kChainRows, cell = lane / kChainRows;
-    const uint32_t at = to + warp * (kSpan / kChunk * kRowsChunkBytes) + token * kChunk + (cell ^ token / 2) * 16;
+    const uint32_t at = to + span * (kSpan / kChunk * kRowsChunkBytes) + token * kChunk + (cell ^ token / 2) * 16;
     int sum = 0;
 #pragma unroll
     for (int c = 0; c < kSpan / kChunk; ++c) {
@@ -77,15 +77,15 @@ struct RowsPart {
     sum += __shfl_xor_sync(0xffffffffu, sum, 8);
     sum += __shfl_xor_sync(0xffffffffu, sum, 16);
     if (cell == 0)
-      asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(to + kPartK / kChunk * kRowsChunkBytes + (warp * kChainRows + token) * 8),
+      asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(to + kPartK / kChunk * kRowsChunkBytes + (span * kChainRows + token) * 8),
                    "r"(__float_as_uint(digits.factor())), "r"(sum)
                    : "memory");
   }
 
  private:
-  __device__ __forceinline__ static bool has(const RowsSource& x, int k, int warp, int lane) { return warp * kSpan < k && lane % kChainRows < x.m; }
-  __device__ __forceinline__ static uint4 get(const RowsSource& x, int first, int b, int warp, int lane) {
-    const int cell = first / 8 + warp * (kSpan / 8) + 4 * b + lane / kChainRows, token = lane % kChainRows;
+  __device__ __forceinline__ static bool has(const RowsSource& x, int k, int span, int lane) { return span * kSpan < k && lane % kChainRows < x.m; }
+  __device__ __forceinline__ static uint4 get(const RowsSource& x, int first, int b, int span, int lane) {
+    const int cell = first / 8 + span * (kSpan / 8) + 4 * b + lane / kChainRows, token = lane % kChainRows;
     if (x.packets != nullptr) return look(x.packets + cell * kChainRows + token);
     return __ldcg(reinterpret_cast<const uint4*>(x.halves + size_t(token) * x.k) + cell);
   }

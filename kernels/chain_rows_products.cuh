@@ -30,31 +30,44 @@ struct RowsUnit {
     __syncwarp();
     if (lane == 0) barrier_arrive(empty);
   }
+};
 
-  /// Adds the products of its first `spans`. `x`: the lane's cell in the first chunk of x; `facts`: of its first span, tokens 2 t and 2 t + 1.
-  __device__ __forceinline__ void multiply_by(uint32_t x, uint32_t facts, int spans, float4& sum, int lane) const {
+/// A quarter of a superblock of x, as a lane multiplies all tiles by it.
+struct RowsX {
+  static constexpr int kChunks = RowsUnit::kChunks, kSpans = RowsUnit::kSpans;
+  uint4 high[kChunks], low[kChunks];
+  uint4 facts[kSpans];  // factor and sum of tokens 2 t and 2 t + 1
+
+  /// `x`: the lane's cell in the first chunk; `from`: facts of the first span.
+  __device__ __forceinline__ void take(uint32_t x, uint32_t from) {
+#pragma unroll
+    for (int c = 0; c < kChunks; ++c) high[c] = load_16(x + c * kRowsChunkBytes), low[c] = load_16(x + c * kRowsChunkBytes + kRowsChunkBytes / 2);
+#pragma unroll
+    for (int i = 0; i < kSpans; ++i) facts[i] = load_16(from + i * (kChainRows * sizeof(ChainSpan)));
+  }
+
+  /// Adds the products of the first `spans` by a unit.
+  __device__ __forceinline__ void multiply(const RowsUnit& unit, int spans, float4& sum, int lane) const {
     constexpr uint32_t kEven = 0x0f0f0f0fu;  // codes of row g
 #pragma unroll
     for (int i = 0; i < kSpans; ++i) {
       if (i >= spans) return;
-      int high[4] = {}, low[4] = {};
-      const uint4 two = load_16(facts + i * (kChainRows * sizeof(ChainSpan)));
+      int h[4] = {}, l[4] = {};
 #pragma unroll
       for (int c = 2 * i; c < 2 * i + 2; ++c) {
-        const uint4& q = codes[c];
-        const uint4 h = load_16(x + c * kRowsChunkBytes), l = load_16(x + c * kRowsChunkBytes + kRowsChunkBytes / 2);
-        multiply_bytes(high, q.x & kEven, q.x, q.y & kEven, q.y, h.x, h.y);
-        multiply_bytes(low, q.x & kEven, q.x, q.y & kEven, q.y, l.x, l.y);
-        multiply_bytes(high, q.z & kEven, q.z, q.w & kEven, q.w, h.z, h.w);
-        multiply_bytes(low, q.z & kEven, q.z, q.w & kEven, q.w, l.z, l.w);
+        const uint4& q = unit.codes[c];
+        multiply_bytes(h, q.x & kEven, q.x, q.y & kEven, q.y, high[c].x, high[c].y);
+        multiply_bytes(l, q.x & kEven, q.x, q.y & kEven, q.y, low[c].x, low[c].y);
+        multiply_bytes(h, q.z & kEven, q.z, q.w & kEven, q.w, high[c].z, high[c].w);
+        multiply_bytes(l, q.z & kEven, q.z, q.w & kEven, q.w, low[c].z, low[c].w);
       }
       // Sixteen bits times eight bits, 128 times: exact in 32. Row g + 8 has its codes times sixteen and those of row g.
-      const int shift = lane & 28, zero = zeros[i].x >> shift & 15, zero_16 = (zeros[i].y >> shift & 15) * 16;
-      const int first = high[0] * 256 + low[0], second = high[1] * 256 + low[1];
-      const int both_first = high[2] * 256 + low[2], both_second = high[3] * 256 + low[3];
-      const int x_first = static_cast<int>(two.y), x_second = static_cast<int>(two.w);
-      const float2 scale = float_pair(scales[i]);
-      const float scale_8 = scale.y * (1.f / 16), factor_first = __uint_as_float(two.x), factor_second = __uint_as_float(two.z);
+      const int shift = lane & 28, zero = unit.zeros[i].x >> shift & 15, zero_16 = (unit.zeros[i].y >> shift & 15) * 16;
+      const int first = h[0] * 256 + l[0], second = h[1] * 256 + l[1];
+      const int both_first = h[2] * 256 + l[2], both_second = h[3] * 256 + l[3];
+      const int x_first = static_cast<int>(facts[i].y), x_second = static_cast<int>(facts[i].w);
+      const float2 scale = float_pair(unit.scales[i]);
+      const float scale_8 = scale.y * (1.f / 16), factor_first = __uint_as_float(facts[i].x), factor_second = __uint_as_float(facts[i].z);
       sum.x += static_cast<float>(first - zero * x_first) * (scale.x * factor_first);
       sum.y += static_cast<float>(second - zero * x_second) * (scale.x * factor_second);
       sum.z += static_cast<float>(both_first - first - zero_16 * x_first) * (scale_8 * factor_first);
@@ -64,7 +77,7 @@ struct RowsUnit {
 };
 
 /// A part of x, in shared memory at `x`, by all of a block's tiles: adds to their sums, or begins them. `place` is where the part's first superblock is in the
-/// ring. Four warps have a tile, a quarter of each superblock each, or eight have, four for each superblock.
+/// ring. Four warps have a tile, a quarter of each superblock each, or eight have, four for every other superblock.
 __device__ __forceinline__ void rows_products(const ChainRowsParams& p, const ChainRowsShared& shared, int tiles, uint32_t x, int part_k, bool begins,
                                               int place, int warp, int lane) {
   using L = Layout<4, 128>;
@@ -74,19 +87,20 @@ __device__ __forceinline__ void rows_products(const ChainRowsParams& p, const Ch
   const uint32_t x_lane = x + quarter * (RowsUnit::kChunks * kRowsChunkBytes) + token * kChunk + (lane % 4 ^ token / 2) * 16;
   const uint32_t facts = x + kPartK / kChunk * kRowsChunkBytes + quarter * (RowsUnit::kSpans * kChainRows * 8) + lane % 4 * 16;
   const uint32_t memory = settled(shared_address(shared.full));
-  const int first = apart ? warp / kRowsWays % 2 : 0, end = apart ? first + 1 : superblocks;
+  const int first = apart ? warp / kRowsWays % 2 : 0;
 #pragma unroll 1
-  for (int i = first; i < end; ++i) {
+  for (int i = first; i < max(superblocks, first + 1); i += apart ? 2 : 1) {
     const int sb_k = min(kSuperblock, part_k - i * kSuperblock), spans = (sb_k - quarter * kQuarter) / kSpan;
     const uint32_t table = sb_k * (kTileRows / 2), scale = table + quarter * (RowsUnit::kSpans * L::kScaleBytes) + lane / 4 * 2;
     const uint32_t zero = table + sb_k / 128 * L::kScaleBytes + quarter * (RowsUnit::kSpans * L::kZeroBytes);
-    const uint32_t x_at = x_lane + i * (kSuperblock / kChunk * kRowsChunkBytes), facts_at = facts + i * (kSuperblock / kSpan * kChainRows * 8);
-    const bool sets = begins && (apart || i == 0);
+    const bool sets = begins && i == first;
     int tile = warp / ways;
     const int at = place + i * tiles + tile;
     unsigned round = static_cast<unsigned>(at) * p.stage_magic >> 20;
     int stage = at - round * p.stages;
     float4* to = shared.sums + (tile * ways + warp % ways) * kWarp + lane;
+    RowsX own;
+    own.take(x_lane + i * (kSuperblock / kChunk * kRowsChunkBytes), facts + i * (kSuperblock / kSpan * kChainRows * 8));
 #pragma unroll 1
     for (; tile < tiles; tile += step, to += kChainWarps * kWarp) {
       float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
@@ -96,7 +110,7 @@ __device__ __forceinline__ void rows_products(const ChainRowsParams& p, const Ch
         const uint32_t from = memory + kRowsHeadBytes + stage * ChainRowsShared::kStageBytes;
         RowsUnit unit;
         unit.take(from + quarter * (RowsUnit::kChunks * L::kChunkBytes) + lane * 16, from + scale, from + zero, shared.empty + stage, lane);
-        unit.multiply_by(x_at, facts_at, spans, sum, lane);
+        own.multiply(unit, spans, sum, lane);
         stage += step;
         if (stage >= p.stages) stage -= p.stages, ++round;
       }

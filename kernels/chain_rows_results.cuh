@@ -66,15 +66,48 @@ __device__ __forceinline__ float2 weights_of_rows(const __half* weight, int n) {
   return weight == nullptr ? make_float2(0.f, 0.f) : make_float2(__half2float(__ldg(weight + n)), __half2float(__ldg(weight + n + 8)));
 }
 
-/// Results of one linear, whose sums are in shared memory when the block has met. `normed` and `gated`: what such packets are marked with. All blocks wait
-/// for what is done after the meeting: so what can be is done before it.
-__device__ __forceinline__ void rows_results(const ChainRowsParams& p, const ChainRowsShared& shared, int link, int linear, uint32_t normed, uint32_t gated,
-                                             int warp, int lane) {
+/// Four sums, as they go to the block that adds them up.
+__device__ __forceinline__ uint4 marked_floats(const float4& v, uint32_t uses) {
+  const FloatPackets kind{uses};
+  return make_uint4(kind.marked(v.x, 0), kind.marked(v.y, 1), kind.marked(v.z, 2), kind.marked(v.w, 3));
+}
+
+/// What all blocks of a group have of a row tile whose results are this one's, added up in their order.
+__device__ __forceinline__ float4 add_pieces(const ChainRowsParams& p, const RowsShare& share, int part, const float4& own, uint32_t uses, int lane) {
+  const FloatPackets kind{uses};
+  const uint4* from = p.pieces + part * share.splits * kWarp + lane;
+  float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
+#pragma unroll 1
+  for (int s = 0; s < share.splits; ++s, from += kWarp) {
+    float4 piece = FloatPackets::values(marked_floats(own, 0));  // as if it had come from elsewhere
+    if (s != share.split) {
+      uint4 v = look(from);
+#pragma unroll 1
+      for (unsigned polls = 0; __any_sync(0xffffffffu, !kind.is_there(v)); ++polls) {
+        if (polls > kMostPolls) give_up();
+        v = look(from);
+      }
+      piece = FloatPackets::values(v);
+    }
+    sum.x += piece.x, sum.y += piece.y, sum.z += piece.z, sum.w += piece.w;
+  }
+  return sum;
+}
+
+/// What packets are marked with.
+struct RowsUses {
+  uint32_t normed, gated, pieces;
+};
+
+/// Results of one linear, whose sums are in shared memory when the block has met. All blocks wait for what is done after the meeting: so what can be is done
+/// before it.
+__device__ __forceinline__ void rows_results(const ChainRowsParams& p, const ChainRowsShared& shared, int link, int linear, const RowsUses& uses, int warp,
+                                             int lane) {
   const ChainShape& w = p.linears[linear];
   const ChainLayer& layer = layer_of(p, link, linear);
   const bool paired = linear == kGateUp, to_residual = linear == kOutput || linear == kDown, goes_on = linear != kDown || p.layers > 1;
-  const ChainShare share(w, paired, settled(blockIdx.x));
-  const int g = lane / 4, ways = rows_ways(share.parts << paired);
+  const RowsShare share(p, linear, settled(blockIdx.x));
+  const int g = lane / 4, ways = rows_ways(share.tiles());
   const __half* const norm = linear == kOutput ? layer.norm : p.layer[1].in_norm;
   int t = kChainWarps - 1 - warp, part = 0, segment = 0, n = 0;
   float2 bias = make_float2(0.f, 0.f), more = bias;  // of a norm's weights, or of up's bias
@@ -88,30 +121,27 @@ __device__ __forceinline__ void rows_results(const ChainRowsParams& p, const Cha
   };
   if (t < share.parts) prepare();
   // By what normed sums are to be multiplied, or what x that is sent carries.
-  float of_lane = 0.f;
-  if (linear == kOutput) of_lane = shared.carried[lane % kChainRows];
-  else of_lane = rows_factor(shared, p.linears[kGateUp].k, p.eps, lane);
-  if (!to_residual) {
-    const bool is_last = linear == kNext;
-    if (is_last && blockIdx.x == 0 && warp == 0 && lane < p.m) p.left[lane] = of_lane;
-    of_lane = __fdividef(of_lane, shared.carried[lane % kChainRows]) * (1.f / kDeferredRoom);
-  } else {
-    if (linear == kDown && !goes_on && blockIdx.x == 0 && warp == 0 && lane < p.m) p.left[lane] = of_lane;
-    if (goes_on && blockIdx.x == 0 && warp == 0) send_carried(p, of_lane, w.n0, normed, lane);
-  }
-  float2 factor = of_tokens(of_lane, lane);
-  if (to_residual) factor.x *= kDeferredRoom, factor.y *= kDeferredRoom;
+  float of_lane = linear == kOutput ? shared.carried[lane % kChainRows] : rows_factor(shared, p.linears[kGateUp].k, p.eps, lane);
+  const bool tells = blockIdx.x == 0 && warp == 0;
+  if (tells && lane < p.m && (linear == kNext || linear == kDown && !goes_on)) p.left[lane] = of_lane;
+  if (tells && to_residual && goes_on) send_carried(p, of_lane, w.n0, uses.normed, lane);
+  if (!to_residual) of_lane = __fdividef(of_lane, shared.carried[lane % kChainRows]) * (1.f / kDeferredRoom);
+  else of_lane *= kDeferredRoom;
+  const float2 factor = of_tokens(of_lane, lane);
   meet_chain();
 #pragma unroll 1
   while (t < share.parts) {
     float4* const place = shared.sums + (t << paired) * ways * kWarp;
     float4 v = tile_sums(place + lane, ways);
-    if (to_residual) {
-      float4& kept = shared.kept[t * kWarp + lane];
+    if (to_residual && !share.is_own(t)) {
+      send(p.pieces + (part * share.splits + share.split) * kWarp + lane, marked_floats(v, uses.pieces));
+    } else if (to_residual) {
+      if (share.splits > 1) v = add_pieces(p, share, part, v, uses.pieces, lane);
+      float4& kept = shared.kept[t / share.splits * kWarp + lane];
       v.x = kept.x + (v.x + bias.x), v.y = kept.y + (v.y + bias.x), v.z = kept.z + (v.z + bias.y), v.w = kept.w + (v.w + bias.y);
       kept = v;
       __syncwarp();
-      if (goes_on) send_normed(p, v, factor, more, part, normed, place, lane);
+      if (goes_on) send_normed(p, v, factor, more, part, uses.normed, place, lane);
       if (linear == kDown) {
         const int token = lane % 4 * 2;
         float* const to = p.residual + size_t(token) * w.n0 + n;
@@ -130,7 +160,7 @@ __device__ __forceinline__ void rows_results(const ChainRowsParams& p, const Cha
       const uint4 eight = eight_outputs(v, reinterpret_cast<__half*>(place), lane);
       const int token = lane % 8, tile = (n - g) / kTileRows;
       if (paired) {
-        send(p.gated + tile * (2 * kChainRows) + lane, HalfPackets{gated}.marked(eight), lane < 2 * kChainRows);
+        send(p.gated + tile * (2 * kChainRows) + lane, HalfPackets{uses.gated}.marked(eight), lane < 2 * kChainRows);
       } else if (lane < 2 * kChainRows && token < p.m) {
         __half* const y = segment == 0 ? p.y0 : segment == 1 ? p.y1 : p.y2;
         const int outputs = segment == 0 ? w.n0 : segment == 1 ? w.n1 : w.n2;

@@ -5,10 +5,11 @@
 //            blocks. What differs is what eight tokens cost:
 //            x is f16, eight k of a token in a packet: norms are put off (deferred_norm.cuh), so who adds to the
 //            residual stream sends half as much as its numbers are, and squares beside it. Blocks make two digits of it, as of one token's. x of all k of a wide linear has no place, and
-//            comes in parts of kPartK: while one is multiplied the next two are on their way, in registers, and go to the other of two places.
+//            comes in parts of kPartK.
 //            So the ring has the first superblocks of all the block's tiles, then the second ones. A warp takes a quarter of superblocks; its sums of a tile go on from part to part in
 //            shared memory, and are added at the end in the order of quarters.
-//            Row tiles are dealt out whole.
+//            Row tiles are dealt out whole. Of o and down a block would have two, and stage x of all k for them: so some blocks have the same tiles,
+//            each a part of their k, and send sums to the one of them that makes the results.
 // Tokens     There are always eight: those that are not there are zeros which nobody reads, but send packets, whose marks would tell no more than
 //            the last use from the next.
 // Carried    What x carries is told by one block, with the squares: blocks that had nothing to do with the norm before need it, too.
@@ -24,8 +25,7 @@
 
 namespace exllama {
 
-/// k of part number `part` of `k` inputs; behind the last one less than 1.
-__device__ __forceinline__ int part_k(int k, int part) { return min(kPartK, k - part * kPartK); }
+__device__ __forceinline__ int linears_end(const ChainRowsParams& p) { return p.first_link + 1 < p.layers ? kChainLinears : kNext; }
 
 /// Has the copy engine bring all of the block's superblocks.
 __device__ __forceinline__ void rows_copies(const ChainRowsParams& p, const ChainRowsShared& shared) {
@@ -34,17 +34,16 @@ __device__ __forceinline__ void rows_copies(const ChainRowsParams& p, const Chai
   const uint64_t policy = evict_first_policy();
   ChainRingPlace at = {0, 0};
 #pragma unroll 1
-  for (int linear = first_linear(p.first_link); linear < (p.first_link + 1 < p.layers ? kChainLinears : kNext); ++linear) {
+  for (int linear = first_linear(p.first_link); linear < linears_end(p); ++linear) {
     const ChainShape& w = p.linears[linear];
     const uint8_t* const* weights = weights_of(layer_of(p, p.first_link, linear), linear);
-    const ChainShare share(w, linear == kGateUp);
+    const RowsShare share(p, linear);
     const size_t tile_bytes = L::tile_bytes(w.k);
-    const int tiles = share.parts << share.paired;
 #pragma unroll 1
-    for (int k = 0; k < w.k; k += kSuperblock) {
+    for (int k = share.first; k < share.first + share.k; k += kSuperblock) {
       const int bytes = L::superblock_bytes(min(kSuperblock, w.k - k));
 #pragma unroll 1
-      for (int t = 0; t < tiles; ++t) {
+      for (int t = 0; t < share.tiles(); ++t) {
         const ChainTile tile(w, share.paired, share.part(t >> share.paired), t & share.paired);
         barrier_wait(shared.empty + at.stage, at.round & 1 ^ 1);
         const ChainRingPlace landed = at.before(p.flying, p.stages);
@@ -60,22 +59,22 @@ __device__ __forceinline__ void rows_copies(const ChainRowsParams& p, const Chai
 /// The block's rows of the residual stream, which it keeps; and what x carries at first.
 __device__ __forceinline__ void keep_rows(const ChainRowsParams& p, const ChainRowsShared& shared, uint32_t normed, int warp, int lane) {
   const ChainShape& w = p.linears[kOutput];
-  const ChainShare share(w, false);
+  const RowsShare share(p, kOutput);
   const int g = lane / 4, token = lane % 4 * 2;
   const float carried = lane % kChainRows < p.m ? as_sent(__ldcg(p.carried + lane % kChainRows)) : 0.f;
   if (threadIdx.x < kChainRows) shared.carried[lane] = carried;
   const float2 factor = of_tokens(carried * kDeferredRoom, lane);
   if (p.first_link < 0 && blockIdx.x == 0 && warp == 0) send_carried(p, carried, w.n0, normed, lane);
 #pragma unroll 1
-  for (int t = warp; t < share.parts; t += kChainWarps) {
+  for (int own = warp, t = own * share.splits + share.split; t < share.parts; own += kChainWarps, t += kChainWarps * share.splits) {
     const int part = share.part(t), n = part * kTileRows + g;
     const float* const from = p.residual + size_t(token) * w.n0 + n;
     float4 r = make_float4(0.f, 0.f, 0.f, 0.f);
     if (token < p.m) r.x = __ldcg(from), r.z = __ldcg(from + 8);
     if (token + 1 < p.m) r.y = __ldcg(from + w.n0), r.w = __ldcg(from + w.n0 + 8);
-    shared.kept[t * kWarp + lane] = r;
+    shared.kept[own * kWarp + lane] = r;
     if (p.first_link < 0)
-      send_normed(p, r, factor, weights_of_rows(p.layer[0].in_norm, n), part, normed, shared.sums + t * kRowsWays * kWarp, lane);
+      send_normed(p, r, factor, weights_of_rows(p.layer[0].in_norm, n), part, normed, shared.sums + own * kWarp, lane);
   }
 }
 
@@ -99,50 +98,46 @@ __device__ __forceinline__ void linear_chain_rows(const ChainRowsParams& p, uint
   take_registers<kChainRegisters>();
   wait_previous();
   const uint4 used = p.epochs[blockIdx.x];
-  const uint32_t gated = used.y + 1;
-  uint32_t normed = used.x;  // as x that is there is marked
+  RowsUses uses = {used.x, used.y + 1, used.z};
   int place = 0;
 #pragma unroll 1
-  for (int linear = first_linear(p.first_link); linear < (p.first_link + 1 < p.layers ? kChainLinears : kNext); ++linear) {
+  for (int linear = first_linear(p.first_link); linear < linears_end(p); ++linear) {
     const int lane = settled(threadIdx.x % kWarp), warp = settled(threadIdx.x / kWarp);
-    const ChainShape& w = p.linears[linear];
-    const ChainShare share(w, linear == kGateUp, settled(blockIdx.x));
-    const int tiles = share.parts << share.paired;
-    const bool reads_normed = linear == kGateUp || linear == kNext, sends_normed = linear == kOutput || linear == kDown && p.layers > 1;
-    if (reads_normed) ++normed;
+    const RowsShare share(p, linear, settled(blockIdx.x));
+    const int tiles = share.tiles();
+    const bool reads_normed = linear == kGateUp || linear == kNext, is_first = linear == first_linear(p.first_link);
+    if (reads_normed) ++uses.normed;
+    else ++uses.pieces;
     // Who has nothing to do here may not wait for x either: nobody would wait for this block before sending the next packets.
     if (tiles == 0) continue;
-    const RowsSource source = {reads_normed ? p.normed : linear == kDown ? p.gated : nullptr, p.attention, w.k, p.m, reads_normed ? normed : gated};
+    const RowsSource source = {reads_normed ? p.normed : linear == kDown ? p.gated : nullptr, p.attention, p.linears[linear].k, p.m,
+                               reads_normed ? uses.normed : uses.gated};
     const uint32_t x = shared_address(shared.x);
-    RowsPart even, odd;  // parts on their way
-    even.take(source, 0, part_k(w.k, 0), warp, lane);
-    RowsSquares squares;
-    const int facts = (w.k / kTileRows + 1) * 2;
-    if (reads_normed) squares.take(p.squares, facts);
-    if (linear == first_linear(p.first_link)) keep_rows(p, shared, p.first_link < 0 ? normed : 0, warp, lane);
-    if (reads_normed) squares.place(shared, p.squares, facts, normed, warp, lane);
-    even.place(source, 0, part_k(w.k, 0), x, warp, lane);
-    odd.take(source, kPartK, part_k(w.k, 1), warp, lane);
-    meet_chain();
-    // One part is multiplied while the next two are on their way. @returns whether it was the last
-    const auto multiply_part = [&](int part, RowsPart& next, RowsPart& after) {
-      const int k = part_k(w.k, part);
-      const uint32_t from = x + part % 2 * kPartBytes, to = x + (part + 1) % 2 * kPartBytes;
-      after.take(source, (part + 2) * kPartK, part_k(w.k, part + 2), warp, lane);
-      rows_products(p, shared, tiles, from, k, part == 0, place, warp, lane);
-      place += tiles * ((k + kSuperblock - 1) / kSuperblock);
-      if ((part + 1) * kPartK >= w.k) return true;
-      next.place(source, (part + 1) * kPartK, part_k(w.k, part + 1), to, warp, lane);
-      after.look_again(source, (part + 2) * kPartK, part_k(w.k, part + 2), warp, lane);
-      meet_chain();
-      return false;
-    };
 #pragma unroll 1
-    for (int part = 0;; part += 2)
-      if (multiply_part(part, odd, even) || multiply_part(part + 1, even, odd)) break;
-    rows_results(p, shared, p.first_link, linear, normed + sends_normed, gated, warp, lane);
+    for (int done = 0; done < share.k; done += kPartK) {
+      const int first = share.first + done, k = min(kPartK, share.k - done);
+      RowsSpan spans[2];
+#pragma unroll
+      for (int i = 0; i < 2; ++i) spans[i].take(source, first, k, i * kChainWarps + warp, lane);
+      if (done == 0) {
+        RowsSquares squares;
+        const int facts = (source.k / kTileRows + 1) * 2;
+        if (reads_normed) squares.take(p.squares, facts);
+        if (is_first) keep_rows(p, shared, uses.normed, warp, lane);
+        if (reads_normed) squares.place(shared, p.squares, facts, uses.normed, warp, lane);
+      } else {
+        meet_chain();
+      }
+#pragma unroll
+      for (int i = 0; i < 2; ++i) spans[i].place(source, first, k, x, i * kChainWarps + warp, lane);
+      meet_chain();
+      rows_products(p, shared, tiles, x, k, done == 0, place, warp, lane);
+      place += tiles * ((k + kSuperblock - 1) / kSuperblock);
+    }
+    const bool sends_normed = linear == kOutput || linear == kDown;
+    rows_results(p, shared, p.first_link, linear, {uses.normed + sends_normed, uses.gated, uses.pieces}, warp, lane);
   }
-  if (threadIdx.x == 0) p.epochs[blockIdx.x] = make_uint4(normed, used.y + (p.first_link >= 0), 0, 0);
+  if (threadIdx.x == 0) p.epochs[blockIdx.x] = make_uint4(uses.normed, used.y + (p.first_link >= 0), uses.pieces, 0);
 }
 
 }  // namespace exllama
