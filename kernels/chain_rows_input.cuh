@@ -3,19 +3,22 @@
 
 #include "chain_rows.cuh"
 #include "linear_chain_input.cuh"
+#include "linear_chain_products.cuh"
 
 namespace exllama {
 
-/// Where a linear's x comes from.
+/// Where a linear's x comes from: cells of eight k of a token.
 struct RowsSource {
-  const uint4* packets;    // [k / 8][kChainRows], or null:
-  const __half* halves;    // [m][k]
-  int k, m;
+  const uint4* cells;      // packets [k / 8][kChainRows], or attention's output [m][k / 8]
+  int stride, of_token;    // from a cell to the next one of its token, from a token to the next one: both are looked at by the same loads, for a second kind would wait for the first
+  int m;
   uint32_t uses;           // what packets are marked with
+  bool in_packets;
+
+  __device__ __forceinline__ const uint4* at(int cell, int token) const { return cells + cell * stride + token * of_token; }
 };
 
-/// A span of x, which is a warp's: a lane has the cells 4 b + lane / 8, of eight k each, of token lane % 8. On their way from take() on; place() waits for those
-/// that were not there yet, and puts digits into shared memory.
+/// A span of x, which is a warp's: a lane has the cells 4 b + lane / 8, of eight k each, of token lane % 8. On their way from take() on.
 ///
 /// Layout  of a part: [chunks][high and low digits][tokens][four cells of 16 bytes], then [spans][tokens] of ChainSpan. A cell has eight k of each half of a
 ///         chunk, which is what a lane multiplies by; cells are exchanged by token / 2, so that eight lanes write to all banks, as they read.
@@ -25,40 +28,37 @@ struct RowsSpan {
 
   /// @param k inputs of the part, @param first its first, @param span which one of the part's; there may be none
   __device__ __forceinline__ void take(const RowsSource& x, int first, int k, int span, int lane) {
+    const uint4* const from = place_of(x, first, span, lane);
 #pragma unroll
-    for (int b = 0; b < kCells; ++b) {
-      v[b] = make_uint4(0, 0, 0, 0);
-      if (has(x, k, span, lane)) v[b] = get(x, first, b, span, lane);
-    }
+    for (int b = 0; b < kCells; ++b) v[b] = make_uint4(0, 0, 0, 0);
+    if (!has(x, k, span, lane)) return;
+#pragma unroll
+    for (int b = 0; b < kCells; ++b) v[b] = look(from + b * 4 * x.stride);
   }
 
-  /// Looks once more for what was not there.
+  /// Looks once more for what was not there. @returns whether something was not
   __device__ __forceinline__ bool look_again(const RowsSource& x, int first, int k, int span, int lane) {
     const HalfPackets kind{x.uses};
+    const uint4* const from = place_of(x, first, span, lane);
     bool any = false;
+    if (!has(x, k, span, lane)) return false;
 #pragma unroll
     for (int b = 0; b < kCells; ++b)
-      if (x.packets != nullptr && has(x, k, span, lane) && !kind.is_there(v[b])) any = true, v[b] = get(x, first, b, span, lane);
+      if (!kind.is_there(v[b])) any = true, v[b] = look(from + b * 4 * x.stride);
     return any;
   }
 
-  /// To `to` in shared memory.
-  __device__ __forceinline__ void place(const RowsSource& x, int first, int k, uint32_t to, int span, int lane) {
-#pragma unroll 1
-    for (unsigned polls = 0; __any_sync(0xffffffffu, look_again(x, first, k, span, lane)); ++polls) {
-      if (polls > kMostPolls) give_up();
-      if (polls > 0) __nanosleep(kPause);
-    }
-    if (span * kSpan >= k) return;
-    __half2 largest_two = __float2half2_rn(0.f);
+  /// Digits to a part at `to` in shared memory.
+  __device__ __forceinline__ void place(bool in_packets, uint32_t to, int span, int lane) {
+    __half2 largest_two[2] = {};
 #pragma unroll
     for (int b = 0; b < kCells; ++b) {
-      v[b] = HalfPackets::values(v[b]);
+      if (in_packets) v[b] = HalfPackets::values(v[b]);
       const uint32_t words[4] = {v[b].x, v[b].y, v[b].z, v[b].w};
 #pragma unroll
-      for (int i = 0; i < 4; ++i) largest_two = __hmax2_nan(largest_two, __habs2(*reinterpret_cast<const __half2*>(&words[i])));
+      for (int i = 0; i < 4; ++i) largest_two[b % 2] = __hmax2_nan(largest_two[b % 2], __habs2(*reinterpret_cast<const __half2*>(&words[i])));
     }
-    const float2 two = __half22float2(largest_two);
+    const float2 two = __half22float2(__hmax2_nan(largest_two[0], largest_two[1]));
     float most = larger(two.x, two.y);
     most = larger(most, __shfl_xor_sync(0xffffffffu, most, 8));
     most = larger(most, __shfl_xor_sync(0xffffffffu, most, 16));
@@ -82,12 +82,21 @@ struct RowsSpan {
                    : "memory");
   }
 
+  /// As they are, to where the span's digits will be, and back.
+  __device__ __forceinline__ void park(uint32_t to, int span, int lane) const {
+#pragma unroll
+    for (int b = 0; b < kCells; ++b) store(to + span * (kSpan / kChunk * kRowsChunkBytes) + (b * kWarp + lane) * 16, v[b]);
+  }
+  __device__ __forceinline__ void unpark(uint32_t from, int span, int lane) {
+#pragma unroll
+    for (int b = 0; b < kCells; ++b) v[b] = load_16(from + span * (kSpan / kChunk * kRowsChunkBytes) + (b * kWarp + lane) * 16);
+    __syncwarp();  // digits come there
+  }
+
  private:
   __device__ __forceinline__ static bool has(const RowsSource& x, int k, int span, int lane) { return span * kSpan < k && lane % kChainRows < x.m; }
-  __device__ __forceinline__ static uint4 get(const RowsSource& x, int first, int b, int span, int lane) {
-    const int cell = first / 8 + span * (kSpan / 8) + 4 * b + lane / kChainRows, token = lane % kChainRows;
-    if (x.packets != nullptr) return look(x.packets + cell * kChainRows + token);
-    return __ldcg(reinterpret_cast<const uint4*>(x.halves + size_t(token) * x.k) + cell);
+  __device__ __forceinline__ static const uint4* place_of(const RowsSource& x, int first, int span, int lane) {
+    return x.at(first / 8 + span * (kSpan / 8) + lane / kChainRows, lane % kChainRows);
   }
   __device__ __forceinline__ static void store(uint32_t to, const uint4& v) {
     asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");

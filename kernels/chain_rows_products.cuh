@@ -76,42 +76,55 @@ struct RowsX {
   }
 };
 
+/// Where a warp finds what it multiplies, of the superblocks of all of a block's tiles that lie in the ring one after the other.
+struct RowsPlace {
+  using L = Layout<4, 128>;
+  int ways, step, quarter, first;  // sums of a tile; from tile to tile; the first superblock that is the warp's
+  __device__ __forceinline__ RowsPlace(int tiles, int warp)
+      : ways(rows_ways(tiles)), step(kChainWarps / ways), quarter(warp % kRowsWays), first(ways == kRowsWays ? 0 : warp / kRowsWays % 2) {}
+  __device__ __forceinline__ int next_superblock() const { return ways / kRowsWays; }
+
+  /// From stage `stage` of the ring, when it is there. `sb_k`: inputs of the superblock.
+  __device__ __forceinline__ void take(RowsUnit& unit, const ChainRowsShared& shared, uint32_t memory, int stage, int sb_k, int lane) const {
+    const uint32_t from = memory + kRowsHeadBytes + stage * ChainRowsShared::kStageBytes, table = from + sb_k * (kTileRows / 2);
+    unit.take(from + quarter * (RowsUnit::kChunks * L::kChunkBytes) + lane * 16, table + quarter * (RowsUnit::kSpans * L::kScaleBytes) + lane / 4 * 2,
+              table + sb_k / kSpan * L::kScaleBytes + quarter * (RowsUnit::kSpans * L::kZeroBytes), shared.empty + stage, lane);
+  }
+};
+
+__device__ __forceinline__ uint32_t full_barrier(uint32_t memory, unsigned round, int stage) { return memory + ((round & 1) * kMostChainStages + stage) * 8; }
+
 /// A part of x, in shared memory at `x`, by all of a block's tiles: adds to their sums, or begins them. `place` is where the part's first superblock is in the
 /// ring. Four warps have a tile, a quarter of each superblock each, or eight have, four for every other superblock.
-__device__ __forceinline__ void rows_products(const ChainRowsParams& p, const ChainRowsShared& shared, int tiles, uint32_t x, int part_k, bool begins,
-                                              int place, int warp, int lane) {
-  using L = Layout<4, 128>;
-  const int superblocks = (part_k + kSuperblock - 1) / kSuperblock, quarter = warp % kRowsWays, ways = rows_ways(tiles), step = kChainWarps / ways;
-  const bool apart = ways == kRowsWaysApart;
+__device__ __forceinline__ void rows_products(const ChainRowsParams& p, const ChainRowsShared& shared, int tiles, uint32_t x, int part_k,
+                                              bool begins, int place, int warp, int lane) {
+  const int superblocks = (part_k + kSuperblock - 1) / kSuperblock;
+  const RowsPlace own(tiles, warp);
   const int token = lane / 4;
-  const uint32_t x_lane = x + quarter * (RowsUnit::kChunks * kRowsChunkBytes) + token * kChunk + (lane % 4 ^ token / 2) * 16;
-  const uint32_t facts = x + kPartK / kChunk * kRowsChunkBytes + quarter * (RowsUnit::kSpans * kChainRows * 8) + lane % 4 * 16;
+  const uint32_t x_lane = x + own.quarter * (RowsUnit::kChunks * kRowsChunkBytes) + token * kChunk + (lane % 4 ^ token / 2) * 16;
+  const uint32_t facts = x + kPartK / kChunk * kRowsChunkBytes + own.quarter * (RowsUnit::kSpans * kChainRows * 8) + lane % 4 * 16;
   const uint32_t memory = settled(shared_address(shared.full));
-  const int first = apart ? warp / kRowsWays % 2 : 0;
 #pragma unroll 1
-  for (int i = first; i < max(superblocks, first + 1); i += apart ? 2 : 1) {
-    const int sb_k = min(kSuperblock, part_k - i * kSuperblock), spans = (sb_k - quarter * kQuarter) / kSpan;
-    const uint32_t table = sb_k * (kTileRows / 2), scale = table + quarter * (RowsUnit::kSpans * L::kScaleBytes) + lane / 4 * 2;
-    const uint32_t zero = table + sb_k / 128 * L::kScaleBytes + quarter * (RowsUnit::kSpans * L::kZeroBytes);
-    const bool sets = begins && i == first;
-    int tile = warp / ways;
-    const int at = place + i * tiles + tile;
-    unsigned round = static_cast<unsigned>(at) * p.stage_magic >> 20;
+  for (int i = own.first; i < max(superblocks, own.first + 1); i += own.next_superblock()) {
+    const int sb_k = min(kSuperblock, part_k - i * kSuperblock), spans = (sb_k - own.quarter * kQuarter) / kSpan;
+    const bool sets = begins && i == own.first;
+    int tile = warp / own.ways;
+    const unsigned at = place + i * tiles + tile;
+    unsigned round = at * p.stage_magic >> 20;
     int stage = at - round * p.stages;
-    float4* to = shared.sums + (tile * ways + warp % ways) * kWarp + lane;
-    RowsX own;
-    own.take(x_lane + i * (kSuperblock / kChunk * kRowsChunkBytes), facts + i * (kSuperblock / kSpan * kChainRows * 8));
+    float4* to = shared.sums + (tile * own.ways + warp % own.ways) * kWarp + lane;
+    RowsX mine;
+    mine.take(x_lane + i * (kSuperblock / kChunk * kRowsChunkBytes), facts + i * (kSuperblock / kSpan * kChainRows * 8));
 #pragma unroll 1
-    for (; tile < tiles; tile += step, to += kChainWarps * kWarp) {
+    for (; tile < tiles; tile += own.step, to += kChainWarps * kWarp) {
       float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
       if (!sets) sum = *to;
       if (i < superblocks) {
-        barrier_wait(memory + ((round & 1) * kMostChainStages + stage) * 8, round >> 1 & 1);
-        const uint32_t from = memory + kRowsHeadBytes + stage * ChainRowsShared::kStageBytes;
+        barrier_wait(full_barrier(memory, round, stage), round >> 1 & 1);
         RowsUnit unit;
-        unit.take(from + quarter * (RowsUnit::kChunks * L::kChunkBytes) + lane * 16, from + scale, from + zero, shared.empty + stage, lane);
-        own.multiply(unit, spans, sum, lane);
-        stage += step;
+        own.take(unit, shared, memory, stage, sb_k, lane);
+        mine.multiply(unit, spans, sum, lane);
+        stage += own.step;
         if (stage >= p.stages) stage -= p.stages, ++round;
       }
       *to = sum;

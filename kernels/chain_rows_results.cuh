@@ -62,8 +62,8 @@ __device__ __forceinline__ void send_carried(const ChainRowsParams& p, float car
   send(p.squares + hidden / kTileRows * 2 + lane / 4, four, lane == 0 || lane == 4);
 }
 
-__device__ __forceinline__ float2 weights_of_rows(const __half* weight, int n) {
-  return weight == nullptr ? make_float2(0.f, 0.f) : make_float2(__half2float(__ldg(weight + n)), __half2float(__ldg(weight + n + 8)));
+__device__ __forceinline__ float2 weights_of_rows(const __half* weight) {
+  return weight == nullptr ? make_float2(0.f, 0.f) : make_float2(__half2float(__ldg(weight)), __half2float(__ldg(weight + 8)));
 }
 
 /// Four sums, as they go to the block that adds them up.
@@ -75,51 +75,77 @@ __device__ __forceinline__ uint4 marked_floats(const float4& v, uint32_t uses) {
 /// What all blocks of a group have of a row tile whose results are this one's, added up in their order.
 __device__ __forceinline__ float4 add_pieces(const ChainRowsParams& p, const RowsShare& share, int part, const float4& own, uint32_t uses, int lane) {
   const FloatPackets kind{uses};
-  const uint4* from = p.pieces + part * share.splits * kWarp + lane;
+  const int splits = 1 << share.bits;
+  const uint4* const from = p.pieces + (part << share.bits) * kWarp + lane;
+  uint4 v[kMostSplits];
+#pragma unroll
+  for (int s = 0; s < kMostSplits; ++s) {
+    v[s] = marked_floats(own, uses);  // as if it had come from elsewhere
+    if (s < splits && s != share.split) v[s] = look(from + s * kWarp);
+  }
+#pragma unroll 1
+  for (unsigned polls = 0;; ++polls) {
+    bool any = false;
+#pragma unroll
+    for (int s = 0; s < kMostSplits; ++s)
+      if (!kind.is_there(v[s])) any = true, v[s] = look(from + s * kWarp);
+    if (!__any_sync(0xffffffffu, any)) break;
+    if (polls > kMostPolls) give_up();
+  }
   float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
-#pragma unroll 1
-  for (int s = 0; s < share.splits; ++s, from += kWarp) {
-    float4 piece = FloatPackets::values(marked_floats(own, 0));  // as if it had come from elsewhere
-    if (s != share.split) {
-      uint4 v = look(from);
-#pragma unroll 1
-      for (unsigned polls = 0; __any_sync(0xffffffffu, !kind.is_there(v)); ++polls) {
-        if (polls > kMostPolls) give_up();
-        v = look(from);
-      }
-      piece = FloatPackets::values(v);
-    }
-    sum.x += piece.x, sum.y += piece.y, sum.z += piece.z, sum.w += piece.w;
+#pragma unroll
+  for (int s = 0; s < kMostSplits; ++s) {
+    const float4 piece = FloatPackets::values(v[s]);
+    if (s < splits) sum.x += piece.x, sum.y += piece.y, sum.z += piece.z, sum.w += piece.w;
   }
   return sum;
 }
 
-/// What packets are marked with.
+/// What a linear's packets are marked with.
 struct RowsUses {
-  uint32_t normed, gated, pieces;
+  uint32_t read, normed, gated, pieces;  // x that it reads, and what it sends
+
+  /// @param used how often each was used before this launch
+  __device__ __forceinline__ RowsUses(const uint4& used, int first_link, int linear) {
+    gated = used.y + 1, pieces = used.z + (linear == kOutput ? 1 : 2);
+    // After o once, after down twice; or once ahead of everything.
+    normed = used.x + (linear == kOutput || first_link < 0 ? 1 : 2);
+    read = linear == kGateUp ? used.x + 1 : linear == kNext ? normed : gated;
+  }
+};
+
+/// A row tile, or a pair, whose results a warp makes: what they need beside sums.
+struct RowsTile {
+  int part, segment, n;        // n: row g of the tile, of its segment
+  const __half *bias, *more;   // of row g, or null; more: the weights of the norm that follows, or up's bias
+
+  __device__ __forceinline__ RowsTile(const ChainRowsParams& p, int linear, const RowsShare& share, int t, int lane) {
+    const ChainLayer& layer = layer_of(p, p.first_link, linear);
+    part = share.part(t);
+    const ChainTile place(p.linears[linear], share.paired, part, 0);
+    segment = place.segment, n = place.tile * kTileRows + lane / 4;
+    const auto of_row = [&](const __half* from) { return from == nullptr || t >= share.parts ? nullptr : from + n; };
+    bias = of_row(biases_of(layer, linear)[segment]);
+    more = of_row(share.paired ? layer.up_bias : linear == kOutput ? layer.norm : linear == kDown && p.layers > 1 ? p.layer[1].in_norm : nullptr);
+  }
+  /// Has them in the multiprocessor's cache before there are sums.
+  __device__ __forceinline__ void touch() const {
+    const float2 a = weights_of_rows(bias), b = weights_of_rows(more);
+    asm volatile("" ::"f"(a.x), "f"(a.y), "f"(b.x), "f"(b.y));
+  }
 };
 
 /// Results of one linear, whose sums are in shared memory when the block has met. All blocks wait for what is done after the meeting: so what can be is done
 /// before it.
-__device__ __forceinline__ void rows_results(const ChainRowsParams& p, const ChainRowsShared& shared, int link, int linear, const RowsUses& uses, int warp,
-                                             int lane) {
+__device__ __forceinline__ void rows_results(const ChainRowsParams& p, const ChainRowsShared& shared, int linear, int warp, int lane) {
   const ChainShape& w = p.linears[linear];
-  const ChainLayer& layer = layer_of(p, link, linear);
   const bool paired = linear == kGateUp, to_residual = linear == kOutput || linear == kDown, goes_on = linear != kDown || p.layers > 1;
   const RowsShare share(p, linear, settled(blockIdx.x));
-  const int g = lane / 4, ways = rows_ways(share.tiles());
-  const __half* const norm = linear == kOutput ? layer.norm : p.layer[1].in_norm;
-  int t = kChainWarps - 1 - warp, part = 0, segment = 0, n = 0;
-  float2 bias = make_float2(0.f, 0.f), more = bias;  // of a norm's weights, or of up's bias
-  const auto prepare = [&] {
-    part = share.part(t);
-    const ChainTile place(w, paired, part, 0);
-    segment = place.segment, n = place.tile * kTileRows + g;
-    bias = weights_of_rows(biases_of(layer, linear)[segment], n);
-    if (paired) more = weights_of_rows(biases_of(layer, linear)[1], n);
-    else if (to_residual && goes_on) more = weights_of_rows(norm, n);
-  };
-  if (t < share.parts) prepare();
+  const int ways = rows_ways(share.tiles());
+  const RowsUses uses(shared.used[warp], p.first_link, linear);
+  int t = kChainWarps - 1 - warp;
+  RowsTile tile(p, linear, share, t, lane);
+  float2 bias = weights_of_rows(tile.bias), more = weights_of_rows(tile.more);
   // By what normed sums are to be multiplied, or what x that is sent carries.
   float of_lane = linear == kOutput ? shared.carried[lane % kChainRows] : rows_factor(shared, p.linears[kGateUp].k, p.eps, lane);
   const bool tells = blockIdx.x == 0 && warp == 0;
@@ -134,17 +160,17 @@ __device__ __forceinline__ void rows_results(const ChainRowsParams& p, const Cha
     float4* const place = shared.sums + (t << paired) * ways * kWarp;
     float4 v = tile_sums(place + lane, ways);
     if (to_residual && !share.is_own(t)) {
-      send(p.pieces + (part * share.splits + share.split) * kWarp + lane, marked_floats(v, uses.pieces));
+      send(p.pieces + ((tile.part << share.bits) + share.split) * kWarp + lane, marked_floats(v, uses.pieces));
     } else if (to_residual) {
-      if (share.splits > 1) v = add_pieces(p, share, part, v, uses.pieces, lane);
-      float4& kept = shared.kept[t / share.splits * kWarp + lane];
+      if (share.bits > 0) v = add_pieces(p, share, tile.part, v, uses.pieces, lane);
+      float4& kept = shared.kept[(t >> share.bits) * kWarp + lane];
       v.x = kept.x + (v.x + bias.x), v.y = kept.y + (v.y + bias.x), v.z = kept.z + (v.z + bias.y), v.w = kept.w + (v.w + bias.y);
       kept = v;
       __syncwarp();
-      if (goes_on) send_normed(p, v, factor, more, part, uses.normed, place, lane);
+      if (goes_on) send_normed(p, v, factor, more, tile.part, uses.normed, place, lane);
       if (linear == kDown) {
         const int token = lane % 4 * 2;
-        float* const to = p.residual + size_t(token) * w.n0 + n;
+        float* const to = p.residual + size_t(token) * w.n0 + tile.n;
         if (token < p.m) to[0] = v.x, to[8] = v.z;
         if (token + 1 < p.m) to[w.n0] = v.y, to[w.n0 + 8] = v.w;
       }
@@ -158,17 +184,19 @@ __device__ __forceinline__ void rows_results(const ChainRowsParams& p, const Cha
       }
       __syncwarp();
       const uint4 eight = eight_outputs(v, reinterpret_cast<__half*>(place), lane);
-      const int token = lane % 8, tile = (n - g) / kTileRows;
+      const int token = lane % 8, row = tile.n - lane / 4;
       if (paired) {
-        send(p.gated + tile * (2 * kChainRows) + lane, HalfPackets{uses.gated}.marked(eight), lane < 2 * kChainRows);
+        send(p.gated + row / 8 * kChainRows + lane, HalfPackets{uses.gated}.marked(eight), lane < 2 * kChainRows);
       } else if (lane < 2 * kChainRows && token < p.m) {
-        __half* const y = segment == 0 ? p.y0 : segment == 1 ? p.y1 : p.y2;
-        const int outputs = segment == 0 ? w.n0 : segment == 1 ? w.n1 : w.n2;
-        *reinterpret_cast<uint4*>(y + size_t(token) * outputs + tile * kTileRows + lane / 8 * 8) = eight;
+        __half* const y = tile.segment == 0 ? p.y0 : tile.segment == 1 ? p.y1 : p.y2;
+        const int outputs = tile.segment == 0 ? w.n0 : tile.segment == 1 ? w.n1 : w.n2;
+        *reinterpret_cast<uint4*>(y + size_t(token) * outputs + row + lane / 8 * 8) = eight;
       }
     }
     t += kChainWarps;
-    if (t < share.parts) prepare();
+    if (t >= share.parts) break;
+    tile = RowsTile(p, linear, share, t, lane);
+    bias = weights_of_rows(tile.bias), more = weights_of_rows(tile.more);
   }
 }
 

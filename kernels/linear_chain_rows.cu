@@ -27,8 +27,9 @@ namespace exllama {
 
 __device__ __forceinline__ int linears_end(const ChainRowsParams& p) { return p.first_link + 1 < p.layers ? kChainLinears : kNext; }
 
-/// Has the copy engine bring all of the block's superblocks.
-__device__ __forceinline__ void rows_copies(const ChainRowsParams& p, const ChainRowsShared& shared) {
+/// Has the copy engine bring all of the block's superblocks. A warp, of which each lane knows where one tile lies: what is done for a copy must take less
+/// time than a copy.
+__device__ __forceinline__ void rows_copies(const ChainRowsParams& p, const ChainRowsShared& shared, int lane) {
   using L = Layout<4, 128>;
   constexpr int kFull = L::superblock_bytes(kSuperblock);
   const uint64_t policy = evict_first_policy();
@@ -36,20 +37,19 @@ __device__ __forceinline__ void rows_copies(const ChainRowsParams& p, const Chai
 #pragma unroll 1
   for (int linear = first_linear(p.first_link); linear < linears_end(p); ++linear) {
     const ChainShape& w = p.linears[linear];
-    const uint8_t* const* weights = weights_of(layer_of(p, p.first_link, linear), linear);
     const RowsShare share(p, linear);
-    const size_t tile_bytes = L::tile_bytes(w.k);
+    const int tiles = share.tiles();
+    const ChainTile tile(w, share.paired, share.part(lane >> share.paired), lane & share.paired);
+    const uint8_t* from = weights_of(layer_of(p, p.first_link, linear), linear)[tile.segment] + size_t(tile.tile) * L::tile_bytes(w.k) + share.first / kSuperblock * kFull;
 #pragma unroll 1
-    for (int k = share.first; k < share.first + share.k; k += kSuperblock) {
-      const int bytes = L::superblock_bytes(min(kSuperblock, w.k - k));
+    for (int left = share.k; left > 0; left -= kSuperblock, from += kFull) {
+      const int bytes = L::superblock_bytes(min(kSuperblock, left));
 #pragma unroll 1
-      for (int t = 0; t < share.tiles(); ++t) {
-        const ChainTile tile(w, share.paired, share.part(t >> share.paired), t & share.paired);
+      for (int t = 0; t < tiles; ++t) {
         barrier_wait(shared.empty + at.stage, at.round & 1 ^ 1);
         const ChainRingPlace landed = at.before(p.flying, p.stages);
         if (landed.round >= 0) barrier_wait(shared.full + landed.full(), landed.round >> 1 & 1);
-        copy_bulk(shared.ring + at.stage * ChainRowsShared::kStageBytes, weights[tile.segment] + size_t(tile.tile) * tile_bytes + k / kSuperblock * kFull, bytes,
-                  shared.full + at.full(), policy);
+        if (lane == t) copy_bulk(shared.ring + at.stage * ChainRowsShared::kStageBytes, from, bytes, shared.full + at.full(), policy);
         at.next(p.stages);
       }
     }
@@ -61,21 +61,23 @@ __device__ __forceinline__ void keep_rows(const ChainRowsParams& p, const ChainR
   const ChainShape& w = p.linears[kOutput];
   const RowsShare share(p, kOutput);
   const int g = lane / 4, token = lane % 4 * 2;
-  const float carried = lane % kChainRows < p.m ? as_sent(__ldcg(p.carried + lane % kChainRows)) : 0.f;
-  if (threadIdx.x < kChainRows) shared.carried[lane] = carried;
-  const float2 factor = of_tokens(carried * kDeferredRoom, lane);
-  if (p.first_link < 0 && blockIdx.x == 0 && warp == 0) send_carried(p, carried, w.n0, normed, lane);
+  const float loaded = lane % kChainRows < p.m ? __ldcg(p.carried + lane % kChainRows) : 0.f;
 #pragma unroll 1
-  for (int own = warp, t = own * share.splits + share.split; t < share.parts; own += kChainWarps, t += kChainWarps * share.splits) {
+  for (int own = warp, t = (own << share.bits) + share.split; t < share.parts; own += kChainWarps, t += kChainWarps << share.bits) {
     const int part = share.part(t), n = part * kTileRows + g;
     const float* const from = p.residual + size_t(token) * w.n0 + n;
     float4 r = make_float4(0.f, 0.f, 0.f, 0.f);
     if (token < p.m) r.x = __ldcg(from), r.z = __ldcg(from + 8);
     if (token + 1 < p.m) r.y = __ldcg(from + w.n0), r.w = __ldcg(from + w.n0 + 8);
     shared.kept[own * kWarp + lane] = r;
-    if (p.first_link < 0)
-      send_normed(p, r, factor, weights_of_rows(p.layer[0].in_norm, n), part, normed, shared.sums + own * kWarp, lane);
+    if (p.first_link < 0) {
+      const float2 factor = of_tokens(as_sent(loaded) * kDeferredRoom, lane);
+      send_normed(p, r, factor, weights_of_rows(p.layer[0].in_norm + n), part, normed, shared.sums + own * kWarp, lane);
+    }
   }
+  const float carried = as_sent(loaded);
+  if (threadIdx.x < kChainRows) shared.carried[lane] = carried;
+  if (p.first_link < 0 && blockIdx.x == 0 && warp == 0) send_carried(p, carried, w.n0, normed, lane);
 }
 
 __device__ __forceinline__ void linear_chain_rows(const ChainRowsParams& p, uint8_t* dynamic_shared) {
@@ -92,52 +94,70 @@ __device__ __forceinline__ void linear_chain_rows(const ChainRowsParams& p, uint
   __syncthreads();
   if (threadIdx.x >= kChainThreads) {
     give_registers<kChainCopyRegisters>();
-    if (threadIdx.x == kChainThreads) rows_copies(p, shared);
+    if (threadIdx.x < kChainThreads + kWarp) rows_copies(p, shared, threadIdx.x - kChainThreads);
     return;
   }
   take_registers<kChainRegisters>();
   wait_previous();
-  const uint4 used = p.epochs[blockIdx.x];
-  RowsUses uses = {used.x, used.y + 1, used.z};
+  if (threadIdx.x % kWarp == 0) shared.used[threadIdx.x / kWarp] = __ldcg(p.epochs + blockIdx.x);
+  __syncwarp();
   int place = 0;
 #pragma unroll 1
   for (int linear = first_linear(p.first_link); linear < linears_end(p); ++linear) {
-    const int lane = settled(threadIdx.x % kWarp), warp = settled(threadIdx.x / kWarp);
     const RowsShare share(p, linear, settled(blockIdx.x));
     const int tiles = share.tiles();
-    const bool reads_normed = linear == kGateUp || linear == kNext, is_first = linear == first_linear(p.first_link);
-    if (reads_normed) ++uses.normed;
-    else ++uses.pieces;
     // Who has nothing to do here may not wait for x either: nobody would wait for this block before sending the next packets.
     if (tiles == 0) continue;
-    const RowsSource source = {reads_normed ? p.normed : linear == kDown ? p.gated : nullptr, p.attention, p.linears[linear].k, p.m,
-                               reads_normed ? uses.normed : uses.gated};
     const uint32_t x = shared_address(shared.x);
 #pragma unroll 1
     for (int done = 0; done < share.k; done += kPartK) {
+      const int lane = settled(threadIdx.x % kWarp), warp = settled(threadIdx.x / kWarp);
       const int first = share.first + done, k = min(kPartK, share.k - done);
-      RowsSpan spans[2];
-#pragma unroll
-      for (int i = 0; i < 2; ++i) spans[i].take(source, first, k, i * kChainWarps + warp, lane);
-      if (done == 0) {
-        RowsSquares squares;
-        const int facts = (source.k / kTileRows + 1) * 2;
-        if (reads_normed) squares.take(p.squares, facts);
-        if (is_first) keep_rows(p, shared, uses.normed, warp, lane);
-        if (reads_normed) squares.place(shared, p.squares, facts, uses.normed, warp, lane);
-      } else {
+      const bool is_first = linear == first_linear(p.first_link) && done == 0, reads_normed = linear == kGateUp || linear == kNext;
+      const int inputs = p.linears[linear].k;
+      const RowsUses uses(shared.used[warp], p.first_link, linear);
+      RowsSource source = {reads_normed ? p.normed : p.gated, kChainRows, 1, p.m, uses.read, true};
+      if (linear == kOutput) source = {reinterpret_cast<const uint4*>(p.attention), 1, inputs / 8, p.m, 0, false};
+      if (is_first) keep_rows(p, shared, uses.normed, warp, lane);
+      RowsSpan low, high;
+      low.take(source, first, k, warp, lane), high.take(source, first, k, kChainWarps + warp, lane);
+      if (done > 0) {
         meet_chain();
+      } else if (reads_normed) {
+        RowsSquares squares;
+        const int facts = (inputs / kTileRows + 1) * 2;
+        squares.take(p.squares, facts);
+        squares.place(shared, p.squares, facts, uses.read, warp, lane);
       }
-#pragma unroll
-      for (int i = 0; i < 2; ++i) spans[i].place(source, first, k, x, i * kChainWarps + warp, lane);
+      if (source.in_packets) {
+        const auto any_missing = [&] {
+          const bool one = low.look_again(source, first, k, warp, lane), other = high.look_again(source, first, k, kChainWarps + warp, lane);
+          return __any_sync(0xffffffffu, one || other);
+        };
+#pragma unroll 1
+        for (unsigned polls = 0; any_missing(); ++polls) {
+          if (polls > kMostPolls) give_up();
+          if (polls > 0) __nanosleep(kPause);
+        }
+      }
+      const int spans = k / kSpan > kChainWarps + warp ? 2 : k / kSpan > warp;
+      if (spans > 1) high.park(x, kChainWarps + warp, lane);
+#pragma unroll 1
+      for (int i = 0; i < spans; ++i) {
+        if (i > 0) low.unpark(x, kChainWarps + warp, lane);
+        low.place(source.in_packets, x, i * kChainWarps + warp, lane);
+      }
       meet_chain();
-      rows_products(p, shared, tiles, x, k, done == 0, place, warp, lane);
+      rows_products(p, shared, tiles, x, k, done == 0, place, settled(threadIdx.x / kWarp), settled(threadIdx.x % kWarp));
       place += tiles * ((k + kSuperblock - 1) / kSuperblock);
     }
-    const bool sends_normed = linear == kOutput || linear == kDown;
-    rows_results(p, shared, p.first_link, linear, {uses.normed + sends_normed, uses.gated, uses.pieces}, warp, lane);
+    rows_results(p, shared, linear, settled(threadIdx.x / kWarp), settled(threadIdx.x % kWarp));
   }
-  if (threadIdx.x == 0) p.epochs[blockIdx.x] = make_uint4(uses.normed, used.y + (p.first_link >= 0), uses.pieces, 0);
+  if (threadIdx.x == 0) {
+    const uint4 used = shared.used[0];
+    const bool is_link = p.first_link >= 0;
+    p.epochs[blockIdx.x] = make_uint4(used.x + (is_link ? p.layers : 1), used.y + is_link, used.z + 2 * is_link, 0);
+  }
 }
 
 }  // namespace exllama
