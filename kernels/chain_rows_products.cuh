@@ -11,9 +11,10 @@ namespace exllama {
 struct RowsUnit {
   using L = Layout<4, 128>;
   static constexpr int kChunks = kQuarter / kChunk, kSpans = kQuarter / kSpan;
-  uint4 codes[kChunks];
-  uint32_t scales[kSpans];  // rows g and g + 8
-  uint2 zeros[kSpans];      // of all rows
+  uint4 codes[kChunks] = {};
+  uint32_t scales[kSpans] = {};  // rows g and g + 8
+  uint2 zeros[kSpans] = {};      // of all rows
+  bool is_there = false;
 
   /// Codes, scales and zeros from these places, which are then no more needed by this warp. What lies behind a superblock's end is read and not used.
   __device__ __forceinline__ void take(uint32_t own, uint32_t scale, uint32_t zero, uint64_t* empty, int lane) {
@@ -51,7 +52,6 @@ struct RowsX {
     constexpr uint32_t kEven = 0x0f0f0f0fu;  // codes of row g
 #pragma unroll
     for (int i = 0; i < kSpans; ++i) {
-      if (i >= spans) return;
       int h[4] = {}, l[4] = {};
 #pragma unroll
       for (int c = 2 * i; c < 2 * i + 2; ++c) {
@@ -68,10 +68,14 @@ struct RowsX {
       const int x_first = static_cast<int>(facts[i].y), x_second = static_cast<int>(facts[i].w);
       const float2 scale = float_pair(unit.scales[i]);
       const float scale_8 = scale.y * (1.f / 16), factor_first = __uint_as_float(facts[i].x), factor_second = __uint_as_float(facts[i].z);
-      sum.x += static_cast<float>(first - zero * x_first) * (scale.x * factor_first);
-      sum.y += static_cast<float>(second - zero * x_second) * (scale.x * factor_second);
-      sum.z += static_cast<float>(both_first - first - zero_16 * x_first) * (scale_8 * factor_first);
-      sum.w += static_cast<float>(both_second - second - zero_16 * x_second) * (scale_8 * factor_second);
+      const auto add = [&](float& to, int products, float by) {
+        const float more = fmaf(static_cast<float>(products), by, to);
+        to = i < spans ? more : to;
+      };
+      add(sum.x, first - zero * x_first, scale.x * factor_first);
+      add(sum.y, second - zero * x_second, scale.x * factor_second);
+      add(sum.z, both_first - first - zero_16 * x_first, scale_8 * factor_first);
+      add(sum.w, both_second - second - zero_16 * x_second, scale_8 * factor_second);
     }
   }
 };
@@ -94,9 +98,23 @@ struct RowsPlace {
 
 __device__ __forceinline__ uint32_t full_barrier(uint32_t memory, unsigned round, int stage) { return memory + ((round & 1) * kMostChainStages + stage) * 8; }
 
+/// Takes a warp's first unit of a linear, if it has arrived, while x is on its way: the ring has room for more then.
+__device__ __forceinline__ void take_first(RowsUnit& unit, const ChainRowsParams& p, const ChainRowsShared& shared, int tiles, int k, int place, int warp,
+                                           int lane) {
+  const RowsPlace own(tiles, warp);
+  const int tile = warp / own.ways;
+  if (tile >= tiles || own.first * kSuperblock >= k) return;
+  const uint32_t memory = shared_address(shared.full);
+  const unsigned at = place + own.first * tiles + tile, round = at * p.stage_magic >> 20;
+  const int stage = at - round * p.stages;
+  if (!__all_sync(0xffffffffu, barrier_is_past(full_barrier(memory, round, stage), round >> 1 & 1))) return;
+  own.take(unit, shared, memory, stage, min(kSuperblock, k - own.first * kSuperblock), lane);
+  unit.is_there = true;
+}
+
 /// A part of x, in shared memory at `x`, by all of a block's tiles: adds to their sums, or begins them. `place` is where the part's first superblock is in the
 /// ring. Four warps have a tile, a quarter of each superblock each, or eight have, four for every other superblock.
-__device__ __forceinline__ void rows_products(const ChainRowsParams& p, const ChainRowsShared& shared, int tiles, uint32_t x, int part_k,
+__device__ __forceinline__ void rows_products(RowsUnit& unit, const ChainRowsParams& p, const ChainRowsShared& shared, int tiles, uint32_t x, int part_k,
                                               bool begins, int place, int warp, int lane) {
   const int superblocks = (part_k + kSuperblock - 1) / kSuperblock;
   const RowsPlace own(tiles, warp);
@@ -120,9 +138,11 @@ __device__ __forceinline__ void rows_products(const ChainRowsParams& p, const Ch
       float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
       if (!sets) sum = *to;
       if (i < superblocks) {
-        barrier_wait(full_barrier(memory, round, stage), round >> 1 & 1);
-        RowsUnit unit;
-        own.take(unit, shared, memory, stage, sb_k, lane);
+        if (!unit.is_there) {
+          barrier_wait(full_barrier(memory, round, stage), round >> 1 & 1);
+          own.take(unit, shared, memory, stage, sb_k, lane);
+        }
+        unit.is_there = false;
         mine.multiply(unit, spans, sum, lane);
         stage += own.step;
         if (stage >= p.stages) stage -= p.stages, ++round;

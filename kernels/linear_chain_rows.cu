@@ -1,21 +1,27 @@
 // What 2 to 8 tokens go through between two attentions, in one launch: o, gate and up, down, and the next layer's q, k, v, each by all blocks, meeting in
 // between, as one token does in linear_chain.cu.
 //
-// Strategy   As there: a block per multiprocessor, a ring of superblocks that one thread fills straight through from linear to linear, packets between
-//            blocks. What differs is what eight tokens cost:
-//            x is f16, eight k of a token in a packet: norms are put off (deferred_norm.cuh), so who adds to the
-//            residual stream sends half as much as its numbers are, and squares beside it. Blocks make two digits of it, as of one token's. x of all k of a wide linear has no place, and
-//            comes in parts of kPartK.
-//            So the ring has the first superblocks of all the block's tiles, then the second ones. A warp takes a quarter of superblocks; its sums of a tile go on from part to part in
-//            shared memory, and are added at the end in the order of quarters.
-//            Row tiles are dealt out whole. Of o and down a block would have two, and stage x of all k for them: so some blocks have the same tiles,
-//            each a part of their k, and send sums to the one of them that makes the results.
-// Tokens     There are always eight: those that are not there are zeros which nobody reads, but send packets, whose marks would tell no more than
-//            the last use from the next.
-// Carried    What x carries is told by one block, with the squares: blocks that had nothing to do with the norm before need it, too.
+// Strategy   As there: a block per multiprocessor, a ring of superblocks that a warp fills straight through from linear to
+//            linear, packets between blocks, products of bytes. What differs is what eight tokens cost:
+//            x is f16, eight k of a token in a packet. Norms are put off (deferred_norm.cuh), so who adds to the residual
+//            stream sends half as much as its numbers are, and squares beside it. Each block makes two digits of it, a
+//            span by a warp, kPartK inputs at a time.
+//            The ring has the first superblocks of all the block's tiles, then the second ones: a warp takes its quarter
+//            of x into registers once for all tiles. Its sums of a tile go on from superblock to superblock in shared
+//            memory, and are added at the end in the order of quarters.
+//            Row tiles are dealt out whole. Of o and down a block would have two, and make digits of all k for them: so
+//            some blocks have the same tiles, each a part of their k, and send sums to the one of them that makes the
+//            results (7B, us of a link on an H200: 53.9 undivided, 50.4 with two, 47.1 with four, when that was measured).
+// Registers  Nothing may be spilled: in the little cache that is left beside the ring it would take as long as memory (48 us
+//            for 44). So uses are kept in shared memory, and x that is on its way is parked there, span after span.
+// Tokens     There are always eight: those that are not there are zeros that nobody reads, but send packets, whose marks
+//            would tell no more than the last use from the next.
+// Carried    What x carries is told by one block, with the squares: blocks that had nothing to do with the norm before
+//            need it, too.
 // Rounds     A warp comes to every eighth superblock at least, or the block has met in between: see linear_chain.cu.
-// Limits     in the image for 9.0 alone; 4 bits, groups of 128, every k a multiple of 128, hidden <= 8192 and not more than outputs of gate, all outputs multiples of 16; inputs in
-//            their own order; shared memory by chainRowsLaunch() in src/backend/cuda/chain-rows-launch.ts
+// Limits     in the image for 9.0 alone; 4 bits, groups of 128, every k a multiple of 128, hidden <= 8192 and not more than
+//            outputs of gate, all outputs multiples of 16, at most 32 row tiles to a block; inputs in their own order; where
+//            k is divided, gate and up for every block; shared memory by chainRowsLaunch() in chain-rows-launch.ts
 // Reference  the same linears by linear_batch_wgmma.cu, one launch each
 #include "registers.cuh"
 #ifdef EXLLAMA_WGMMA
@@ -147,8 +153,10 @@ __device__ __forceinline__ void linear_chain_rows(const ChainRowsParams& p, uint
         if (i > 0) low.unpark(x, kChainWarps + warp, lane);
         low.place(source.in_packets, x, i * kChainWarps + warp, lane);
       }
+      RowsUnit unit;
+      take_first(unit, p, shared, tiles, k, place, settled(threadIdx.x / kWarp), settled(threadIdx.x % kWarp));
       meet_chain();
-      rows_products(p, shared, tiles, x, k, done == 0, place, settled(threadIdx.x / kWarp), settled(threadIdx.x % kWarp));
+      rows_products(unit, p, shared, tiles, x, k, done == 0, place, settled(threadIdx.x / kWarp), settled(threadIdx.x % kWarp));
       place += tiles * ((k + kSuperblock - 1) / kSuperblock);
     }
     rows_results(p, shared, linear, settled(threadIdx.x / kWarp), settled(threadIdx.x % kWarp));
