@@ -33,7 +33,7 @@ describe("chainRowsParameters", () => {
 
   it("have the fields that the kernel declares, in its order", () => {
     const header = readFileSync(join(packageRoot, "kernels", "chain_rows.cuh"), "utf8");
-    const body = /struct ChainRowsParams : ChainShapes \{([^]*?)\};/.exec(header)![1]!;
+    const body = /struct ChainRowsParams : ChainShapes \{(.*?)\};/s.exec(header)![1]!;
     const declared = body
       .replace(/\/\/.*$/gm, "")
       .split(";")
