@@ -309,7 +309,7 @@ const POINTER_BYTES: Readonly<Record<string, number>> = {
   rms_norm_few: 40,
   rms_norm_deferred: 40,
   linear_chain_q4_g128: 88,
-  linear_chain_rows_q4_g128: 128 + 88,
+  linear_chain_rows_q4_g128: 128 + 96,
   rope_table: 32,
   rope_kv_f16: 88,
   rope_kv_q8: 88,

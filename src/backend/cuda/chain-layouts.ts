@@ -95,6 +95,7 @@ export const CHAIN_ROWS = layout("ChainRowsParams", {
   normed: "u64",
   squares: "u64",
   gated: "u64",
+  pieces: "u64",
   epochs: "u64",
   eps: "f32",
   m: "i32",
@@ -105,5 +106,5 @@ export const CHAIN_ROWS = layout("ChainRowsParams", {
   xAt: "i32",
   sumsAt: "i32",
   flying: "i32",
-  unused: "i32",
+  splitBits: "i32",
 });

@@ -25,8 +25,10 @@ const SUM_BYTES = TILE_ROWS * MOST_CHAIN_ROWS * 4;
 const MOST_KEPT_TILES = 8;
 /** Barriers, sums of squares, what x carries, uses; and the block's row tiles of the residual stream. */
 const HEAD_BYTES = 1280 + MOST_KEPT_TILES * SUM_BYTES;
-/** x is staged by two superblocks at a time: one part that is multiplied, one that arrives. */
-const X_BYTES = 2 * (2 * SUPERBLOCK * MOST_CHAIN_ROWS * 2);
+/** x is staged by four superblocks at a time: high and low digits, and of every span its factor and sum. */
+const PART_SUPERBLOCKS = 4;
+const SPAN = 128;
+const X_BYTES = PART_SUPERBLOCKS * MOST_CHAIN_ROWS * (2 * SUPERBLOCK + (SUPERBLOCK / SPAN) * 8);
 /** Sums of a tile, each of a quarter of every superblock; and of every second superblock, where a block has so few tiles. */
 const WAYS = 4;
 const WAYS_APART = 8;
@@ -41,10 +43,12 @@ export interface ChainRowsLaunch {
   readonly stages: number;
   /** Copies under way at a time. */
   readonly flying: number;
-  /** Places in shared memory: parts of x, sums. */
+  /** Places in shared memory: a part of x, sums. */
   readonly xAt: number;
   readonly sumsAt: number;
-  /** Of o, gate and up, down, and q, k, v; none is divided into pieces. */
+  /** 2 ** splitBits blocks next to each other have the same row tiles of o and down, each another part of their inputs. */
+  readonly splitBits: number;
+  /** Of o, gate and up, down, and q, k, v, all whole: of o and down for each group of such blocks. */
   readonly shares: readonly [ChainShare, ChainShare, ChainShare, ChainShare];
 }
 
@@ -53,14 +57,16 @@ export interface ChainRowsScratch {
   readonly normed: number;
   readonly squares: number;
   readonly gated: number;
+  readonly pieces: number;
   readonly epochs: number;
 }
 
 /** Whether there is a kernel for it, on cards whose shared memory holds what it needs. */
 export function hasChainRowsKernel(shape: ChainShape): boolean {
-  const { hidden, attention, intermediate } = shape;
-  // Nobody waits for a block without outputs of gate: it may have none of the residual stream either.
-  return hasChainKernel(shape) && (attention === 0 || intermediate >= hidden);
+  const { hidden, attention, intermediate, next } = shape;
+  // A block that keeps some of the residual stream has to have some of what follows as well, or it would not hear of its norm, or not begin.
+  const outputs = [attention > 0 ? intermediate : hidden, next.length > 0 ? outputsOf(next) : hidden];
+  return hasChainKernel(shape) && outputs.every((count) => count >= hidden);
 }
 
 /**
@@ -75,10 +81,11 @@ export function chainRowsLaunch(
   const { bits, group, hidden, intermediate, next } = shape;
   if (card.major !== 9 || !hasChainRowsKernel(shape)) return null;
   const grid = card.multiprocessors;
-  const outputs = next.reduce((sum, n) => sum + n, 0);
+  const splitBits = splitBitsOf(shape);
   // Also where there is no o: then those of the residual stream.
-  const shares = [shareOf(hidden, grid), shareOf(intermediate, grid), shareOf(hidden, grid), shareOf(outputs, grid)] as const;
-  if (mostParts(shares[0]) > MOST_KEPT_TILES) return null;
+  const stream = shareOf(hidden, grid >> splitBits);
+  const shares = [stream, shareOf(intermediate, grid), stream, shareOf(outputsOf(next), grid)] as const;
+  if (Math.ceil(mostParts(stream) / 2 ** splitBits) > MOST_KEPT_TILES) return null;
   const sums = Math.max(...shares.map((share, i) => sumsOf(mostParts(share) * (i === 1 ? 2 : 1)))) * SUM_BYTES;
   const stageBytes = Math.ceil(superblockBytes(bits, group, SUPERBLOCK) / 128) * 128;
   const stages = Math.min(MOST_CHAIN_STAGES, Math.floor((card.sharedPerBlock - HEAD_BYTES - X_BYTES - sums) / stageBytes));
@@ -86,13 +93,24 @@ export function chainRowsLaunch(
   const xAt = HEAD_BYTES + stages * stageBytes;
   const sumsAt = xAt + X_BYTES;
   const name = `linear_chain_rows_q${bits}_g${group}`;
-  return { name, grid, block: CHAIN_BLOCK, shared: sumsAt + sums, stages, flying, xAt, sumsAt, shares };
+  return { name, grid, block: CHAIN_BLOCK, shared: sumsAt + sums, stages, flying, xAt, sumsAt, splitBits, shares };
 }
 
-/** Row tiles of so many outputs (of gate and up: pairs), dealt out whole. */
-function shareOf(outputs: number, blocks: number): ChainShare {
+/**
+ * Of o and down a block would have one row tile or two, and stage all of x for them: two blocks have four, and half of x each. Decided without
+ * what follows, and without the card: sums of parts are other bits.
+ */
+function splitBitsOf({ hidden, attention, intermediate }: ChainShape): number {
+  const divides = [attention, intermediate].every((inputs) => inputs > SUPERBLOCK); // something for each
+  return divides && intermediate >= 2 * hidden ? 1 : 0;
+}
+
+const outputsOf = (next: readonly number[]): number => next.reduce((sum, n) => sum + n, 0);
+
+/** Row tiles of so many outputs (of gate and up: pairs), dealt out whole to blocks or groups of them. */
+function shareOf(outputs: number, takers: number): ChainShare {
   const parts = outputs / TILE_ROWS;
-  return { each: Math.floor(parts / blocks), more: parts % blocks, piecesEach: 0, piecesMore: 0 };
+  return { each: Math.floor(parts / takers), more: parts % takers, piecesEach: 0, piecesMore: 0 };
 }
 
 /** Of the block that has most. */
@@ -108,13 +126,15 @@ function sumsOf(tiles: number): number {
 /**
  * Bytes of packets and counters that chains of this shape need, on any card, zero before the first launch: packets of sixteen bytes
  * for eight numbers of a token that go into linears behind a norm or into down; for the squares of four tokens of each row tile, and behind
- * them what x carries; and of each block how often both were used.
+ * them what x carries; for four sums of a part of o's or down's inputs; and of each block how often all were used.
  */
-export function chainRowsScratch({ hidden, intermediate }: ChainShape): ChainRowsScratch {
+export function chainRowsScratch(shape: ChainShape): ChainRowsScratch {
+  const { hidden, intermediate } = shape;
   return {
     normed: (hidden / 8) * MOST_CHAIN_ROWS * 16,
     squares: (hidden / TILE_ROWS + 1) * (MOST_CHAIN_ROWS / 4) * 16,
     gated: (intermediate / 8) * MOST_CHAIN_ROWS * 16,
+    pieces: (hidden / TILE_ROWS) * 2 ** splitBitsOf(shape) * SUM_BYTES,
     epochs: MOST_CHAIN_BLOCKS * 16,
   };
 }

@@ -10,7 +10,7 @@ import { chainRowsParameters } from "./chain-rows-parameters.js";
 const card = { multiprocessors: 132, major: 9, sharedPerBlock: 232448 };
 const shape = { bits: 4, group: 128, hidden: 4096, attention: 4096, intermediate: 11008, next: [4096, 1024, 1024] } as const;
 const launch = chainRowsLaunch(shape, card)!;
-const buffers = { residual: 1n, normed: 8n, squares: 9n, gated: 10n, epochs: 11n, eps: 0.5 };
+const buffers = { residual: 1n, normed: 8n, squares: 9n, gated: 10n, pieces: 11n, epochs: 12n, eps: 0.5 };
 const ends = { attention: 2n, y: [3n, 4n, 5n], carried: 6n, left: 7n, rows: 5 };
 /** Addresses 100 n, 100 n + 1, … */
 const layer = (n: number): ChainLayerPlaces =>
@@ -18,10 +18,10 @@ const layer = (n: number): ChainLayerPlaces =>
     Object.entries(CHAIN_LAYER.fields).map(([name, kind], i) => [name, kind === "u64" ? BigInt(100 * n + i) : 0]),
   ) as ChainLayerPlaces;
 
-/** ChainRowsParams of chain_rows.cuh: shapes of four linears, eleven pointers, ten words, two layers. */
-const BYTES = 608;
+/** ChainRowsParams of chain_rows.cuh: shapes of four linears, twelve pointers, ten words, two layers. */
+const BYTES = 616;
 const POINTERS_AT = 128;
-const WORDS_AT = POINTERS_AT + 88;
+const WORDS_AT = POINTERS_AT + 96;
 const LAYERS_AT = WORDS_AT + 40;
 const pointers = (bytes: Uint8Array, at: number, count: number) => [
   ...new BigUint64Array(bytes.slice(at, at + count * 8).buffer),
@@ -56,10 +56,10 @@ describe("chainRowsParameters", () => {
   });
 
   it("go on with buffers and what is around the link, then say where what lies in shared memory", () => {
-    expect(pointers(bytes, POINTERS_AT, 11)).toEqual([1n, 2n, 3n, 4n, 5n, 6n, 7n, 8n, 9n, 10n, 11n]);
+    expect(pointers(bytes, POINTERS_AT, 12)).toEqual([1n, 2n, 3n, 4n, 5n, 6n, 7n, 8n, 9n, 10n, 11n, 12n]);
     expect(new DataView(bytes.buffer).getFloat32(WORDS_AT, true)).toBe(0.5);
     expect(numbers(bytes, WORDS_AT + 4, 9)).toEqual([
-      ...[5, 0, 2, launch.stages, Math.ceil(2 ** 20 / launch.stages), launch.xAt, launch.sumsAt, launch.flying, 0],
+      ...[5, 0, 2, launch.stages, Math.ceil(2 ** 20 / launch.stages), launch.xAt, launch.sumsAt, launch.flying, 1],
     ]);
   });
 
@@ -76,6 +76,6 @@ describe("chainRowsParameters", () => {
     // The residual stream is dealt out and its width is known, also where there is no o.
     expect(numbers(some, 0, 1)).toEqual([4096]);
     expect(numbers(some, CHAIN_SHAPE.bytes + 12, 1)).toEqual([4096]);
-    expect(numbers(some, 16, 2)).toEqual([launch.shares[0].each, launch.shares[0].more]);
+    expect(numbers(some, 16, 2)).toEqual(after ? [256 / 66, 256 % 66].map(Math.floor) : [1, 256 - 132]);
   });
 });

@@ -16,6 +16,7 @@ export interface ChainRowsBuffers {
   readonly normed: bigint;
   readonly squares: bigint;
   readonly gated: bigint;
+  readonly pieces: bigint;
   readonly epochs: bigint;
 }
 
@@ -30,7 +31,7 @@ export interface ChainRowsEnds extends ChainEnds {
 
 /** @param after the layer whose attention has been done, or null; @param next the one whose attention follows, or null */
 export function chainRowsParameters(
-  { stages, xAt, sumsAt, flying, shares }: ChainRowsLaunch,
+  { stages, xAt, sumsAt, flying, splitBits, shares }: ChainRowsLaunch,
   shape: ChainShape,
   buffers: ChainRowsBuffers,
   { attention, y, rows, carried, left }: ChainRowsEnds,
@@ -47,7 +48,7 @@ export function chainRowsParameters(
   writeParametersAt(view, at, CHAIN_ROWS, {
     ...buffers,
     ...{ attention, y0, y1, y2, carried, left, m: rows, firstLink: after ? 0 : -1, layers: layers.length },
-    ...{ stages, stageMagic: stageMagic(stages), xAt, sumsAt, flying, unused: 0 },
+    ...{ stages, stageMagic: stageMagic(stages), xAt, sumsAt, flying, splitBits },
   });
   writeLayers(view, layersAt, layers);
   return bytes;

@@ -25,5 +25,5 @@ export function chainRowsShape(layer: LayerSpec): ChainShape | null {
 export function chainRowsLayout(layers: readonly LayerSpec[]): (ChainRowsScratch & { readonly bytes: number }) | null {
   const shapes = layers.map(chainRowsShape).filter((shape) => shape !== null);
   if (shapes.length === 0 || !areAlike(layers)) return null;
-  return placed(["normed", "squares", "gated", "epochs"], shapes.map(chainRowsScratch));
+  return placed(["normed", "squares", "gated", "pieces", "epochs"], shapes.map(chainRowsScratch));
 }

@@ -284,7 +284,15 @@ describe("a link of few tokens", () => {
     expect(fieldsOf(links[1]!)).toMatchObject({
       ...{ residual: stage.at("scratch.residual"), attention: block, y0: block, y1: block + q, y2: block + 2n * q },
       ...{ carried: first, left: first, normed: at(places.normed), squares: at(places.squares) },
-      ...{ gated: at(places.gated), epochs: at(places.epochs), eps: Math.fround(1e-5), m: rows, firstLink: 0, layers: 2 },
+      ...{
+        gated: at(places.gated),
+        pieces: at(places.pieces),
+        epochs: at(places.epochs),
+        eps: Math.fround(1e-5),
+        m: rows,
+        firstLink: 0,
+        layers: 2,
+      },
     });
     expect(second).not.toBe(first);
     const attention = calls.find(({ role }) => role === "attention")!;
@@ -339,7 +347,7 @@ describe("what the plan has for it", () => {
     const { layers } = makeSpec({ ...llama7b, layers: 2 });
     const { bytes, ...at } = chainRowsLayout(layers)!;
     expect(region("scratch.chainRows")!.bytes).toBe(bytes);
-    expect(bytes).toBeLessThanOrEqual(16 * (4096 + 11008) + 2 * 4096 + 4096 + 4 * 256);
+    expect(bytes).toBeLessThanOrEqual(16 * (4096 + 11008) + (2 + 64) * 4096 + 4096 + 5 * 256);
     expect(Object.values(at).filter((offset) => offset % 256 !== 0)).toEqual([]);
   });
 

@@ -3,7 +3,7 @@
 // before and are left for the next (deferred-norms.ts). A layer goes this way with all of its linears or none, whatever lies
 // beside it: so the bits of an answer do not depend on where a model is cut.
 
-import { chainRowsLaunch, LEAST_CHAIN_ROWS, MOST_CHAIN_ROWS } from "./chain-rows-launch.js";
+import { type ChainRowsScratch, chainRowsLaunch, LEAST_CHAIN_ROWS, MOST_CHAIN_ROWS } from "./chain-rows-launch.js";
 import { chainRowsParameters } from "./chain-rows-parameters.js";
 import { chainRowsLayout, chainRowsShape } from "./chain-rows-shape.js";
 import { chainShape } from "./chain-shape.js";
@@ -39,14 +39,14 @@ const known = new WeakMap<Stage, ChainRows>();
 export class ChainRows {
   readonly #taken: ReadonlySet<PlacedLayer>;
   /** Packets and counters, see chainRowsScratch(): zero before the first launch, and from there on the kernel's own. */
-  readonly #places: { readonly normed: bigint; readonly squares: bigint; readonly gated: bigint; readonly epochs: bigint };
+  readonly #places: Readonly<Record<keyof ChainRowsScratch, bigint>>;
 
   constructor(stage: Stage) {
     const { layers, context } = stage;
     this.#taken = new Set(layers.filter((layer) => isTaken(layer, context.card)));
-    const { normed, squares, gated, epochs } = chainRowsLayout(layers.map(({ spec }) => spec))!;
+    const { normed, squares, gated, pieces, epochs } = chainRowsLayout(layers.map(({ spec }) => spec))!;
     const at = (offset: number) => stage.at("scratch.chainRows") + BigInt(offset);
-    this.#places = { normed: at(normed), squares: at(squares), gated: at(gated), epochs: at(epochs) };
+    this.#places = { normed: at(normed), squares: at(squares), gated: at(gated), pieces: at(pieces), epochs: at(epochs) };
   }
 
   /** Whether a layer's linears go this way. */
