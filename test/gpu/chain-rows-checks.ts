@@ -1,6 +1,7 @@
 // Two to eight tokens from an attention to the next in one launch (kernels/linear_chain_rows.cu), in layers without attention: against linears one
 // by one, repeats and cuts bit by bit, and times of both in captured graphs.
-// Runs on a machine with a Hopper card: `node dist/gpu/chain-rows-checks.js [check] [time]`, or the names of models to time.
+// Runs on a machine with a Hopper card: `node dist/gpu/chain-rows-checks.js [check] [repeat] [time] [flying]`,
+// or the names of models to time.
 
 import { DeviceContext } from "../../src/backend/cuda/device-context.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
@@ -29,6 +30,7 @@ const ROWS = [2, 3, 5, 8];
 const SIZES = [1, 1e-3, 1e4];
 /** Of the deviation: both ways round x to f16, at other places. */
 const MEAN_BOUND = 2e-3;
+const REPEATS = 300;
 /** Tokens of launches one after the other, on the same buffers. */
 const VARIED = [8, 3, 8, 2, 5, 8, 2];
 
@@ -160,6 +162,41 @@ class ChainRowsChecks {
     if (!got.every((part, i) => Buffer.compare(part, first[i]!) === 0)) this.#bench.fail(`${what}: other bits`);
   }
 
+  /** The same bits every time, whatever the numbers of tokens one after the other. */
+  repeat(): void {
+    const widths = MODELS["7b"]!;
+    const stage = new RandomStage(this.#bench, widths, LAYERS, 1);
+    const layers = new LinkedLayers(this.#bench, stage, false);
+    const before = noise(MOST_ROWS * widths.hidden);
+    const walks = VARIED.map((rows): Walk => ({ rows, layers: LAYERS, toEnd: true }));
+    const graph = layers.graph("linked", walks);
+    const first = bytesOf(layers.replayed(before, graph).residual);
+    for (let round = 0; round < REPEATS; round++)
+      this.#sameBytes(`repeat ${round}`, [bytesOf(layers.replayed(before, graph).residual)], [first]);
+    this.#bench.gpu.destroyGraph(graph);
+    stage.free();
+    const launches = REPEATS * VARIED.length * (LAYERS + 1);
+    console.log(this.failures === 0 ? `${launches} launches: the same bits` : "repeats FAILED");
+  }
+
+  /** With other numbers of copies under way. */
+  flying(name: string): void {
+    const widths = MODELS[name]!;
+    const count = TIMED_LAYERS[name]!;
+    const stage = new RandomStage(this.#bench, widths, count, 1);
+    const layers = new LinkedLayers(this.#bench, stage, false);
+    const walk: Walk = { rows: MOST_ROWS, layers: count, toEnd: true };
+    layers.through(noise(MOST_ROWS * widths.hidden), "linked", walk);
+    const cells = [3, 4, 5, 6, 7].map((flying) => {
+      const graph = layers.graph("linked", [walk], flying);
+      const us = (this.#bench.timed(4, () => this.#bench.gpu.launchGraph(graph)) * 1e3) / count;
+      this.#bench.gpu.destroyGraph(graph);
+      return `${flying}: ${us.toFixed(2)}`;
+    });
+    console.log(`${name} ${MOST_ROWS} rows, us per layer by copies under way: ${cells.join("  ")}`);
+    stage.free();
+  }
+
   /** Whole layers without attention. */
   time(name: string): void {
     const widths = MODELS[name]!;
@@ -227,11 +264,13 @@ const gpu = DeviceContext.open(driver, driver.i32("cuDeviceGet", [0]), "cuda:0")
 if (gpu.card.major !== 9) throw new Error("several tokens go through one launch on Hopper only");
 const checks = new ChainRowsChecks(gpu);
 const asked = process.argv.slice(2);
-for (const section of asked.length > 0 ? asked : ["check", "time"]) {
+for (const section of asked.length > 0 ? asked : ["check", "repeat", "time"]) {
   if (section === "check") checks.check();
+  else if (section === "repeat") checks.repeat();
   else if (section === "time") for (const name of Object.keys(MODELS)) checks.time(name);
+  else if (section === "flying") for (const name of Object.keys(MODELS)) checks.flying(name);
   else if (section in MODELS) checks.time(section);
-  else throw new Error(`there is no section ${section}: check, time, ${Object.keys(MODELS).join(", ")}`);
+  else throw new Error(`there is no section ${section}: check, repeat, time, flying, ${Object.keys(MODELS).join(", ")}`);
 }
 gpu.close();
 console.log(checks.failures === 0 ? "everything holds" : `${checks.failures} checks FAILED`);

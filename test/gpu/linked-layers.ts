@@ -1,8 +1,9 @@
 // A few tokens through layers of random weights, by the engine's own launches: each from an attention to the next in one
 // (kernels/linear_chain_rows.cu), or linear by linear. In attention's place q is o's x, or where their widths differ something that stays as it is.
 
+import { CHAIN_ROWS, CHAIN_SHAPE } from "../../src/backend/cuda/chain-layouts.js";
 import { CARRIED_BYTES, DeferredNorms, type NormPlace } from "../../src/backend/cuda/deferred-norms.js";
-import { KernelQueue } from "../../src/backend/cuda/kernel-queue.js";
+import { type KernelCall, KernelQueue } from "../../src/backend/cuda/kernel-queue.js";
 import { type ChainRows, chainRows } from "../../src/backend/cuda/run-chain-rows.js";
 import { linearScratchOf, runGated, runLinears, runResidual, takesNorm } from "../../src/backend/cuda/run-linear.js";
 import { runNorm } from "../../src/backend/cuda/run-norm.js";
@@ -63,23 +64,31 @@ export class LinkedLayers {
   /** The same by a graph whose kernels overlap, where later walks take up what earlier ones have left. */
   captured(before: Float32Array, way: Way, walks: readonly Walk[]): Left {
     const graph = this.graph(way, walks);
-    this.#prepare(before);
-    this.#bench.gpu.launchGraph(graph);
-    const left = this.#left();
+    const left = this.replayed(before, graph);
     this.#bench.gpu.destroyGraph(graph);
     return left;
   }
 
-  graph(way: Way, walks: readonly Walk[]): bigint {
+  /** What a graph leaves of this, once more. */
+  replayed(before: Float32Array, graph: bigint): Left {
+    this.#prepare(before);
+    this.#bench.gpu.launchGraph(graph);
+    return this.#left();
+  }
+
+  /** @param flying copies of weights under way at a time; default: as the engine has it */
+  graph(way: Way, walks: readonly Walk[], flying?: number): bigint {
     for (const walk of walks) this.launch(way, walk, false); // loads the kernels, which a capture cannot
     return this.#bench.gpu.capture(() => {
-      for (const walk of walks) this.launch(way, walk, true);
+      for (const walk of walks) this.launch(way, walk, true, flying);
     });
   }
 
   /** @param overlap kernels may begin before those ahead have ended */
-  launch(way: Way, walk: Walk, overlap: boolean): void {
-    const queue = new KernelQueue(this.#bench.gpu, overlap);
+  launch(way: Way, walk: Walk, overlap: boolean, flying?: number): void {
+    const plain = new KernelQueue(this.#bench.gpu, overlap);
+    const queue =
+      flying === undefined ? plain : new KernelQueue(this.#bench.gpu, overlap, (call) => plain.run(withFlying(call, flying)));
     const layers = this.#stage.layers.slice(0, walk.layers);
     const { rows, toEnd } = walk;
     // Where somebody else reads x, no norm is put off.
@@ -124,6 +133,15 @@ export class LinkedLayers {
       factors: this.#bench.download(deferred - BigInt(CARRIED_BYTES), MOST_ROWS),
     };
   }
+}
+
+const FLYING_AT = 4 * CHAIN_SHAPE.bytes + CHAIN_ROWS.places.find(({ name }) => name === "flying")!.at;
+
+function withFlying(call: KernelCall, flying: number): KernelCall {
+  if (call.family !== "linear_chain_rows") return call;
+  const parameters = call.parameters.slice();
+  new DataView(parameters.buffer).setInt32(FLYING_AT, flying, true);
+  return { ...call, parameters };
 }
 
 interface ApartStep {
