@@ -1,32 +1,37 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { packageRoot } from "../../paths.js";
 import type { ChainShape, ChainShare } from "./chain-launch.js";
 import { type ChainRowsLaunch, chainRowsLaunch, chainRowsScratch, hasChainRowsKernel } from "./chain-rows-launch.js";
 import type { StreamingCard } from "./linear-launch.js";
 import { SUPERBLOCK, superblockBytes, TILE_ROWS } from "./quantized-layout.js";
 
 const HOPPER: StreamingCard = { multiprocessors: 132, major: 9, sharedPerBlock: 232448 };
-/** kRowsHeadBytes, kStageBytes, kPartBytes and kRowsSumBytes of chain_rows.cuh. */
-const HEAD_BYTES = 1280 + 8 * 512;
-const STAGE_BYTES = Math.ceil(superblockBytes(4, 128, SUPERBLOCK) / 128) * 128;
-const PART_BYTES = 67584;
+const header = readFileSync(join(packageRoot, "kernels", "chain_rows.cuh"), "utf8");
+/** A number that chain_rows.cuh gives a constant. */
+const stated = (name: string): number => Number(new RegExp(`\\b${name} ==? (\\d+)`).exec(header)?.[1]);
 const SUM_BYTES = 16 * 8 * 4;
+const HEAD_BYTES = stated("kRowsBarrierBytes") + stated("kMostKeptTiles") * SUM_BYTES;
+const PART_BYTES = stated("kPartBytes");
+const STAGE_BYTES = Math.ceil(superblockBytes(4, 128, SUPERBLOCK) / 128) * 128;
 
 const shapeOf = (hidden: number, attention: number, intermediate: number, next: readonly number[]): ChainShape => ({
   ...{ bits: 4, group: 128, hidden, attention, intermediate, next },
 });
 const LLAMA_7B = shapeOf(4096, 4096, 11008, [4096, 4096, 4096]);
-/** By name: the shape, stages of the ring, sums, blocks that have the same row tiles of o and down. */
-const SHAPES: readonly (readonly [string, ChainShape, number, number, number])[] = [
-  ["the smallest", shapeOf(128, 256, 384, [128, 64, 64]), 17, 16, 1],
-  ["Qwen 2.5 0.5B", shapeOf(896, 896, 4864, [896, 128, 128]), 16, 32, 1],
-  ["TinyLlama", shapeOf(2048, 2048, 5632, [2048, 256, 256]), 16, 32, 2],
-  ["Qwen 2.5 7B", shapeOf(3584, 3584, 18944, [3584, 512, 512]), 14, 72, 2],
-  ["Qwen 3 4B", shapeOf(2560, 4096, 9728, [4096, 1024, 1024]), 16, 40, 2],
-  ["7B", LLAMA_7B, 15, 48, 2],
-  ["8B", shapeOf(4096, 4096, 14336, [4096, 1024, 1024]), 15, 56, 2],
-  ["13B", shapeOf(5120, 5120, 13824, [5120, 5120, 5120]), 15, 56, 2],
-  ["70B", shapeOf(8192, 8192, 28672, [8192, 1024, 1024]), 11, 112, 2],
+/** By name: the shape, sums, blocks that have the same row tiles of o and down. */
+const SHAPES: readonly (readonly [string, ChainShape, number, number])[] = [
+  ["the smallest", shapeOf(128, 256, 384, [128, 64, 64]), 16, 1],
+  ["Qwen 2.5 0.5B", shapeOf(896, 896, 4864, [896, 128, 128]), 32, 1],
+  ["TinyLlama", shapeOf(2048, 2048, 5632, [2048, 256, 256]), 32, 2],
+  ["Qwen 2.5 7B", shapeOf(3584, 3584, 18944, [3584, 512, 512]), 72, 2],
+  ["Qwen 3 4B", shapeOf(2560, 4096, 9728, [4096, 1024, 1024]), 40, 2],
+  ["7B", LLAMA_7B, 48, 2],
+  ["8B", shapeOf(4096, 4096, 14336, [4096, 1024, 1024]), 56, 2],
+  ["13B", shapeOf(5120, 5120, 13824, [5120, 5120, 5120]), 56, 2],
+  ["70B", shapeOf(8192, 8192, 28672, [8192, 1024, 1024]), 112, 2],
 ];
 
 /** Row tiles of each linear; of gate and up: pairs. */
@@ -87,23 +92,25 @@ function holds(launch: ChainRowsLaunch, shape: ChainShape, card: StreamingCard):
 }
 
 describe("chainRowsLaunch", () => {
-  it.each(SHAPES)("deals out everything of %s once, within a block's shared memory", (_, shape, stages, sums, splits) => {
+  it.each(SHAPES)("deals out everything of %s once, within a block's shared memory", (_, shape, sums, splits) => {
     const launch = chainRowsLaunch(shape, HOPPER)!;
     holds(launch, shape, HOPPER);
     expect(launch).toMatchObject({
       name: "linear_chain_rows_q4_g128",
       grid: 132,
       block: 640,
-      stages,
       splitBits: Math.log2(splits),
     });
     expect(launch.shared - launch.sumsAt).toBe(sums * SUM_BYTES);
+    const room = HOPPER.sharedPerBlock - HEAD_BYTES - PART_BYTES - sums * SUM_BYTES;
+    expect(launch.stages).toBe(Math.floor(room / STAGE_BYTES));
   });
 
   it("has more copies under way where the hidden state is wide, or as many as it is told", () => {
     expect(SHAPES.map(([, shape]) => chainRowsLaunch(shape, HOPPER)!.flying)).toEqual([4, 4, 4, 4, 4, 4, 4, 4, 5]);
-    expect(chainRowsLaunch(LLAMA_7B, HOPPER, 14)!.flying).toBe(14);
-    expect(chainRowsLaunch(LLAMA_7B, HOPPER, 15)).toBeNull();
+    const { stages } = chainRowsLaunch(LLAMA_7B, HOPPER)!;
+    expect(chainRowsLaunch(LLAMA_7B, HOPPER, stages - 1)).toMatchObject({ stages, flying: stages - 1 });
+    expect(chainRowsLaunch(LLAMA_7B, HOPPER, stages)).toBeNull();
   });
 
   it("does so whatever the sizes and the card", () => {
