@@ -24,7 +24,7 @@ const SUM_BYTES = TILE_ROWS * MOST_CHAIN_ROWS * 4;
 /** Row tiles of the residual stream that a block keeps at most. */
 const MOST_KEPT_TILES = 8;
 /** Barriers and what blocks and warps keep; and the block's row tiles of the residual stream. */
-const HEAD_BYTES = 3968 + MOST_KEPT_TILES * SUM_BYTES;
+const HEAD_BYTES = 1408 + MOST_KEPT_TILES * SUM_BYTES;
 /** x is staged by four superblocks at a time: high and low digits, and of every span its factor and sum. */
 const PART_SUPERBLOCKS = 4;
 const SPAN = 128;
