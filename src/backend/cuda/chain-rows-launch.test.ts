@@ -26,12 +26,12 @@ const SHAPES: readonly (readonly [string, ChainShape, number, number])[] = [
   ["the smallest", shapeOf(128, 256, 384, [128, 64, 64]), 16, 1],
   ["Qwen 2.5 0.5B", shapeOf(896, 896, 4864, [896, 128, 128]), 32, 1],
   ["TinyLlama", shapeOf(2048, 2048, 5632, [2048, 256, 256]), 32, 2],
-  ["Qwen 2.5 7B", shapeOf(3584, 3584, 18944, [3584, 512, 512]), 72, 2],
-  ["Qwen 3 4B", shapeOf(2560, 4096, 9728, [4096, 1024, 1024]), 40, 2],
-  ["7B", LLAMA_7B, 48, 2],
-  ["8B", shapeOf(4096, 4096, 14336, [4096, 1024, 1024]), 56, 2],
-  ["13B", shapeOf(5120, 5120, 13824, [5120, 5120, 5120]), 56, 2],
-  ["70B", shapeOf(8192, 8192, 28672, [8192, 1024, 1024]), 112, 2],
+  ["Qwen 2.5 7B", shapeOf(3584, 3584, 18944, [3584, 512, 512]), 72, 4],
+  ["Qwen 3 4B", shapeOf(2560, 4096, 9728, [4096, 1024, 1024]), 40, 4],
+  ["7B", LLAMA_7B, 48, 4],
+  ["8B", shapeOf(4096, 4096, 14336, [4096, 1024, 1024]), 56, 4],
+  ["13B", shapeOf(5120, 5120, 13824, [5120, 5120, 5120]), 56, 4],
+  ["70B", shapeOf(8192, 8192, 28672, [8192, 1024, 1024]), 112, 4],
 ];
 
 /** Row tiles of each linear; of gate and up: pairs. */
@@ -167,7 +167,7 @@ describe("chainRowsLaunch", () => {
 describe("chainRowsScratch", () => {
   it("has a packet of eight numbers for each of eight tokens, squares of every row tile, and what x carries", () => {
     const same = { normed: 4096 * 16, squares: 257 * 32, epochs: 256 * 16 };
-    expect(chainRowsScratch(LLAMA_7B)).toEqual({ ...same, gated: 11008 * 16, pieces: 256 * 2 * 512 });
+    expect(chainRowsScratch(LLAMA_7B)).toEqual({ ...same, gated: 11008 * 16, pieces: 256 * 4 * 512 });
     expect(chainRowsScratch({ ...LLAMA_7B, intermediate: 7936 })).toEqual({ ...same, gated: 7936 * 16, pieces: 256 * 512 });
   });
 });

@@ -59,7 +59,7 @@ describe("chainRowsParameters", () => {
     expect(pointers(bytes, POINTERS_AT, 12)).toEqual([1n, 2n, 3n, 4n, 5n, 6n, 7n, 8n, 9n, 10n, 11n, 12n]);
     expect(new DataView(bytes.buffer).getFloat32(WORDS_AT, true)).toBe(0.5);
     expect(numbers(bytes, WORDS_AT + 4, 9)).toEqual([
-      ...[5, 0, 2, launch.stages, Math.ceil(2 ** 20 / launch.stages), launch.xAt, launch.sumsAt, launch.flying, 1],
+      ...[5, 0, 2, launch.stages, Math.ceil(2 ** 20 / launch.stages), launch.xAt, launch.sumsAt, launch.flying, 2],
     ]);
   });
 
@@ -76,6 +76,6 @@ describe("chainRowsParameters", () => {
     // The residual stream is dealt out and its width is known, also where there is no o.
     expect(numbers(some, 0, 1)).toEqual([4096]);
     expect(numbers(some, CHAIN_SHAPE.bytes + 12, 1)).toEqual([4096]);
-    expect(numbers(some, 16, 2)).toEqual(after ? [256 / 66, 256 % 66].map(Math.floor) : [1, 256 - 132]);
+    expect(numbers(some, 16, 2)).toEqual(after ? [256 / 33, 256 % 33].map(Math.floor) : [1, 256 - 132]);
   });
 });

@@ -347,7 +347,7 @@ describe("what the plan has for it", () => {
     const { layers } = makeSpec({ ...llama7b, layers: 2 });
     const { bytes, ...at } = chainRowsLayout(layers)!;
     expect(region("scratch.chainRows")!.bytes).toBe(bytes);
-    expect(bytes).toBeLessThanOrEqual(16 * (4096 + 11008) + (2 + 64) * 4096 + 4096 + 5 * 256);
+    expect(bytes).toBeLessThanOrEqual(16 * (4096 + 11008) + (2 + 128) * 4096 + 4096 + 5 * 256);
     expect(Object.values(at).filter((offset) => offset % 256 !== 0)).toEqual([]);
   });
 
