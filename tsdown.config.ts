@@ -37,6 +37,7 @@ const GPU_TESTS = {
   "decode-checks": "test/gpu/decode-checks.ts",
   "batch-checks": "test/gpu/batch-checks.ts",
   "chain-checks": "test/gpu/chain-checks.ts",
+  "chain-rows-checks": "test/gpu/chain-rows-checks.ts",
   "norm-checks": "test/gpu/norm-checks.ts",
   "half-ring-checks": "test/gpu/half-ring-checks.ts",
   "head-checks": "test/gpu/head-checks.ts",

@@ -4,21 +4,9 @@
 #include "linear_chain_attention.cuh"
 #include "linear_chain_products.cuh"
 #include "linear_chain_results.cuh"
+#include "linear_chain_ring.cuh"
 
 namespace exllama {
-
-/// A copy's stage of the ring, and how often the ring has gone round.
-struct ChainRingPlace {
-  int stage, round;
-  __device__ __forceinline__ void next(int stages) {
-    if (++stage == stages) stage = 0, ++round;
-  }
-  /// `count` copies earlier, fewer than there are stages; before the first copy the round is negative.
-  __device__ __forceinline__ ChainRingPlace before(int count, int stages) const {
-    return stage >= count ? ChainRingPlace{stage - count, round} : ChainRingPlace{stage - count + stages, round - 1};
-  }
-  __device__ __forceinline__ unsigned full() const { return (round & 1) * kMostChainStages + stage; }
-};
 
 /// Two copies of `bytes` each, one behind the other, of what may be read again.
 __device__ __forceinline__ void copy_bulk_pair(uint8_t* to, const void* first, const void* second, int bytes, uint64_t* full) {

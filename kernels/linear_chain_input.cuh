@@ -15,10 +15,7 @@ struct Digits {
   float most;   // the largest of them
   float scale;  // 1 / factor
 
-  /// All lanes take part, each with the largest of its own.
-  __device__ __forceinline__ explicit Digits(float own) {
-    // The bits of numbers without a sign are in the order of the numbers.
-    most = __uint_as_float(__reduce_max_sync(0xffffffffu, __float_as_uint(own)));
+  __device__ __forceinline__ explicit Digits(float largest) : most(largest) {
     float inverse;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(most));
     scale = most > 1e-30f ? kMostDigits * inverse : 0.f;
@@ -38,6 +35,9 @@ struct Digits {
   }
 };
 
+/// Of all lanes' largest the largest: the bits of numbers without a sign are in the order of the numbers.
+__device__ __forceinline__ float over_lanes(float own) { return __uint_as_float(__reduce_max_sync(0xffffffffu, __float_as_uint(own))); }
+
 /// What is no number counts as the largest, and so makes a factor that is none.
 __device__ __forceinline__ float larger(float a, float b) {
   float c;
@@ -54,7 +54,7 @@ __device__ __forceinline__ int digits_at(int span, int k) {
 /// Four k of x, one after the other, as this lane's part of a span. All lanes take part.
 template <int kBits, int kGroup>
 __device__ __forceinline__ void place_x(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, int span, int lane, const float4& v) {
-  const Digits digits(largest(v));
+  const Digits digits(over_lanes(largest(v)));
   uint32_t high, low;
   const int sum = __reduce_add_sync(0xffffffffu, digits.write(v, high, low)), at = digits_at(span, 4 * lane);
   *reinterpret_cast<uint32_t*>(shared.x + at) = high;
@@ -66,7 +66,7 @@ __device__ __forceinline__ void place_x(const ChainBuffers& p, const ChainShared
 template <int kBits, int kGroup>
 __device__ __forceinline__ void place_eight(const ChainBuffers& p, const ChainShared<kBits, kGroup>& shared, int pair, int lane, const float4& v,
                                             const float4& w) {
-  const Digits digits(larger(largest(v), largest(w)));
+  const Digits digits(over_lanes(larger(largest(v), largest(w))));
   uint2 high, low;
   const int own = digits.write(v, high.x, low.x) + digits.write(w, high.y, low.y);
   const int of_first = __reduce_add_sync(0xffffffffu, lane < 16 ? own : 0), of_second = __reduce_add_sync(0xffffffffu, lane < 16 ? 0 : own);

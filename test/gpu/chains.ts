@@ -12,7 +12,7 @@ import { gptqWeights, makeSynthetic, type SyntheticModel, smallLlama } from "../
 import type { Report } from "./report.js";
 
 /** Root mean square in units of the logits' deviation, as for every other synthetic model. */
-const MEAN_BOUND = 0.02;
+export const MEAN_BOUND = 0.02;
 const TOKENS = 24;
 /** What the first of a long text are read by: then keys of several parts are there at once. */
 const LONG = 700;
@@ -20,7 +20,7 @@ const LONG = 700;
 const weights = { ...gptqWeights, groupSize: 128, symmetric: false };
 const base = { ...smallLlama, weights, hidden: 1024, heads: 16, kvHeads: 4, headDim: 64, intermediate: 2816 };
 const long = { layers: 2, hidden: 256, intermediate: 512, maxPositions: 1024 };
-const MODELS: readonly (readonly [name: string, model: SyntheticModel, ahead?: number])[] = [
+export const CHAINED_MODELS: readonly (readonly [name: string, model: SyntheticModel, ahead?: number])[] = [
   ["no biases", { ...base, layers: 3 }],
   ["biases everywhere", { ...base, seed: 2, attentionBias: true, mlpBias: true }],
   [
@@ -58,7 +58,7 @@ export async function checkChains(
   image: KernelImage | undefined,
 ): Promise<void> {
   const possible = image === undefined && cards.find(({ unusable }) => !unusable)!.capability.startsWith("9.");
-  for (const [name, model, ahead = 0] of MODELS)
+  for (const [name, model, ahead = 0] of CHAINED_MODELS)
     await report.check(`one token in one launch, ${name}`, async () => {
       using checkpoint = makeSynthetic(model);
       const ids = Array.from({ length: ahead + TOKENS }, (_, i) => (i * 31 + 7) % model.vocab);

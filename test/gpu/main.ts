@@ -29,6 +29,7 @@ import { checkMemoryPhases } from "./memory-phases.js";
 import { olderImage } from "./older-cards.js";
 import { checkFileLoading } from "./real-files.js";
 import { Report } from "./report.js";
+import { checkRowChains } from "./row-chains.js";
 import { checkSampledSteps, checkSampling, timeSampling } from "./sampling-checks.js";
 import { checkSoak } from "./soak.js";
 import { checkStrategies } from "./strategies.js";
@@ -87,7 +88,10 @@ async function main(): Promise<void> {
     },
     golden: () => checkGolden(backend, report),
     synthetic: () => checkSynthetic(backend, report),
-    chains: () => checkChains(sources, cards, report, older),
+    chains: async () => {
+      await checkChains(sources, cards, report, older);
+      await checkRowChains(sources, cards, report, older);
+    },
     batches: () => checkBatches(backend, report),
     strategies: () => checkStrategies(backend, report),
     adapters: async () => {

@@ -5,13 +5,12 @@ import { deferredPlaces, mostWgmmaPieceBytes } from "../../src/backend/cuda/batc
 import { deferredScratchBytes } from "../../src/backend/cuda/deferred-norms.js";
 import { DEFERRED_NORM_LAUNCH, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
 import { KernelQueue } from "../../src/backend/cuda/kernel-queue.js";
-import { type KernelGroup, TILE_ROWS, tileBytes } from "../../src/backend/cuda/quantized-layout.js";
+import type { KernelGroup } from "../../src/backend/cuda/quantized-layout.js";
 import { type BatchResult, type DeferredInput, runBatch } from "../../src/backend/cuda/run-batch.js";
 import { runNorm } from "../../src/backend/cuda/run-norm.js";
 import type { PlacedLinear } from "../../src/backend/cuda/stage.js";
-import type { LinearSpec } from "../../src/model/spec.js";
 import type { KernelBench } from "./kernel-bench.js";
-import { quantizedWeights } from "./random-weights.js";
+import { copyOf, randomLinear } from "./random-weights.js";
 
 export interface LayerShape {
   readonly hidden: number;
@@ -167,10 +166,10 @@ export class NormedLayers {
   #made(): Layer {
     const { hidden, intermediate, keys } = this.shape;
     const norm = () => this.#took(this.#bench.halves(hidden, 0.4));
-    // Results about as large as x.
     const linear = (name: string, inputs: number, outputs: number) => {
-      const { at, bytes } = quantizedWeights(this.#bench, 4, this.shape.group, inputs, outputs, 1 / (7 * Math.sqrt(inputs)));
-      return this.#placed(name, inputs, outputs, this.#took(at), bytes);
+      const made = randomLinear(this.#bench, this.shape.group, { name, inputs, outputs });
+      this.#took(made.weights);
+      return made;
     };
     return {
       norms: { input: norm(), postAttention: norm() },
@@ -184,20 +183,11 @@ export class NormedLayers {
   /** The same contents in memory of their own. */
   #copied({ norms, qkv, o, gateUp, down }: Layer): Layer {
     const copy = (linear: PlacedLinear): PlacedLinear => {
-      const weights = this.#took(this.#bench.gpu.allocate(linear.weightBytes));
-      this.#bench.gpu.copyInside(weights, linear.weights, linear.weightBytes);
-      return { ...linear, weights };
+      const copied = copyOf(this.#bench, linear);
+      this.#took(copied.weights);
+      return copied;
     };
     return { norms, qkv: qkv.map(copy), o: copy(o), gateUp: gateUp.map(copy), down: copy(down) };
-  }
-
-  #placed(name: string, inputs: number, out: number, weights: bigint, weightBytes: number): PlacedLinear {
-    const { group } = this.shape;
-    const format = { kind: "gptq", bits: 4, groupSize: group, zeros: "v1", gIdx: false, scaleDtype: "f16" } as const;
-    if (weightBytes !== Math.ceil(out / TILE_ROWS) * tileBytes(4, group, inputs)) throw new Error("weights of another size");
-    const spec: LinearSpec = { name, in: inputs, out, bias: false, format };
-    const none = { permutation: 0n, groupOf: 0n, bias: 0n, adapters: null };
-    return { spec, storage: { kind: "quantized", format, group }, weights, weightBytes, ...none };
   }
 
   #took(at: bigint): bigint {

@@ -9,6 +9,7 @@ import {
   TILE_ROWS,
   tileBytes,
 } from "../../src/backend/cuda/quantized-layout.js";
+import type { PlacedLinear } from "../../src/backend/cuda/stage.js";
 import { toHalfBits } from "../support/element-types.js";
 import type { KernelBench } from "./kernel-bench.js";
 
@@ -42,6 +43,26 @@ export function quantizedWeights(
       at += superblockBytes(bits, group, size);
     }
   return { at: bench.upload(data), bytes: data.length };
+}
+
+/** A linear of 4 bits with such weights in new memory, without a bias: results about as large as x. */
+export function randomLinear(
+  bench: KernelBench,
+  group: KernelGroup,
+  { name, inputs, outputs }: { name: string; inputs: number; outputs: number },
+): PlacedLinear {
+  const { at, bytes } = quantizedWeights(bench, 4, group, inputs, outputs, 1 / (7 * Math.sqrt(inputs)));
+  const format = { kind: "gptq", bits: 4, groupSize: group, zeros: "v1", gIdx: false, scaleDtype: "f16" } as const;
+  const spec = { name, in: inputs, out: outputs, bias: false, format };
+  const none = { permutation: 0n, groupOf: 0n, bias: 0n, adapters: null };
+  return { spec, storage: { kind: "quantized", format, group }, weights: at, weightBytes: bytes, ...none };
+}
+
+/** The same contents in memory of their own. */
+export function copyOf({ gpu }: KernelBench, linear: PlacedLinear): PlacedLinear {
+  const weights = gpu.allocate(linear.weightBytes);
+  gpu.copyInside(weights, linear.weights, linear.weightBytes);
+  return { ...linear, weights };
 }
 
 export function shuffled(count: number): Int32Array<ArrayBuffer> {

@@ -302,13 +302,14 @@ function put(out: Int32Array, value: number): undefined {
   out[0] = value;
 }
 
-/** Bytes of pointers at the beginning of each kernel's parameters. */
+/** Bytes of pointers at the beginning of each kernel's parameters, some behind small numbers. */
 const POINTER_BYTES: Readonly<Record<string, number>> = {
   embed: 56,
   rms_norm: 40,
   rms_norm_few: 40,
   rms_norm_deferred: 40,
   linear_chain_q4_g128: 88,
+  linear_chain_rows_q4_g128: 128 + 96,
   rope_table: 32,
   rope_kv_f16: 88,
   rope_kv_q8: 88,

@@ -7,15 +7,15 @@ import { type KernelGroup, SUPERBLOCK, superblockBytes, TILE_ROWS } from "./quan
 
 const WARPS = 16;
 /** Threads: warps that compute, and those one of which copies. */
-const BLOCK = WARPS * 32 + 128;
+export const CHAIN_BLOCK = WARPS * 32 + 128;
 const UNIT = 512;
 const SPAN = 128;
 /** Barriers, sums of squares and the cut of attention, and the block's rows of the residual stream. */
 const HEAD_BYTES = 768 + WARPS * 32 * 4;
 const MOST_ROWS = WARPS * 32;
-const MOST_STAGES = 24;
+export const MOST_CHAIN_STAGES = 24;
 /** As many as lie between two superblocks of a warp: what the kernel says of rounds of the ring needs them. */
-const LEAST_STAGES = 8;
+export const LEAST_CHAIN_STAGES = 8;
 /** The widest that has been run (70B). */
 const MOST_HIDDEN = 8192;
 
@@ -155,7 +155,7 @@ export function chainLaunch(
   const partialBehind = Math.max(x + spans, attending.own);
   const behindRing = Math.max(partialBehind + partial, attending.own + attending.sums);
   const stageBytes = Math.ceil(superblockBytes(bits, group, SUPERBLOCK) / 128) * 128;
-  const stages = Math.min(MOST_STAGES, Math.floor((card.sharedPerBlock - HEAD_BYTES - behindRing) / stageBytes));
+  const stages = Math.min(MOST_CHAIN_STAGES, Math.floor((card.sharedPerBlock - HEAD_BYTES - behindRing) / stageBytes));
   if (stages < leastStages(flying, heads !== undefined)) return null;
   const xAt = HEAD_BYTES + stages * stageBytes;
   return {
@@ -163,7 +163,7 @@ export function chainLaunch(
       ? `chain_layers_q${bits}_g${group}_d${heads.headDim}${heads.heads > heads.kvHeads ? "_grouped" : ""}`
       : `linear_chain_q${bits}_g${group}`,
     grid,
-    block: BLOCK,
+    block: CHAIN_BLOCK,
     shared: xAt + behindRing,
     stages,
     flying,
@@ -182,7 +182,7 @@ export function chainLaunch(
  * models have more to copy between two meetings (H200, µs per layer at 4 and 5: 7B 28.0 and 28.8; before first units waited in registers
  * Llama-3-8B 33.4 and 34.1, 13B 45.1 both, 70B 116.4 and 114.3).
  */
-function copiesUnderWay({ hidden }: ChainShape): number {
+export function copiesUnderWay({ hidden }: ChainShape): number {
   return hidden > 6144 ? 5 : 4;
 }
 
@@ -191,7 +191,7 @@ function copiesUnderWay({ hidden }: ChainShape): number {
  * warp's to its next and of the copies under way beside it, for rounds are told apart by twos.
  */
 function leastStages(flying: number, wholeLayers: boolean): number {
-  return Math.max(LEAST_STAGES, flying + 1, wholeLayers ? Math.ceil((WARPS + flying + MORE_TILES) / 2) : 0);
+  return Math.max(LEAST_CHAIN_STAGES, flying + 1, wholeLayers ? Math.ceil((WARPS + flying + MORE_TILES) / 2) : 0);
 }
 
 /**
@@ -218,7 +218,7 @@ function mostSuperblocks({ each, more, piecesEach, piecesMore }: ChainShare, k: 
 const MORE_TILES = 2;
 
 /** Most blocks of a launch: no card that is known has more multiprocessors. */
-const MOST_BLOCKS = 256;
+export const MOST_CHAIN_BLOCKS = 256;
 /** Blocks that take part in attention at most: the multiprocessors of an H100 or H200. */
 const MOST_ATTENDING = 132;
 /** A lane of a warp for each. */
@@ -236,7 +236,7 @@ const HEADS_TOGETHER = 8;
 export function chainScratch({ hidden, attention, intermediate, next }: ChainShape, heads?: ChainHeads | null): ChainScratch {
   const superblocks = (k: number) => Math.ceil(k / SUPERBLOCK);
   const pieces = (tiles: number, inputs: number, each: number) =>
-    Math.min(tiles, MOST_BLOCKS) * superblocks(inputs) * (SUPERBLOCK / UNIT) * each * TILE_ROWS * 8;
+    Math.min(tiles, MOST_CHAIN_BLOCKS) * superblocks(inputs) * (SUPERBLOCK / UNIT) * each * TILE_ROWS * 8;
   return {
     sums: hidden * 4,
     gated: intermediate * 2,
@@ -250,7 +250,7 @@ export function chainScratch({ hidden, attention, intermediate, next }: ChainSha
         1,
       ),
     ),
-    epochs: MOST_BLOCKS * 16,
+    epochs: MOST_CHAIN_BLOCKS * 16,
     heads: heads ? (heads.heads + 2 * heads.kvHeads) * heads.headDim * 4 : 0,
     gathered: heads ? heads.heads * heads.headDim * 2 : 0,
     parts: heads ? heads.heads * mostParts(heads) * (heads.headDim + 2) * 8 : 0,

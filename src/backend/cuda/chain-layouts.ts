@@ -82,3 +82,29 @@ export const CHAIN_LAYER = layout("ChainLayer", {
   window: "i32",
   unused: "i32",
 });
+
+/** linear_chain_rows.cu: behind CHAIN_SHAPE of each of four linears; then CHAIN_LAYER of two layers. */
+export const CHAIN_ROWS = layout("ChainRowsParams", {
+  residual: "u64",
+  attention: "u64",
+  y0: "u64",
+  y1: "u64",
+  y2: "u64",
+  carried: "u64",
+  left: "u64",
+  normed: "u64",
+  squares: "u64",
+  gated: "u64",
+  pieces: "u64",
+  epochs: "u64",
+  eps: "f32",
+  m: "i32",
+  firstLink: "i32",
+  layers: "i32",
+  stages: "i32",
+  stageMagic: "i32",
+  xAt: "i32",
+  sumsAt: "i32",
+  flying: "i32",
+  splitBits: "i32",
+});

@@ -88,7 +88,7 @@ export function chainLayersParameters(
 /** What every launch takes, and where what differs begins. */
 function begin(
   { stages, xAt, spansAt, partialAt, flying, flyingTiles, xPitch, shares }: ChainLaunch,
-  { hidden, attention, intermediate, next }: ChainShape,
+  shape: ChainShape,
   buffers: ChainBuffers,
   links: { firstLink: number; links: number; layers: number },
   middle: number,
@@ -97,17 +97,31 @@ function begin(
   const at = CHAIN.bytes + shares.length * CHAIN_SHAPE.bytes;
   const bytes = new Uint8Array(at + middle + layers * CHAIN_LAYER.bytes);
   const view = new DataView(bytes.buffer);
-  const stageMagic = Math.ceil(2 ** 20 / stages);
-  const places = { stages, stageMagic, xAt, spansAt, partialAt, xPitch, flying, flyingTiles };
+  const places = { stages, stageMagic: stageMagic(stages), xAt, spansAt, partialAt, xPitch, flying, flyingTiles };
   writeParametersAt(view, 0, CHAIN, { ...buffers, ...links, ...places });
-  const outputs = [[hidden], [intermediate, intermediate], [hidden], next];
-  [attention, hidden, intermediate, hidden].forEach((k, i) => {
-    const [n0 = 0, n1 = 0, n2 = 0] = outputs[i]!;
-    writeParametersAt(view, CHAIN.bytes + i * CHAIN_SHAPE.bytes, CHAIN_SHAPE, { n0, n1, n2, k, ...shares[i]! });
-  });
+  writeShapes(view, CHAIN.bytes, shape, shares);
   return { bytes, view, at };
 }
 
-function writeLayers(view: DataView, at: number, layers: readonly ChainLayerPlaces[]): void {
+/** By which kernels multiply to divide by the stages of the ring. */
+export function stageMagic(stages: number): number {
+  return Math.ceil(2 ** 20 / stages);
+}
+
+/** CHAIN_SHAPE of each of four linears. */
+export function writeShapes(
+  view: DataView,
+  begin: number,
+  { hidden, attention, intermediate, next }: ChainShape,
+  shares: ChainLaunch["shares"],
+): void {
+  const outputs = [[hidden], [intermediate, intermediate], [hidden], next];
+  [attention, hidden, intermediate, hidden].forEach((k, i) => {
+    const [n0 = 0, n1 = 0, n2 = 0] = outputs[i]!;
+    writeParametersAt(view, begin + i * CHAIN_SHAPE.bytes, CHAIN_SHAPE, { n0, n1, n2, k, ...shares[i]! });
+  });
+}
+
+export function writeLayers(view: DataView, at: number, layers: readonly ChainLayerPlaces[]): void {
   for (const [i, layer] of layers.entries()) writeParametersAt(view, at + i * CHAIN_LAYER.bytes, CHAIN_LAYER, layer);
 }

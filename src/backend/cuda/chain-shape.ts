@@ -71,17 +71,27 @@ export function chainLayout(layers: readonly LayerSpec[], cache: CacheType): (Ch
       .filter((shape) => shape !== null)
       .map((shape) => chainScratch(shape));
   });
-  if (sizes.length === 0 || new Set(layers.map(widthsOf)).size > 1) return null;
+  if (sizes.length === 0 || !areAlike(layers)) return null;
+  return placed(["sums", "gated", "pieces", "epochs", "heads", "gathered", "parts"], sizes);
+}
+
+/** Whether layers have the same widths, so that what is in buffers from before is of launches alike. */
+export function areAlike(layers: readonly LayerSpec[]): boolean {
+  return new Set(layers.map(widthsOf)).size === 1;
+}
+
+/** Offsets of buffers that lie one behind the other, each as large as in the largest of `sizes`; and bytes of all. */
+export function placed<Part extends string>(
+  parts: readonly Part[],
+  sizes: readonly Readonly<Record<Part, number>>[],
+): Record<Part, number> & { readonly bytes: number } {
   let bytes = 0;
-  const take = (part: keyof ChainScratch): number => {
+  const offsets = parts.map((part): [Part, number] => {
     const at = bytes;
     bytes += Math.ceil(sizes.reduce((most, size) => Math.max(most, size[part]), 0) / ALIGNMENT) * ALIGNMENT;
-    return at;
-  };
-  return {
-    ...{ sums: take("sums"), gated: take("gated"), pieces: take("pieces"), epochs: take("epochs") },
-    ...{ heads: take("heads"), gathered: take("gathered"), parts: take("parts"), bytes },
-  };
+    return [part, at];
+  });
+  return { ...(Object.fromEntries(offsets) as Record<Part, number>), bytes };
 }
 
 function widthsOf({ attention, mlp }: LayerSpec): string {

@@ -49,7 +49,8 @@ function record({ rows = 8, adapted = false, format = gptq4, hidden = HIDDEN, ca
     if (loaded) stage.layers.forEach(loaded);
     const calls: KernelCall[] = [];
     const queue = new KernelQueue(context, true, (call) => calls.push(call));
-    new Forward(model as never, stage, queue, shape, true, carried).layers();
+    // No chains, which put norms off inside.
+    new Forward(model as never, stage, queue, shape, false, carried).layers();
     if (count > 0) carried = leavesFactors(queue, stage, { ...shape, hidden }, linearScratchOf(stage));
     return { stage, calls, carried };
   });

@@ -1,5 +1,6 @@
 // RMSNorms that are put off (kernels/deferred_norm.cuh) in steps of 5 to 16 rows on Hopper: a layer's two norms take no launches of their
-// own where linears that add to the residual stream leave x for those that read it next.
+// own where linears that add to the residual stream leave x for those that read it next. In steps of 2 to 8 rows most layers put them off inside
+// of one launch (run-chain-rows.ts): then only factors are handed on.
 //
 // Each norm's x carries every token's factor of the norm before, through the whole model: what o leaves carries
 // the factor of the layer's first norm, what down leaves that of its second, and so does what a stage begins with, for the second norm's
@@ -14,6 +15,8 @@ import type { PlacedLinear, Stage } from "./stage.js";
 
 /** Most rows of a step whose norms are put off. */
 const MOST_PLACES = 16;
+/** Of steps whose norms are put off inside of launches alone, and which want no more than what x carries. */
+const FEW_PLACES = 8;
 /** Outputs whose squares are added up. */
 const SQUARED_OUTPUTS = 16;
 
@@ -104,6 +107,22 @@ export class DeferredNorms {
     return { x: this.#stage.at("scratch.normed"), deferred };
   }
 
+  /**
+   * Norms that a launch puts off by itself (run-chain-rows.ts), from `first` to the one at `last`.
+   *
+   * @returns where it finds the factors of the norm before, made by a launch where there is none, and where it leaves those of its last
+   */
+  inside(
+    first: { readonly place: NormPlace; readonly weight: bigint; readonly eps: number },
+    last: NormPlace,
+  ): { readonly carried: bigint; readonly left: bigint } {
+    if (!this.#carried[first.place]) this.#begin(first.place, first.weight, first.eps);
+    this.#left = null;
+    const next = last === "input" ? "postAttention" : "input";
+    this.#carried[next] = true;
+    return { carried: this.#carriedAt(first.place), left: this.#carriedAt(next) };
+  }
+
   #takes(linears: readonly PlacedLinear[], gated: boolean): boolean {
     return defers(this.#queue, this.#stage, this.#step, this.#scratch, linears, gated);
   }
@@ -119,7 +138,7 @@ export class DeferredNorms {
       bytes: rows * hidden * 6,
       parameters: writeParameters(DEFERRED_NORM_LAUNCH, {
         ...{ residual: this.#stage.at("scratch.residual"), weight, y: this.#stage.at("scratch.normed") },
-        ...{ squares: this.#squares, carried: this.#carriedAt(place), hidden, places: deferredPlaces(rows)!, eps },
+        ...{ squares: this.#squares, carried: this.#carriedAt(place), hidden, places: deferredPlaces(rows) ?? FEW_PLACES, eps },
         own: this.#carried[place] ? 0 : 1,
       }),
     });

@@ -108,11 +108,11 @@ describe("the CUDA backend's host side", () => {
     await driver.runtime.dispose();
   });
 
-  it("has all blocks of what one token takes between two attentions run at once, and of nothing else", async () => {
+  it("has all blocks of what one token or few take between two attentions run at once, and of nothing else", async () => {
     const cuda = new FakeCuda();
     using model = makeSynthetic({ ...smallLlama, weights: { ...gptqWeights, groupSize: 128 } });
     await loadAndRun(cuda, model.folder);
-    expect([...cuda.together]).toEqual(["linear_chain_q4_g128"]);
+    expect([...cuda.together].sort()).toEqual(["linear_chain_q4_g128", "linear_chain_rows_q4_g128"]);
     expect(cuda.leaks).toEqual([]);
   });
 
@@ -196,11 +196,15 @@ describe("the CUDA backend's host side", () => {
     const plan = planModel({ ...shape, caps: [600 * MiB, 600 * MiB], splitMode: "even", prefillChunk: 64 });
     if (!plan.ok) throw new Error(plan.message);
     const runtime = await backend.load({ plan, spec, checkpoint });
-    for (const [tokens, factors] of [
-      [4, 0],
-      [7, 7],
-      [16, 16],
-      [17, 0],
+    for (const [tokens, factors, norms] of [
+      [1, 0, 0],
+      // The first stage begins with a token's own factor; all others are handed on.
+      [2, 2, 1],
+      [8, 8, 1],
+      // Each stage begins with x as linears leave it.
+      [9, 9, 2],
+      [16, 16, 2],
+      [17, 0, 0],
     ] as const) {
       cuda.copied.length = 0;
       cuda.launched.length = 0;
@@ -208,7 +212,7 @@ describe("the CUDA backend's host side", () => {
         { tokens: new Int32Array(tokens), start: 0, ropeLength: tokens, pages: [Int32Array.of(0)], outputs: [] },
       ]);
       expect(cuda.copied.map(({ bytes }) => bytes)).toEqual([(tokens * spec.hiddenSize + factors) * 4]);
-      expect(cuda.launched.filter((name) => name === "rms_norm_deferred")).toHaveLength(factors > 0 ? 2 : 0);
+      expect(cuda.launched.filter((name) => name === "rms_norm_deferred")).toHaveLength(norms);
     }
     await runtime.dispose();
     await checkpoint.close();

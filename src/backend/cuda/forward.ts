@@ -15,6 +15,7 @@ import { runAdapters } from "./run-adapters.js";
 import { runAttention } from "./run-attention.js";
 import { takesOrdered } from "./run-batch.js";
 import { type ChainPlaces, chainPlaces, layersTogether, runChain, runLayers } from "./run-chain.js";
+import { type ChainRows, chainRows } from "./run-chain-rows.js";
 import {
   type LinearCall,
   type LinearScratch,
@@ -65,9 +66,11 @@ export class Forward {
   readonly #counterBytes: number;
   /** `null`: the linears of this step go one by one. */
   readonly #chainPlaces: ChainPlaces | null;
+  /** The same of several tokens. */
+  readonly #chainRows: ChainRows | null;
 
   /**
-   * @param chains one token's linears between two attentions may go in one launch
+   * @param chains linears between two attentions may go in one launch
    * @param carried the stage before has left factors for norms that are put off, see leavesFactors()
    */
   constructor(model: ForwardModel, stage: Stage, queue: KernelQueue, shape: StepShape, chains: boolean, carried: boolean) {
@@ -84,6 +87,7 @@ export class Forward {
     this.#deferred = new DeferredNorms(queue, stage, { ...shape, hidden: model.spec.hiddenSize }, this.#linears, carried);
     // What adapters add comes between linears.
     this.#chainPlaces = chains && shape.rows === 1 && !shape.adapted ? chainPlaces(stage, model.run.cacheType) : null;
+    this.#chainRows = chains ? chainRows(stage, shape) : null;
   }
 
   /** Embeddings on the first stage, then all of the stage's layers. */
@@ -201,6 +205,7 @@ export class Forward {
   /** Whether attention writes its results in the order of o's codes: only that of decode rows can. */
   #orderedOutput(layer: PlacedLayer): boolean {
     const { rows, decodeRows } = this.#shape;
+    if (this.#chainRows?.takes(layer)) return false;
     return decodeRows === rows && layer.spec.attention.headDim % 32 === 0 && this.#ordered([layer.o]);
   }
 
@@ -226,7 +231,9 @@ export class Forward {
   /** From the attention of a layer, if there is one, to that of the next, if there is one. */
   #between(layer: PlacedLayer | null, next: PlacedLayer | null): void {
     if (this.#chain(layer, next)) return;
-    if (layer && !this.#chain(layer, null)) this.#mlp(layer, this.#output(layer), next);
+    // A chain has nothing left for it but the residual stream.
+    const reader = next && !this.#chainRows?.takes(next) ? next : null;
+    if (layer && !this.#chain(layer, null)) this.#mlp(layer, this.#output(layer), reader);
     if (next && !this.#chain(null, next)) this.#qkv(next);
   }
 
@@ -236,10 +243,12 @@ export class Forward {
    * of o's results; blocks without a part of o make nothing of the output that they read.
    */
   #chain(layer: PlacedLayer | null, next: PlacedLayer | null): boolean {
-    if (!this.#chainPlaces) return false;
     const residual = this.#stage.at("scratch.residual");
     const x = this.#stage.at("scratch.block");
-    return runChain(this.#queue, layer, next, { x, residual, y: next ? this.#placesOf(next) : [] }, this.#chainPlaces);
+    const call = { x, residual, y: next ? this.#placesOf(next) : [] };
+    const { rows } = this.#shape;
+    if (this.#chainRows) return this.#chainRows.run(this.#queue, layer, next, { ...call, rows }, this.#deferred);
+    return this.#chainPlaces !== null && runChain(this.#queue, layer, next, call, this.#chainPlaces);
   }
 
   /** Where a layer's q, k and v lie; attention's output takes the place of q. */
@@ -311,7 +320,7 @@ export class Forward {
 
   /**
    * @param normed whether the norm ahead has been done
-   * @param next whose q, k and v follow on this stage
+   * @param next whose q, k and v follow on this stage and read what is left for them
    */
   #mlp(layer: PlacedLayer, normed: boolean, next: PlacedLayer | null): void {
     const { rows } = this.#shape;

@@ -18,6 +18,7 @@ export const KERNEL_FAMILIES = [
   "linear_batch",
   "linear_batch_wgmma",
   "linear_chain",
+  "linear_chain_rows",
   "linear_half",
   "linear_half_gemv",
   "linear_half_ring",

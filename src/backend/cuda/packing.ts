@@ -14,6 +14,8 @@ import { adapterRegions, adapterRowValues } from "./adapter-layout.js";
 import { mostPieceBytes } from "./batch-launch.js";
 import { LEAST_WGMMA_BATCHED, mostWgmmaPieceBytes } from "./batch-launch-wgmma.js";
 import { capturedSize } from "./captured-steps.js";
+import { LEAST_CHAIN_ROWS } from "./chain-rows-launch.js";
+import { chainRowsLayout } from "./chain-rows-shape.js";
 import { chainLayout } from "./chain-shape.js";
 import { CARRIED_BYTES, deferredScratchBytes } from "./deferred-norms.js";
 import { layerLinears, layerNorms } from "./layer-parts.js";
@@ -87,6 +89,7 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
   const pieces = batched((outputs) => mostPieceBytes(outputs, tokens));
   const wgmmaPieces = batched(() => mostWgmmaPieceBytes(tokens));
   const chain = chainLayout(stage.layers, run.cacheType);
+  const chainRows = tokens >= LEAST_CHAIN_ROWS ? chainRowsLayout(stage.layers) : null;
   const regions: RegionSize[] = [
     { name: "scratch.input", bytes: largestInput(spec, run).bytes },
     { name: "scratch.residual", bytes: tokens * spec.hiddenSize * 4 + CARRIED_BYTES }, // f32 [tokens, hidden], factors
@@ -104,12 +107,10 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
   if (gathered > 0) regions.push({ name: "scratch.gathered", bytes: gathered }); // f16 [tokens, in] in act-order
   // Also where weights are staged while they are loaded, before the flags of what was wrong with them.
   regions.push({ name: "scratch.expanded", bytes: Math.max(most(expanded), pieces, most(stagingBytes), spec.hiddenSize * 4) });
-  if (wgmmaPieces > 0)
-    regions.push(
-      { name: "scratch.pieces", bytes: wgmmaPieces }, // f32, 0xffffffff between launches
-      { name: "scratch.deferred", bytes: deferredScratchBytes(spec.hiddenSize) }, // f32, of norms that are put off
-    );
+  if (wgmmaPieces > 0) regions.push({ name: "scratch.pieces", bytes: wgmmaPieces }); // f32, 0xffffffff between launches
+  if (wgmmaPieces > 0 || chainRows) regions.push({ name: "scratch.deferred", bytes: deferredScratchBytes(spec.hiddenSize) }); // f32, of norms that are put off
   if (chain) regions.push({ name: "scratch.chain", bytes: chain.bytes }); // packets and counters, zero before the first launch
+  if (chainRows) regions.push({ name: "scratch.chainRows", bytes: chainRows.bytes }); // the same, of several tokens
   regions.push({ name: "scratch.flags", bytes: FLAG_BYTES });
   if (stage.last)
     regions.push(

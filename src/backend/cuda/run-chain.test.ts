@@ -109,13 +109,13 @@ describe("the layers of a step of one token", () => {
     ["on another card", { card: { ...HOPPER, major: 8 } }],
     ["with 8 bits", { format: { ...gptq4, bits: 8 } }],
     ["with groups of 32", { format: { ...gptq4, groupSize: 32 } }],
-    ["of two tokens", { shape: { rows: 2, decodeRows: 2, tiles: 0, entries: 2, outputs: 2 } }],
   ])("go linear by linear %s", (_, of) => {
     expect(rolesOf(of)).toEqual(apart);
     expect(record(of)[0]!.calls.some(({ family }) => family === "linear_chain")).toBe(false);
   });
 
   it.each<[string, Case]>([
+    ["of two tokens", { shape: { rows: 2, decodeRows: 2, tiles: 0, entries: 2, outputs: 2 } }],
     ["with adapters", { shape: { ...one, adapted: true } }],
     ["with plain weights", { format: plain16 }],
     ["with an order of inputs in every linear", { loaded: everyLinear("permutation") }],

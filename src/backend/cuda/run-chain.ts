@@ -143,11 +143,14 @@ function epsOf({ spec: { inputNorm, attention } }: PlacedLayer): readonly [eps: 
   return [inputNorm.eps, (attention.qNorm ?? attention.kNorm)?.eps ?? 0];
 }
 
-const linearsAfter = ({ o, gate, up, down }: PlacedLayer): PlacedLinear[] => [o, gate, up, down];
-const linearsBefore = ({ q, k, v }: PlacedLayer): PlacedLinear[] => [q, k, v];
-const isInOrder = ({ permutation, groupOf }: PlacedLinear): boolean => permutation === 0n && groupOf === 0n;
+/** Behind a layer's attention, and ahead of it. */
+export const linearsAfter = ({ o, gate, up, down }: PlacedLayer): PlacedLinear[] => [o, gate, up, down];
+export const linearsBefore = ({ q, k, v }: PlacedLayer): PlacedLinear[] => [q, k, v];
+/** Whether its inputs lie in their own order, in groups of one length. */
+export const isInOrder = ({ permutation, groupOf }: PlacedLinear): boolean => permutation === 0n && groupOf === 0n;
 
-function placesOf(layer: PlacedLayer, pages: bigint): ChainLayerPlaces {
+/** @param pages of the sequence, where attention is inside */
+export function placesOf(layer: PlacedLayer, pages: bigint): ChainLayerPlaces {
   const { q, k, v, o, gate, up, down, norms, keys, values, spec } = layer;
   return {
     ...{ o: o.weights, gate: gate.weights, up: up.weights, down: down.weights, q: q.weights, k: k.weights, v: v.weights },

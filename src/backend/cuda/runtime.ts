@@ -32,7 +32,7 @@ export interface RuntimeParts extends LauncherParts {
 }
 
 /** Numbers of rows for which linears go to kernels of their own, see run-linear.ts. */
-const WARMED_ROWS = [65, 33, 17, 9, 1] as const;
+const WARMED_ROWS = [65, 33, 17, 9, 8, 1] as const;
 
 export class CudaRuntime implements Runtime {
   readonly plan: Plan;
@@ -178,6 +178,7 @@ export class CudaRuntime implements Runtime {
       for (const [name, byte] of [
         ["scratch.partials", 0],
         ["scratch.chain", 0],
+        ["scratch.chainRows", 0],
         ["scratch.pieces", 0xff],
       ] as const)
         if (stage.has(name)) stage.context.fill(stage.at(name), byte, stage.size(name));

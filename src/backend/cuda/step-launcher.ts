@@ -3,6 +3,7 @@
 import { CARRIED_BYTES, leavesFactors } from "./deferred-norms.js";
 import { Forward, type ForwardModel, type StepShape } from "./forward.js";
 import { type KernelCall, KernelQueue } from "./kernel-queue.js";
+import { chainRows } from "./run-chain-rows.js";
 import { linearScratchOf } from "./run-linear.js";
 import type { Stage } from "./stage.js";
 import { linkStages, type StageLink } from "./stage-link.js";
@@ -17,7 +18,7 @@ export interface LauncherParts {
   readonly peers: boolean;
   /** Kernels may begin before those before them have ended. */
   readonly overlap: boolean;
-  /** One token's linears between two attentions may go in one launch. */
+  /** Linears of few tokens between two attentions may go in one launch. */
   readonly chains: boolean;
 }
 
@@ -85,7 +86,9 @@ export class StepLauncher {
   #carried(stage: number, shape: StepShape): boolean {
     const before = this.stages.slice(0, stage).findLastIndex(({ layers }) => layers.length > 0);
     if (before < 0) return false;
+    const last = this.stages[before]!;
+    if (this.#chains && chainRows(last, shape)?.takes(last.layers.at(-1)!)) return true;
     const step = { ...shape, hidden: this.#model.spec.hiddenSize };
-    return leavesFactors(this.#queues[before]!, this.stages[before]!, step, linearScratchOf(this.stages[before]!));
+    return leavesFactors(this.#queues[before]!, last, step, linearScratchOf(last));
   }
 }
