@@ -24,10 +24,10 @@ const LLAMA_7B = shapeOf(4096, 4096, 11008, [4096, 4096, 4096]);
 /** By name: the shape, sums, blocks that have the same row tiles of o and down. */
 const SHAPES: readonly (readonly [string, ChainShape, number, number])[] = [
   ["the smallest", shapeOf(128, 256, 384, [128, 64, 64]), 16, 1],
-  ["Qwen 2.5 0.5B", shapeOf(896, 896, 4864, [896, 128, 128]), 32, 1],
-  ["TinyLlama", shapeOf(2048, 2048, 5632, [2048, 256, 256]), 32, 2],
+  ["Qwen 2.5 0.5B", shapeOf(896, 896, 4864, [896, 128, 128]), 48, 1],
+  ["TinyLlama", shapeOf(2048, 2048, 5632, [2048, 256, 256]), 48, 2],
   ["Qwen 2.5 7B", shapeOf(3584, 3584, 18944, [3584, 512, 512]), 72, 4],
-  ["Qwen 3 4B", shapeOf(2560, 4096, 9728, [4096, 1024, 1024]), 40, 4],
+  ["Qwen 3 4B", shapeOf(2560, 4096, 9728, [4096, 1024, 1024]), 48, 4],
   ["7B", LLAMA_7B, 48, 4],
   ["8B", shapeOf(4096, 4096, 14336, [4096, 1024, 1024]), 56, 4],
   ["13B", shapeOf(5120, 5120, 13824, [5120, 5120, 5120]), 56, 4],
@@ -64,7 +64,7 @@ function taken({ each, more }: ChainShare, parts: number, k: number, grid: numbe
 
 /** The most sums of any block: rows_ways() of its tiles for each of them, also where it has fewer than others. */
 function mostSums({ shares }: ChainRowsLaunch): number {
-  const sums = (tiles: number) => tiles * (tiles <= 4 ? 8 : 4);
+  const sums = (tiles: number) => tiles * (tiles <= 6 ? 8 : 4);
   return Math.max(
     ...shares.flatMap(({ each, more }, i) => [each, each + (more > 0 ? 1 : 0)].map((parts) => sums(parts * (i === 1 ? 2 : 1)))),
   );

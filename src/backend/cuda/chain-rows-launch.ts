@@ -32,7 +32,7 @@ const X_BYTES = PART_SUPERBLOCKS * MOST_CHAIN_ROWS * (2 * SUPERBLOCK + (SUPERBLO
 /** Sums of a tile, each of a quarter of every superblock; and of every second superblock, where a block has so few tiles. */
 const WAYS = 4;
 const WAYS_APART = 8;
-const MOST_TILES_APART = 4;
+const MOST_TILES_APART = 6;
 
 /** A lane of the warp that copies for each. */
 const MOST_TILES = 32;
