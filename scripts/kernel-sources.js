@@ -35,7 +35,7 @@ function readSource(file) {
 /** Source text without comments, which are not looked for in string literals, empty lines and spaces at the ends of lines. */
 export function codeOf(source) {
   return source
-    .replace(/"(?:\\.|[^"\\\n])*"|\/\/[^\n]*|\/\*[^]*?\*\//g, (match) => (match.startsWith('"') ? match : " "))
+    .replace(/"(?:\\.|[^"\\\n])*"|\/\/[^\n]*|\/\*[\s\S]*?\*\//g, (match) => (match.startsWith('"') ? match : " "))
     .replace(/[ \t]+$/gm, "")
     .replace(/\n{2,}/g, "\n");
 }
