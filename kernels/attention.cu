@@ -1,6 +1,6 @@
 // Attention over the paged KV cache: softmax(q k^T / sqrt(dim)) v, causal, optionally windowed.
 //
-// attention_prefill_d*, attention_decode_d* (launched as src/backend/cuda/attention-launch.ts says)
+// attention_prefill_d*, attention_decode_d* (launched as src/backend/cuda/attention/attention-launch.ts says)
 //   Strategy   A warp works on 16 rows of queries against tiles of keys that cp.async brings to
 //              shared memory, see attention_rows.cuh.
 //     prefill  64 consecutive tokens of one sequence and head: four warps share tiles of 64 keys, two stages.

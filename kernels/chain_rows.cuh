@@ -24,9 +24,8 @@ constexpr int kRowsHeadBytes = kRowsBarrierBytes + kMostKeptTiles * kRowsSumByte
 static_assert(kPartSpans == 2 * kChainWarps && kPartBytes == 67584);
 static_assert(3 * kMostChainStages * 8 + (kChainWarps + 1) * kChainRows * 4 + kChainWarps * 16 <= kRowsBarrierBytes && kRowsHeadBytes % 128 == 0);
 
-/// Up to eight tokens through one link: o, gate and up, down of a layer, and q, k, v of the one behind it, if there is one; or only the latter.
-/// Buffers of packets are of one shape for life, and zero in the beginning.
-struct ChainRowsParams : ChainShapes {
+/// What a launch takes beside shapes and layers. Buffers of packets are of one shape for life, and zero in the beginning.
+struct ChainRows {
   float* residual;             // [m][hidden], added to
   const __half* attention;     // [m][k of o]
   __half *y0, *y1, *y2;        // [m] rows of q, k, v
@@ -46,9 +45,14 @@ struct ChainRowsParams : ChainShapes {
   int32_t x_at, sums_at;       // in shared memory, behind the ring: a part of x; kRowsSumBytes for each way of each tile
   int32_t flying;              // copies that are under way at a time, fewer than stages
   int32_t split_bits;          // 2^split_bits blocks have the same row tiles of o and down, each another part of their k
+};
+static_assert(sizeof(ChainRows) == 136);
+
+/// Up to eight tokens through one link: o, gate and up, down of a layer, and q, k, v of the one behind it, if there is one; or only the latter.
+struct ChainRowsParams : ChainShapes, ChainRows {
   ChainLayer layer[2];
 };
-static_assert(sizeof(ChainRowsParams) == 128 + 96 + 40 + 2 * 176);
+static_assert(sizeof(ChainRowsParams) == 128 + 136 + 2 * 176);
 
 /// What one block does of a linear: row tiles, or pairs of gate's and up's, dealt out whole to groups of blocks, which divide their k
 /// superblock by superblock. A tile's results are made by one of its group.

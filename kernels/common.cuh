@@ -1,6 +1,6 @@
 // What every kernel family shares: fragments of the tensor cores, asynchronous copies, and the
 // one rule of launching: each kernel takes exactly one structure by value, whose layout the
-// host writes (src/backend/cuda/kernel-parameters.ts) and whose size a static_assert holds.
+// host writes (src/backend/cuda/*/*-layouts.ts) and whose size a static_assert holds.
 #pragma once
 
 #include <cuda_bf16.h>

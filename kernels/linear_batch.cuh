@@ -1,4 +1,4 @@
-// What linear_batch.cu shares between its kernels, and with the host (src/backend/cuda/batch-launch.ts): how a launch's
+// What linear_batch.cu shares between its kernels, and with the host (src/backend/cuda/linears/batch-launch.ts): how a launch's
 // work is cut into pieces, and where the pieces' sums lie.
 #pragma once
 

@@ -27,7 +27,7 @@
 // Layout     quantized.cuh
 // Limits     one token; in the image for 9.0 alone, where it has been measured; every k a multiple of 128,
 //            hidden <= 8192, all outputs multiples of 16; inputs in their own order; shared memory by
-//            chainLaunch() in src/backend/cuda/chain-launch.ts; all launches that share packets have the
+//            chainLaunch() in src/backend/cuda/chains/chain-launch.ts; all launches that share packets have the
 //            same grid and the same inputs of o and down
 // Registers  What is defined on some paths only counts as in use all around a loop: arrays that are filled under
 //            a condition begin as zeros, or these kernels spill.

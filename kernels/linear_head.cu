@@ -3,7 +3,7 @@
 //
 //   x = norm(residual[row])        logits[n] = sum_k w[n, k] * x[k] (+ bias)        facts of every slice of ids
 //
-// grid by headLaunch() in src/backend/cuda/head-launch.ts, at most one block per multiprocessor; block 320.
+// grid by headLaunch() in src/backend/cuda/outputs/head-launch.ts, at most one block per multiprocessor; block 320.
 //
 // Strategy   Reading the weights takes all of the time, so nothing else may come between two reads. A thread has the copy engine
 //            bring row after row of the block's own, which lie one behind the other, into a ring that fills shared memory.

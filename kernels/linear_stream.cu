@@ -24,7 +24,7 @@
 //            computes a tile changes no bit.
 // Layout     quantized.cuh
 // Limits     k % 64 == 0 after padding, 16-byte aligned rows of x; shared memory by streamLaunch()
-//            in src/backend/cuda/linear-launch.ts
+//            in src/backend/cuda/linears/linear-launch.ts
 // Reference  linear_quantized_ref
 #include "linear_stream_input.cuh"
 

@@ -14,7 +14,7 @@
 //
 // (x is indexed by the same k), hence the two mma of 32 k need eight consecutive x: one 16-byte
 // load, and a group of 32 never straddles an mma. The same numbers are in
-// src/backend/cuda/quantized-layout.ts.
+// src/backend/cuda/weights/quantized-layout.ts.
 #pragma once
 
 #include "common.cuh"

@@ -1,7 +1,7 @@
 // Hopper's asynchronous machinery (sm_90a): products of warpgroups straight from shared memory,
 // barriers in shared memory, tensor copies. Everything here exists in
 // the sm_90a image only; kernels that need it are empty for the other cards, where the host
-// never chooses them (src/backend/cuda/gemm-launch.ts).
+// never chooses them (src/backend/cuda/linears/gemm-launch.ts).
 //
 // Source: PTX ISA 9.0, "Asynchronous Warpgroup Level Matrix Instructions", "mbarrier".
 #pragma once

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
 import { FAKE_CARD, FakeCuda } from "../../test/support/fake-cuda.js";
-import { listCards } from "../backend/cuda/cards.js";
+import { listCards } from "../backend/cuda/cards/cards.js";
 import type { Plan } from "../memory/plan.js";
 import { openCardMeters } from "./card-meters.js";
 import type { Gpus } from "./gpus.js";

@@ -1,7 +1,7 @@
 // What cards tell of themselves while a model runs in another process: the energy that they have
 // used, and afterwards what reading alone reaches on them. For benchmarks.
 
-import { measureReadRate } from "../backend/cuda/read-rate.js";
+import { measureReadRate } from "../backend/cuda/cards/read-rate.js";
 import type { Plan } from "../memory/plan.js";
 import { findGpus, type Gpus } from "./gpus.js";
 

@@ -1,6 +1,6 @@
 // What `exllama devices` shows: every card that CUDA sees, usable or not, and the computer itself.
 
-import type { Card } from "../backend/cuda/cards.js";
+import type { Card } from "../backend/cuda/cards/cards.js";
 import { BaselineExceededError } from "../backend/cuda/errors.js";
 import { demoModel, loadModel } from "./client.js";
 import { measureCpuDevice } from "./cpu-device.js";

@@ -1,9 +1,9 @@
 // The GPUs of this computer, or why there are none: looked for once a plan or a load needs to
 // know, never failing by itself, since most machines have none.
 
-import type { Card, CardSources } from "../backend/cuda/cards.js";
-import { listCards } from "../backend/cuda/cards.js";
-import { openDriver } from "../backend/cuda/open-driver.js";
+import type { Card, CardSources } from "../backend/cuda/cards/cards.js";
+import { listCards } from "../backend/cuda/cards/cards.js";
+import { openDriver } from "../backend/cuda/cards/open-driver.js";
 import { ExllamaError } from "../errors.js";
 
 export interface Gpus {

@@ -2,10 +2,10 @@
 // loader and `exllama plan` go through here, so that what is printed is what is loaded.
 
 import { cpuExactPacking, cpuPacking } from "../backend/cpu/packing.js";
-import { planDevice } from "../backend/cuda/cards.js";
-import { whyNotOnGpus } from "../backend/cuda/loadable.js";
+import { planDevice } from "../backend/cuda/cards/cards.js";
+import { selectCards } from "../backend/cuda/cards/select-cards.js";
 import { cudaPacking } from "../backend/cuda/packing.js";
-import { selectCards } from "../backend/cuda/select-cards.js";
+import { whyNotOnGpus } from "../backend/cuda/weights/loadable.js";
 import { UsageError } from "../errors.js";
 import { freeBytes } from "../memory/caps.js";
 import { describesDevices, parseDevices } from "../memory/devices.js";

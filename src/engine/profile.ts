@@ -4,7 +4,7 @@
 
 import { BaselineExceededError } from "../backend/cuda/errors.js";
 import { createCudaBackend } from "../backend/cuda/index.js";
-import type { StepProfile } from "../backend/cuda/step-profile.js";
+import type { StepProfile } from "../backend/cuda/profile/step-profile.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { openCheckpoint } from "../checkpoint/local.js";
 import { isSyntheticAddress, openSynthetic } from "../checkpoint/synthetic.js";
@@ -19,7 +19,7 @@ import { findGpus } from "./gpus.js";
 import type { LoadOptions } from "./model.js";
 import { resolvePlan } from "./planning.js";
 
-export type { KernelTime, StepProfile } from "../backend/cuda/step-profile.js";
+export type { KernelTime, StepProfile } from "../backend/cuda/profile/step-profile.js";
 
 export interface ProfileRequest {
   /** Sequences that decode at once. */

@@ -3,10 +3,10 @@
 
 import type { Backend } from "../../src/backend/backend.js";
 import { createCpuBackend } from "../../src/backend/cpu/index.js";
-import { KernelQueue } from "../../src/backend/cuda/kernel-queue.js";
-import { packFactors } from "../../src/backend/cuda/load-adapters.js";
-import { runAdapters } from "../../src/backend/cuda/run-adapters.js";
-import type { PlacedLinear } from "../../src/backend/cuda/stage.js";
+import { KernelQueue } from "../../src/backend/cuda/launch/kernel-queue.js";
+import { runAdapters } from "../../src/backend/cuda/linears/run-adapters.js";
+import type { PlacedLinear } from "../../src/backend/cuda/steps/stage.js";
+import { packFactors } from "../../src/backend/cuda/weights/load-adapters.js";
 import type { AdapterUse } from "../../src/model/adapter.js";
 import { Driver, greedyAt } from "../conformance/driver.js";
 import { meanDifference } from "../reference/compare.js";

@@ -1,9 +1,9 @@
 // What an adapter costs on a card: the two launches of each group of linears of a 7B model, alone in
 // a captured graph, by rows and rank.
 
-import { KernelQueue } from "../../src/backend/cuda/kernel-queue.js";
-import { runAdapters } from "../../src/backend/cuda/run-adapters.js";
-import type { PlacedLinear } from "../../src/backend/cuda/stage.js";
+import { KernelQueue } from "../../src/backend/cuda/launch/kernel-queue.js";
+import { runAdapters } from "../../src/backend/cuda/linears/run-adapters.js";
+import type { PlacedLinear } from "../../src/backend/cuda/steps/stage.js";
 import type { KernelBench } from "./kernel-bench.js";
 
 const GROUPS = {

@@ -8,8 +8,9 @@ import {
   PREFILL_ROWS,
   prefillLaunch,
   prefillParameters,
-} from "../../src/backend/cuda/attention-launch.js";
-import { ATTENTION, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
+} from "../../src/backend/cuda/attention/attention-launch.js";
+import { ATTENTION } from "../../src/backend/cuda/attention/attention-layouts.js";
+import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
 import { dequantized, randomCache, rotateHeads, spoilCache } from "./cache-contents.js";
 import type { KernelBench } from "./kernel-bench.js";
 

@@ -8,8 +8,9 @@ import {
   partialLayout,
   prefillLaunch,
   prefillParameters,
-} from "../../src/backend/cuda/attention-launch.js";
-import { ATTENTION_STEP, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
+} from "../../src/backend/cuda/attention/attention-launch.js";
+import { ATTENTION_STEP } from "../../src/backend/cuda/attention/attention-layouts.js";
+import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
 import { headBytes, randomCache } from "./cache-contents.js";
 import type { KernelBench } from "./kernel-bench.js";
 

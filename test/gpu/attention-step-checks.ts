@@ -8,8 +8,9 @@ import {
   decodeLaunch,
   type KernelCache,
   partialLayout,
-} from "../../src/backend/cuda/attention-launch.js";
-import { ATTENTION, ATTENTION_STEP, ROPE_KV, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
+} from "../../src/backend/cuda/attention/attention-launch.js";
+import { ATTENTION, ATTENTION_STEP, ROPE_KV } from "../../src/backend/cuda/attention/attention-layouts.js";
+import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
 import { dequantized, headBytes, randomCache, rotateHeads, spoilCache } from "./cache-contents.js";
 import { codeOrder } from "./code-order.js";
 import type { KernelBench } from "./kernel-bench.js";

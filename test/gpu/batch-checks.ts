@@ -2,15 +2,17 @@
 // kernels, repeats bit by bit, and times of a layer's linears in captured graphs.
 // Runs on a machine with a GPU: `node dist/gpu/batch-checks.js [check] [time]`.
 
-import { type BatchShape, batchLaunch, MOST_BATCHED } from "../../src/backend/cuda/batch-launch.js";
-import { mostWgmmaPieceBytes, wgmmaBatchLaunch } from "../../src/backend/cuda/batch-launch-wgmma.js";
-import { DeviceContext } from "../../src/backend/cuda/device-context.js";
+import { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { loadCuda } from "../../src/backend/cuda/driver/load.js";
-import { hasWgmma } from "../../src/backend/cuda/gemm-launch.js";
-import { BATCH, BATCH_SUM, LINEAR, NORM, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
-import { type KernelGroup, paddedInputs, TILE_ROWS, tileBytes } from "../../src/backend/cuda/quantized-layout.js";
-import { batchParameters } from "../../src/backend/cuda/tensor-map.js";
+import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
+import { batchParameters } from "../../src/backend/cuda/launch/tensor-map.js";
+import { type BatchShape, batchLaunch, MOST_BATCHED } from "../../src/backend/cuda/linears/batch-launch.js";
+import { mostWgmmaPieceBytes, wgmmaBatchLaunch } from "../../src/backend/cuda/linears/batch-launch-wgmma.js";
+import { BATCH, BATCH_SUM, NORM } from "../../src/backend/cuda/linears/batch-layouts.js";
+import { hasWgmma } from "../../src/backend/cuda/linears/gemm-launch.js";
+import { LINEAR } from "../../src/backend/cuda/linears/linear-layouts.js";
+import { type KernelGroup, paddedInputs, TILE_ROWS, tileBytes } from "../../src/backend/cuda/weights/quantized-layout.js";
 import { codeOrder } from "./code-order.js";
 import { KernelBench } from "./kernel-bench.js";
 import { quantizedWeights } from "./random-weights.js";

@@ -1,8 +1,9 @@
 // What lies in a quantised KV cache, by its definition (kernels/kv_cells.cuh), and whether the writing
 // kernels put it there.
 
-import type { KernelCache } from "../../src/backend/cuda/attention-launch.js";
-import { DEQUANTIZE_KV, ROPE_KV, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
+import type { KernelCache } from "../../src/backend/cuda/attention/attention-launch.js";
+import { DEQUANTIZE_KV, ROPE_KV } from "../../src/backend/cuda/attention/attention-layouts.js";
+import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
 import type { KernelBench } from "./kernel-bench.js";
 
 const PAGE = 256;

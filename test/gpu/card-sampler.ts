@@ -2,8 +2,8 @@
 // asks NVML every 20 ms and remembers the most.
 
 import { fork } from "node:child_process";
+import { Nvml } from "../../src/backend/cuda/cards/nvml.js";
 import { loadNvml } from "../../src/backend/cuda/driver/load.js";
-import { Nvml } from "../../src/backend/cuda/nvml.js";
 import { distFile } from "../../src/paths.js";
 
 const INTERVAL_MS = 20;

@@ -3,14 +3,16 @@
 // (kernels/chain_layers.cu), which main.js compares with the reference.
 // Runs on a machine with a GPU: `node dist/gpu/chain-checks.js [check] [time]`.
 
-import { type ChainHeads, chainHeads, chainLaunch, chainScratch } from "../../src/backend/cuda/chain-launch.js";
-import { type ChainLayerPlaces, chainLayersParameters, chainParameters } from "../../src/backend/cuda/chain-parameters.js";
-import { DeviceContext } from "../../src/backend/cuda/device-context.js";
+import { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
+import { type ChainHeads, chainHeads, chainLaunch, chainScratch } from "../../src/backend/cuda/chains/chain-launch.js";
+import { type ChainLayerPlaces, chainLayersParameters, chainParameters } from "../../src/backend/cuda/chains/chain-parameters.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { loadCuda } from "../../src/backend/cuda/driver/load.js";
-import { NORM, STREAM, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
-import { streamLaunch } from "../../src/backend/cuda/linear-launch.js";
-import { paddedInputs, TILE_ROWS, tileBytes } from "../../src/backend/cuda/quantized-layout.js";
+import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
+import { NORM } from "../../src/backend/cuda/linears/batch-layouts.js";
+import { streamLaunch } from "../../src/backend/cuda/linears/linear-launch.js";
+import { STREAM } from "../../src/backend/cuda/linears/linear-layouts.js";
+import { paddedInputs, TILE_ROWS, tileBytes } from "../../src/backend/cuda/weights/quantized-layout.js";
 import { KernelBench } from "./kernel-bench.js";
 import { quantizedWeights } from "./random-weights.js";
 

@@ -3,7 +3,7 @@
 // Runs on a machine with a Hopper card: `node dist/gpu/chain-rows-checks.js [check] [repeat] [time] [flying]`,
 // or the names of models to time.
 
-import { DeviceContext } from "../../src/backend/cuda/device-context.js";
+import { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { loadCuda } from "../../src/backend/cuda/driver/load.js";
 import { fromHalfBits } from "../support/element-types.js";

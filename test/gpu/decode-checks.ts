@@ -3,12 +3,25 @@
 // without kernels that begin before those before them have ended.
 // Runs on a machine with a GPU: `node dist/gpu/decode-checks.js [check] [time]`.
 
-import { DeviceContext } from "../../src/backend/cuda/device-context.js";
+import { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { loadCuda } from "../../src/backend/cuda/driver/load.js";
-import { HALF_LINEAR, LINEAR, NORM, STREAM, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
-import { type StreamChoices, type StreamingCard, type StreamShape, streamLaunch } from "../../src/backend/cuda/linear-launch.js";
-import { type KernelGroup, paddedInputs, SUPERBLOCK, TILE_ROWS, tileBytes } from "../../src/backend/cuda/quantized-layout.js";
+import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
+import { NORM } from "../../src/backend/cuda/linears/batch-layouts.js";
+import {
+  type StreamChoices,
+  type StreamingCard,
+  type StreamShape,
+  streamLaunch,
+} from "../../src/backend/cuda/linears/linear-launch.js";
+import { HALF_LINEAR, LINEAR, STREAM } from "../../src/backend/cuda/linears/linear-layouts.js";
+import {
+  type KernelGroup,
+  paddedInputs,
+  SUPERBLOCK,
+  TILE_ROWS,
+  tileBytes,
+} from "../../src/backend/cuda/weights/quantized-layout.js";
 import { KernelBench } from "./kernel-bench.js";
 import { type Bits, quantizedWeights, shuffled, type Weights } from "./random-weights.js";
 

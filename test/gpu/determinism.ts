@@ -2,8 +2,8 @@
 
 import { createHash } from "node:crypto";
 import type { Output } from "../../src/backend/backend.js";
-import type { Card, CardSources } from "../../src/backend/cuda/cards.js";
-import { planDevice } from "../../src/backend/cuda/cards.js";
+import type { Card, CardSources } from "../../src/backend/cuda/cards/cards.js";
+import { planDevice } from "../../src/backend/cuda/cards/cards.js";
 import { type CudaBackendOptions, createCudaBackend } from "../../src/backend/cuda/index.js";
 import { openCheckpoint } from "../../src/checkpoint/local.js";
 import { planModel } from "../../src/memory/plan-model.js";

@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Card } from "../../src/backend/cuda/cards.js";
+import type { Card } from "../../src/backend/cuda/cards/cards.js";
 import type { DeviceReport } from "../../src/engine/devices.js";
 import { formatBytes, MiB } from "../../src/memory/size.js";
 import { distFile } from "../../src/paths.js";

@@ -1,7 +1,7 @@
 // Every kind of driver call made to fail once, on the real driver: each time a typed error, nothing
 // left on the card, and the same process loads and runs again.
 
-import { type CardSources, listCards } from "../../src/backend/cuda/cards.js";
+import { type CardSources, listCards } from "../../src/backend/cuda/cards/cards.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { NOT_READY } from "../../src/backend/cuda/driver/errors.js";
 import { CUDA_FUNCTIONS, type CudaFunctions } from "../../src/backend/cuda/driver/functions.js";

@@ -2,12 +2,15 @@
 // (linear_half_gemv.cu), facts against the host, on made-up contents; repeats and fewer blocks bit by bit; times of both, with facts, in
 // captured graphs, over several copies of the weights. Runs on a machine with a Hopper card: `node dist/gpu/half-ring-checks.js [check] [time]`.
 
-import { DeviceContext } from "../../src/backend/cuda/device-context.js";
+import { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { loadCuda } from "../../src/backend/cuda/driver/load.js";
-import { type HalfRingShape, halfRingLaunch, halfRingSlices } from "../../src/backend/cuda/half-ring-launch.js";
-import { HALF_LINEAR, HALF_RING, INSPECT, READ_MEMORY, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
-import { slicesPerRow } from "../../src/backend/cuda/sampling-shape.js";
+import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
+import { HALF_LINEAR } from "../../src/backend/cuda/linears/linear-layouts.js";
+import { type HalfRingShape, halfRingLaunch, halfRingSlices } from "../../src/backend/cuda/outputs/half-ring-launch.js";
+import { HALF_RING, INSPECT } from "../../src/backend/cuda/outputs/output-layouts.js";
+import { slicesPerRow } from "../../src/backend/cuda/outputs/sampling-shape.js";
+import { READ_MEMORY } from "../../src/backend/cuda/steps/pointwise-layouts.js";
 import { KernelBench } from "./kernel-bench.js";
 
 const SHAPES: readonly Omit<HalfRingShape, "rows">[] = [

@@ -2,22 +2,17 @@
 // own, on made-up weights; repeats bit by bit; times of both in captured graphs, over several copies of the weights.
 // Runs on a machine with a GPU: `node dist/gpu/head-checks.js [check] [repeat] [time]`.
 
-import { DeviceContext } from "../../src/backend/cuda/device-context.js";
+import { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { loadCuda } from "../../src/backend/cuda/driver/load.js";
-import { type HeadShape, headLaunch, headSlice, headSlices } from "../../src/backend/cuda/head-launch.js";
-import {
-  CHOOSE,
-  HALF_LINEAR,
-  HEAD,
-  INSPECT,
-  NORM,
-  READ_MEMORY,
-  SAMPLE_SLOT,
-  writeParameters,
-} from "../../src/backend/cuda/kernel-parameters.js";
-import { slicesPerRow } from "../../src/backend/cuda/sampling-shape.js";
-import { FACT_BYTES } from "../../src/backend/cuda/step-shape.js";
+import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
+import { NORM } from "../../src/backend/cuda/linears/batch-layouts.js";
+import { HALF_LINEAR } from "../../src/backend/cuda/linears/linear-layouts.js";
+import { type HeadShape, headLaunch, headSlice, headSlices } from "../../src/backend/cuda/outputs/head-launch.js";
+import { CHOOSE, HEAD, INSPECT, SAMPLE_SLOT } from "../../src/backend/cuda/outputs/output-layouts.js";
+import { slicesPerRow } from "../../src/backend/cuda/outputs/sampling-shape.js";
+import { READ_MEMORY } from "../../src/backend/cuda/steps/pointwise-layouts.js";
+import { FACT_BYTES } from "../../src/backend/cuda/steps/step-shape.js";
 import { KernelBench } from "./kernel-bench.js";
 
 const EPS = 1e-5;

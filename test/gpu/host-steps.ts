@@ -2,7 +2,7 @@
 // its time. `node dist/gpu/host-steps.js [µs of a step] [sequences,…] [tokens]`.
 
 import { deserialize, serialize } from "node:v8";
-import { listCards, planDevice } from "../../src/backend/cuda/cards.js";
+import { listCards, planDevice } from "../../src/backend/cuda/cards/cards.js";
 import { createCudaBackend } from "../../src/backend/cuda/index.js";
 import { openSynthetic } from "../../src/checkpoint/synthetic.js";
 import { loadOver } from "../../src/engine/client.js";

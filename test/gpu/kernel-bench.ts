@@ -1,9 +1,10 @@
 // What every program that runs single kernels does: memory with known contents, launches, graphs of
 // launches that may overlap, times by events, and comparisons that are counted when they fail.
 
-import type { DeviceContext } from "../../src/backend/cuda/device-context.js";
-import type { KernelFamily } from "../../src/backend/cuda/kernel-modules.js";
-import { FILL, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
+import type { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
+import type { KernelFamily } from "../../src/backend/cuda/launch/kernel-modules.js";
+import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
+import { FILL } from "../../src/backend/cuda/steps/pointwise-layouts.js";
 import { fromHalfBits } from "../support/element-types.js";
 
 export interface KernelLaunch {

@@ -2,15 +2,10 @@
 // awkward shapes. The fast kernels are held against those references by decode-checks.ts,
 // prefill-checks.ts and attention-checks.ts.
 
-import {
-  EXPAND,
-  HALF_LINEAR,
-  LINEAR,
-  REPACK_CODES,
-  REPACK_GROUPS,
-  writeParameters,
-} from "../../src/backend/cuda/kernel-parameters.js";
-import { CHUNK, type KernelGroup, paddedInputs, TILE_ROWS, tileBytes } from "../../src/backend/cuda/quantized-layout.js";
+import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
+import { EXPAND, HALF_LINEAR, LINEAR } from "../../src/backend/cuda/linears/linear-layouts.js";
+import { CHUNK, type KernelGroup, paddedInputs, TILE_ROWS, tileBytes } from "../../src/backend/cuda/weights/quantized-layout.js";
+import { REPACK_CODES, REPACK_GROUPS } from "../../src/backend/cuda/weights/weight-layouts.js";
 import { fromHalfBits, toHalfBits } from "../support/element-types.js";
 import { Random } from "../support/random.js";
 import type { KernelBench } from "./kernel-bench.js";

@@ -1,13 +1,13 @@
 // A few tokens through layers of random weights, by the engine's own launches: each from an attention to the next in one
 // (kernels/linear_chain_rows.cu), or linear by linear. In attention's place q is o's x, or where their widths differ something that stays as it is.
 
-import { CHAIN_ROWS, CHAIN_SHAPE } from "../../src/backend/cuda/chain-layouts.js";
-import { CARRIED_BYTES, DeferredNorms, type NormPlace } from "../../src/backend/cuda/deferred-norms.js";
-import { type KernelCall, KernelQueue } from "../../src/backend/cuda/kernel-queue.js";
-import { type ChainRows, chainRows } from "../../src/backend/cuda/run-chain-rows.js";
-import { linearScratchOf, runGated, runLinears, runResidual, takesNorm } from "../../src/backend/cuda/run-linear.js";
-import { runNorm } from "../../src/backend/cuda/run-norm.js";
-import type { PlacedLayer, PlacedLinear, Stage } from "../../src/backend/cuda/stage.js";
+import { CHAIN_ROWS, CHAIN_SHAPE } from "../../src/backend/cuda/chains/chain-layouts.js";
+import { type ChainRows, chainRows } from "../../src/backend/cuda/chains/run-chain-rows.js";
+import { type KernelCall, KernelQueue } from "../../src/backend/cuda/launch/kernel-queue.js";
+import { CARRIED_BYTES, DeferredNorms, type NormPlace } from "../../src/backend/cuda/linears/deferred-norms.js";
+import { linearScratchOf, runGated, runLinears, runResidual, takesNorm } from "../../src/backend/cuda/linears/run-linear.js";
+import { runNorm } from "../../src/backend/cuda/linears/run-norm.js";
+import type { PlacedLayer, PlacedLinear, Stage } from "../../src/backend/cuda/steps/stage.js";
 import type { KernelBench } from "./kernel-bench.js";
 import { EPS, MOST_ROWS, type RandomStage } from "./random-stage.js";
 

@@ -2,7 +2,7 @@
 // on as if nothing had been, and the next load starts a fresh one.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Card } from "../../src/backend/cuda/cards.js";
+import type { Card } from "../../src/backend/cuda/cards/cards.js";
 import { loadOver } from "../../src/engine/client.js";
 import { startProcess } from "../../src/engine/process-link.js";
 import { ExllamaError } from "../../src/errors.js";

@@ -3,10 +3,10 @@
 // usable GPU it fails.
 
 import { writeFileSync } from "node:fs";
-import { listCards } from "../../src/backend/cuda/cards.js";
-import { DeviceContext } from "../../src/backend/cuda/device-context.js";
+import { listCards } from "../../src/backend/cuda/cards/cards.js";
+import { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
+import { openDriver } from "../../src/backend/cuda/cards/open-driver.js";
 import { createCudaBackend } from "../../src/backend/cuda/index.js";
-import { openDriver } from "../../src/backend/cuda/open-driver.js";
 import { checkAdapterKernels, checkAdapters } from "./adapter-checks.js";
 import { timeAdapters } from "./adapter-speed.js";
 import { checkAhead } from "./ahead.js";

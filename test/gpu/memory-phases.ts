@@ -2,8 +2,8 @@
 // memory read around every kind of driver call that may take some. What the plan calls a
 // baseline is the sum of these; a card or driver that takes more shows here by which call.
 
-import type { Card, CardSources } from "../../src/backend/cuda/cards.js";
-import { planDevice } from "../../src/backend/cuda/cards.js";
+import type { Card, CardSources } from "../../src/backend/cuda/cards/cards.js";
+import { planDevice } from "../../src/backend/cuda/cards/cards.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import type { CudaFunctions } from "../../src/backend/cuda/driver/functions.js";
 import { createCudaBackend } from "../../src/backend/cuda/index.js";

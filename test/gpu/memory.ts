@@ -2,7 +2,7 @@
 // used, the card watched from outside.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Card } from "../../src/backend/cuda/cards.js";
+import type { Card } from "../../src/backend/cuda/cards/cards.js";
 import { type LoadOptions, loadModel, PlanRefusedError, plan } from "../../src/index.js";
 import { CONTEXT_STEP } from "../../src/memory/plan-request.js";
 import { formatBytes, MiB } from "../../src/memory/size.js";

@@ -1,11 +1,11 @@
 // Norms that are put off (kernels/deferred_norm.cuh) in layers without attention: against launches of their own, repeats and
 // cuts bit by bit, and times of both in captured graphs. Runs on a machine with a Hopper card: `node dist/gpu/norm-checks.js [check] [time]`.
 
-import { DeviceContext } from "../../src/backend/cuda/device-context.js";
+import { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { loadCuda } from "../../src/backend/cuda/driver/load.js";
-import { hasWgmma } from "../../src/backend/cuda/gemm-launch.js";
-import type { KernelGroup } from "../../src/backend/cuda/quantized-layout.js";
+import { hasWgmma } from "../../src/backend/cuda/linears/gemm-launch.js";
+import type { KernelGroup } from "../../src/backend/cuda/weights/quantized-layout.js";
 import { KernelBench } from "./kernel-bench.js";
 import { type LayerShape, NormedLayers, type NormsOf } from "./normed-layers.js";
 

@@ -1,14 +1,15 @@
 // Layers of random weights without attention (q is o's x), through the engine's own launches: norms in launches of their own,
 // put off, or put off and begun anew in every layer.
 
-import { deferredPlaces, mostWgmmaPieceBytes } from "../../src/backend/cuda/batch-launch-wgmma.js";
-import { deferredScratchBytes } from "../../src/backend/cuda/deferred-norms.js";
-import { DEFERRED_NORM_LAUNCH, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
-import { KernelQueue } from "../../src/backend/cuda/kernel-queue.js";
-import type { KernelGroup } from "../../src/backend/cuda/quantized-layout.js";
-import { type BatchResult, type DeferredInput, runBatch } from "../../src/backend/cuda/run-batch.js";
-import { runNorm } from "../../src/backend/cuda/run-norm.js";
-import type { PlacedLinear } from "../../src/backend/cuda/stage.js";
+import { KernelQueue } from "../../src/backend/cuda/launch/kernel-queue.js";
+import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
+import { deferredPlaces, mostWgmmaPieceBytes } from "../../src/backend/cuda/linears/batch-launch-wgmma.js";
+import { DEFERRED_NORM_LAUNCH } from "../../src/backend/cuda/linears/batch-layouts.js";
+import { deferredScratchBytes } from "../../src/backend/cuda/linears/deferred-norms.js";
+import { type BatchResult, type DeferredInput, runBatch } from "../../src/backend/cuda/linears/run-batch.js";
+import { runNorm } from "../../src/backend/cuda/linears/run-norm.js";
+import type { PlacedLinear } from "../../src/backend/cuda/steps/stage.js";
+import type { KernelGroup } from "../../src/backend/cuda/weights/quantized-layout.js";
 import type { KernelBench } from "./kernel-bench.js";
 import { copyOf, randomLinear } from "./random-weights.js";
 

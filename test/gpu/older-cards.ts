@@ -3,7 +3,7 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { KernelImage } from "../../src/backend/cuda/device-context.js";
+import type { KernelImage } from "../../src/backend/cuda/cards/device-context.js";
 import { packageRoot } from "../../src/paths.js";
 
 /** By the card whose path it is: what its code is compiled for, and what the card is. */

@@ -1,7 +1,7 @@
 // An engine one of whose kernels reads where nobody may, in the first answer that is asked of it: what a real error
 // of that kind does to a process, the driver decides. Started by lost-engine.ts.
 
-import { Launcher } from "../../src/backend/cuda/launch.js";
+import { Launcher } from "../../src/backend/cuda/launch/launch.js";
 import { serveParent } from "../../src/engine/serve-parent.js";
 
 let armed = false;

@@ -2,13 +2,20 @@
 // every tile and grid, then their speed. Runs on a machine with a GPU:
 // `node dist/gpu/prefill-checks.js [check|gemm|slabs …]`.
 
-import { DeviceContext } from "../../src/backend/cuda/device-context.js";
+import { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { loadCuda } from "../../src/backend/cuda/driver/load.js";
-import { type GemmCard, type GemmLaunch, gemmLaunch, gemmSlabRows, hasWgmma } from "../../src/backend/cuda/gemm-launch.js";
-import { EXPAND, HALF_LINEAR, type ParameterValues, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
-import { tileBytes } from "../../src/backend/cuda/quantized-layout.js";
-import { gemmParameters } from "../../src/backend/cuda/tensor-map.js";
+import { type ParameterValues, writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
+import { gemmParameters } from "../../src/backend/cuda/launch/tensor-map.js";
+import {
+  type GemmCard,
+  type GemmLaunch,
+  gemmLaunch,
+  gemmSlabRows,
+  hasWgmma,
+} from "../../src/backend/cuda/linears/gemm-launch.js";
+import { EXPAND, HALF_LINEAR } from "../../src/backend/cuda/linears/linear-layouts.js";
+import { tileBytes } from "../../src/backend/cuda/weights/quantized-layout.js";
 import { fromHalfBits } from "../support/element-types.js";
 import { KernelBench } from "./kernel-bench.js";
 

@@ -3,20 +3,28 @@
 // with a GPU: `node dist/gpu/prompt-checks.js [check] [7b] [13b] [512] [widths] [--images=folder]`.
 
 import { randomFillSync } from "node:crypto";
-import { DeviceContext } from "../../src/backend/cuda/device-context.js";
+import { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { loadCuda } from "../../src/backend/cuda/driver/load.js";
-import { type GemmCard, gemmLaunch, hasWgmma } from "../../src/backend/cuda/gemm-launch.js";
-import { EXPAND, HALF_LINEAR, LINEAR, SILU_MUL, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
+import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
+import { gemmParameters, type PromptValues, promptParameters } from "../../src/backend/cuda/launch/tensor-map.js";
+import { type GemmCard, gemmLaunch, hasWgmma } from "../../src/backend/cuda/linears/gemm-launch.js";
+import { EXPAND, HALF_LINEAR, LINEAR } from "../../src/backend/cuda/linears/linear-layouts.js";
 import {
   PROMPT_TOKENS,
   type PromptLaunch,
   type PromptShape,
   promptLaunch,
   promptLaunchOf,
-} from "../../src/backend/cuda/prompt-launch.js";
-import { type KernelGroup, SUPERBLOCK, superblockBytes, TILE_ROWS, tileBytes } from "../../src/backend/cuda/quantized-layout.js";
-import { gemmParameters, type PromptValues, promptParameters } from "../../src/backend/cuda/tensor-map.js";
+} from "../../src/backend/cuda/linears/prompt-launch.js";
+import { SILU_MUL } from "../../src/backend/cuda/steps/pointwise-layouts.js";
+import {
+  type KernelGroup,
+  SUPERBLOCK,
+  superblockBytes,
+  TILE_ROWS,
+  tileBytes,
+} from "../../src/backend/cuda/weights/quantized-layout.js";
 import { fromHalfBits, toHalfBits } from "../support/element-types.js";
 import { KernelBench } from "./kernel-bench.js";
 

@@ -1,9 +1,9 @@
 // Layers of random weights with all that a step needs beside attention, in the place of a stage of a model.
 
-import { mostWgmmaPieceBytes } from "../../src/backend/cuda/batch-launch-wgmma.js";
-import { chainRowsLayout } from "../../src/backend/cuda/chain-rows-shape.js";
-import { CARRIED_BYTES, deferredScratchBytes } from "../../src/backend/cuda/deferred-norms.js";
-import type { PlacedLayer, PlacedLinear, Stage } from "../../src/backend/cuda/stage.js";
+import { chainRowsLayout } from "../../src/backend/cuda/chains/chain-rows-shape.js";
+import { mostWgmmaPieceBytes } from "../../src/backend/cuda/linears/batch-launch-wgmma.js";
+import { CARRIED_BYTES, deferredScratchBytes } from "../../src/backend/cuda/linears/deferred-norms.js";
+import type { PlacedLayer, PlacedLinear, Stage } from "../../src/backend/cuda/steps/stage.js";
 import type { LayerSpec } from "../../src/model/spec.js";
 import type { KernelBench } from "./kernel-bench.js";
 import { copyOf, randomLinear } from "./random-weights.js";

@@ -1,6 +1,7 @@
 // Quantised linears with random contents, in the order in which the kernels read them, for programs that run single kernels.
 
 import { randomFillSync } from "node:crypto";
+import type { PlacedLinear } from "../../src/backend/cuda/steps/stage.js";
 import {
   type KernelGroup,
   paddedInputs,
@@ -8,8 +9,7 @@ import {
   superblockBytes,
   TILE_ROWS,
   tileBytes,
-} from "../../src/backend/cuda/quantized-layout.js";
-import type { PlacedLinear } from "../../src/backend/cuda/stage.js";
+} from "../../src/backend/cuda/weights/quantized-layout.js";
 import { toHalfBits } from "../support/element-types.js";
 import type { KernelBench } from "./kernel-bench.js";
 

@@ -1,8 +1,8 @@
 // Two to eight tokens in one launch from an attention to the next, in the engine: random models, several tokens of one sequence and one each of several,
 // against the reference forward pass, and beside the same linears one by one.
 
-import type { Card, CardSources } from "../../src/backend/cuda/cards.js";
-import type { KernelImage } from "../../src/backend/cuda/device-context.js";
+import type { Card, CardSources } from "../../src/backend/cuda/cards/cards.js";
+import type { KernelImage } from "../../src/backend/cuda/cards/device-context.js";
 import { createCudaBackend } from "../../src/backend/cuda/index.js";
 import type { CudaRuntime } from "../../src/backend/cuda/runtime.js";
 import { Driver } from "../conformance/driver.js";

@@ -4,12 +4,13 @@
 // millionth, or with adjusted logits rounded to fp32.
 
 import type { Backend } from "../../src/backend/backend.js";
-import type { DeviceContext } from "../../src/backend/cuda/device-context.js";
-import { CHOOSE, INSPECT, SAMPLE_SLOT, writeParameters } from "../../src/backend/cuda/kernel-parameters.js";
-import { finishOutput } from "../../src/backend/cuda/outputs.js";
-import { SampleSlots } from "../../src/backend/cuda/sample-slots.js";
-import { slicesPerRow } from "../../src/backend/cuda/sampling-shape.js";
-import { FACT_BYTES } from "../../src/backend/cuda/step-shape.js";
+import type { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
+import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
+import { CHOOSE, INSPECT, SAMPLE_SLOT } from "../../src/backend/cuda/outputs/output-layouts.js";
+import { finishOutput } from "../../src/backend/cuda/outputs/outputs.js";
+import { SampleSlots } from "../../src/backend/cuda/outputs/sample-slots.js";
+import { slicesPerRow } from "../../src/backend/cuda/outputs/sampling-shape.js";
+import { FACT_BYTES } from "../../src/backend/cuda/steps/step-shape.js";
 import { collectAdjustments } from "../../src/sampling/adjustments.js";
 import { type Candidates, gather, weigh } from "../../src/sampling/candidates.js";
 import { draw } from "../../src/sampling/draw.js";

@@ -2,7 +2,7 @@
 // the engine's process take after the first part is what they take at the end.
 
 import { readdirSync, readFileSync } from "node:fs";
-import type { Card } from "../../src/backend/cuda/cards.js";
+import type { Card } from "../../src/backend/cuda/cards/cards.js";
 import { demoModel, type LoadOptions, loadModel, type Model } from "../../src/index.js";
 import { MiB } from "../../src/memory/size.js";
 import { CardSampler } from "./card-sampler.js";

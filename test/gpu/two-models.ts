@@ -1,7 +1,7 @@
 // A second model beside the first, in the same program: planned with what is left, and each gives back its own.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Card } from "../../src/backend/cuda/cards.js";
+import type { Card } from "../../src/backend/cuda/cards/cards.js";
 import { loadModel, PlanRefusedError, plan } from "../../src/index.js";
 import { formatBytes, MiB } from "../../src/memory/size.js";
 import { CardSampler } from "./card-sampler.js";

@@ -4,11 +4,11 @@
 // nothing is used after it was freed, and that every failure is survived.
 
 import koffi from "koffi";
-import { Calibrations } from "../../src/backend/cuda/calibration.js";
-import type { CardSources } from "../../src/backend/cuda/cards.js";
+import { Calibrations } from "../../src/backend/cuda/cards/calibration.js";
+import type { CardSources } from "../../src/backend/cuda/cards/cards.js";
+import { Nvml } from "../../src/backend/cuda/cards/nvml.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { CUDA_FUNCTIONS, type CudaFunctions, type NvmlFunctions } from "../../src/backend/cuda/driver/functions.js";
-import { Nvml } from "../../src/backend/cuda/nvml.js";
 
 const MiB = 2 ** 20;
 /** Device addresses lie where no small number of a kernel's parameters could. */

@@ -3,10 +3,10 @@
 // sound and names a token.
 
 import koffi from "koffi";
-import type { CardSources } from "../../src/backend/cuda/cards.js";
+import type { CardSources } from "../../src/backend/cuda/cards/cards.js";
+import { Nvml } from "../../src/backend/cuda/cards/nvml.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { CUDA_FUNCTIONS, type CudaFunctions, type NvmlFunctions } from "../../src/backend/cuda/driver/functions.js";
-import { Nvml } from "../../src/backend/cuda/nvml.js";
 
 const GiB = 2 ** 30;
 const TOTAL = 80 * GiB;

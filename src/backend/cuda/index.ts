@@ -4,20 +4,20 @@ import type { DevicePlan } from "../../memory/plan.js";
 import { ropeFrequencies } from "../../model/rope.js";
 import type { Backend, LoadRequest } from "../backend.js";
 import { draftRequest, sharedProgress } from "../load-together.js";
-import { BaselineGuard } from "./baseline-guard.js";
-import { Calibrations } from "./calibration.js";
-import { type Card, type CardSources, listCards, planDevice } from "./cards.js";
-import { DeviceContext, type KernelImage } from "./device-context.js";
+import { BaselineGuard } from "./cards/baseline-guard.js";
+import { Calibrations } from "./cards/calibration.js";
+import { type Card, type CardSources, listCards, planDevice } from "./cards/cards.js";
+import { DeviceContext, type KernelImage } from "./cards/device-context.js";
+import { openDriver } from "./cards/open-driver.js";
 import type { CudaDriver } from "./driver/driver.js";
 import { CudaLoadError } from "./errors.js";
-import { loadAdapters } from "./load-adapters.js";
-import { checkLoadable } from "./loadable.js";
-import { bytesToRead, loadWeights } from "./loader.js";
-import { openDriver } from "./open-driver.js";
 import { cudaPacking } from "./packing.js";
 import { CudaRuntime, type RuntimeParts } from "./runtime.js";
-import { Stage } from "./stage.js";
-import { TensorSource } from "./weight-source.js";
+import { Stage } from "./steps/stage.js";
+import { loadAdapters } from "./weights/load-adapters.js";
+import { checkLoadable } from "./weights/loadable.js";
+import { bytesToRead, loadWeights } from "./weights/loader.js";
+import { TensorSource } from "./weights/weight-source.js";
 
 export interface CudaBackendOptions {
   /** Hidden states may cross directly between cards that can reach each other; default true. */

@@ -10,18 +10,18 @@
 import type { CacheType, Packing, RegionSize, RunShape, StageShape } from "../../memory/packing.js";
 import { MiB } from "../../memory/size.js";
 import type { LayerSpec, LinearSpec, ModelSpec, NormSpec } from "../../model/spec.js";
-import { adapterRegions, adapterRowValues } from "./adapter-layout.js";
-import { mostPieceBytes } from "./batch-launch.js";
-import { LEAST_WGMMA_BATCHED, mostWgmmaPieceBytes } from "./batch-launch-wgmma.js";
-import { capturedSize } from "./captured-steps.js";
-import { LEAST_CHAIN_ROWS } from "./chain-rows-launch.js";
-import { chainRowsLayout } from "./chain-rows-shape.js";
-import { chainLayout } from "./chain-shape.js";
-import { CARRIED_BYTES, deferredScratchBytes } from "./deferred-norms.js";
-import { layerLinears, layerNorms } from "./layer-parts.js";
-import { expandedBytes, mayPermute, stagingBytes, storageOf, weightBytes } from "./linear-storage.js";
-import { poolBytes, sliceBytes, slotBytes } from "./sampling-shape.js";
-import { attentionScratch, FACT_BYTES, halfDim, largestInput, logitRows, stepTokens } from "./step-shape.js";
+import { LEAST_CHAIN_ROWS } from "./chains/chain-rows-launch.js";
+import { chainRowsLayout } from "./chains/chain-rows-shape.js";
+import { chainLayout } from "./chains/chain-shape.js";
+import { mostPieceBytes } from "./linears/batch-launch.js";
+import { LEAST_WGMMA_BATCHED, mostWgmmaPieceBytes } from "./linears/batch-launch-wgmma.js";
+import { CARRIED_BYTES, deferredScratchBytes } from "./linears/deferred-norms.js";
+import { poolBytes, sliceBytes, slotBytes } from "./outputs/sampling-shape.js";
+import { capturedSize } from "./steps/captured-steps.js";
+import { attentionScratch, FACT_BYTES, halfDim, largestInput, logitRows, stepTokens } from "./steps/step-shape.js";
+import { adapterRegions, adapterRowValues } from "./weights/adapter-layout.js";
+import { layerLinears, layerNorms } from "./weights/layer-parts.js";
+import { expandedBytes, mayPermute, stagingBytes, storageOf, weightBytes } from "./weights/linear-storage.js";
 
 export const cudaPacking: Packing = {
   name: "cuda",

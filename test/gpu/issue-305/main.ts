@@ -7,8 +7,8 @@
 
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
-import { listCards } from "../../../src/backend/cuda/cards.js";
-import { openDriver } from "../../../src/backend/cuda/open-driver.js";
+import { listCards } from "../../../src/backend/cuda/cards/cards.js";
+import { openDriver } from "../../../src/backend/cuda/cards/open-driver.js";
 import { MiB } from "../../../src/memory/size.js";
 import { CardSampler } from "../card-sampler.js";
 import { barsSvg } from "./bars.js";

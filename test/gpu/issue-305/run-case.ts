@@ -2,7 +2,7 @@
 // watched from outside from before the first byte to after the last token.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Card } from "../../../src/backend/cuda/cards.js";
+import type { Card } from "../../../src/backend/cuda/cards/cards.js";
 import { loadModel, type Model, PlanRefusedError } from "../../../src/index.js";
 import type { CardSampler } from "../card-sampler.js";
 import type { SplitCase } from "./cases.js";
