@@ -2,9 +2,7 @@
 // kernels, repeats bit by bit, and times of a layer's linears in captured graphs.
 // Runs on a machine with a GPU: `node dist/gpu/batch-checks.js [check] [time]`.
 
-import { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
-import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
-import { loadCuda } from "../../src/backend/cuda/driver/load.js";
+import type { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
 import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
 import { batchParameters } from "../../src/backend/cuda/launch/tensor-map.js";
 import { type BatchShape, batchLaunch, MOST_BATCHED } from "../../src/backend/cuda/linears/batch-launch.js";
@@ -16,6 +14,7 @@ import { type KernelGroup, paddedInputs, TILE_ROWS, tileBytes } from "../../src/
 import { codeOrder } from "./code-order.js";
 import { KernelBench } from "./kernel-bench.js";
 import { quantizedWeights } from "./random-weights.js";
+import { runSections } from "./run-sections.js";
 
 interface Call {
   readonly shape: BatchShape;
@@ -362,16 +361,7 @@ function tolerance(inputs: number): number {
   return 5 * walk * (WEIGHT_ROUNDING + 2 ** -11) + 2e-3;
 }
 
-const driver = new CudaDriver(loadCuda());
-driver.call("cuInit", [0]);
-const gpu = DeviceContext.open(driver, driver.i32("cuDeviceGet", [0]), "cuda:0");
-const checks = new BatchChecks(gpu);
-const asked = process.argv.slice(2);
-for (const section of asked.length > 0 ? asked : ["check", "time"]) {
-  if (section === "check") checks.check();
-  else if (section === "time") checks.time();
-  else throw new Error(`there is no section ${section}: check, time`);
-}
-gpu.close();
-console.log(checks.failures === 0 ? "everything holds" : `${checks.failures} checks FAILED`);
-process.exit(checks.failures === 0 ? 0 : 1);
+runSections((gpu) => new BatchChecks(gpu), { check: (checks) => checks.check(), time: (checks) => checks.time() }, [
+  "check",
+  "time",
+]);

@@ -3,11 +3,9 @@
 // (kernels/chain_layers.cu), which main.js compares with the reference.
 // Runs on a machine with a GPU: `node dist/gpu/chain-checks.js [check] [time]`.
 
-import { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
+import type { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
 import { type ChainHeads, chainHeads, chainLaunch, chainScratch } from "../../src/backend/cuda/chains/chain-launch.js";
 import { type ChainLayerPlaces, chainLayersParameters, chainParameters } from "../../src/backend/cuda/chains/chain-parameters.js";
-import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
-import { loadCuda } from "../../src/backend/cuda/driver/load.js";
 import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
 import { NORM } from "../../src/backend/cuda/linears/batch-layouts.js";
 import { streamLaunch } from "../../src/backend/cuda/linears/linear-launch.js";
@@ -15,6 +13,7 @@ import { STREAM } from "../../src/backend/cuda/linears/linear-layouts.js";
 import { paddedInputs, TILE_ROWS, tileBytes } from "../../src/backend/cuda/weights/quantized-layout.js";
 import { KernelBench } from "./kernel-bench.js";
 import { quantizedWeights } from "./random-weights.js";
+import { runSections } from "./run-sections.js";
 
 interface Shape {
   readonly hidden: number;
@@ -396,18 +395,13 @@ function placesOf({ linears, norm, nextNorm }: Layer): ChainLayerPlaces {
   };
 }
 
-const driver = new CudaDriver(loadCuda());
-driver.call("cuInit", [0]);
-const gpu = DeviceContext.open(driver, driver.i32("cuDeviceGet", [0]), "cuda:0");
-const checks = new ChainChecks(gpu);
-const asked = process.argv.slice(2);
-for (const section of asked.length > 0 ? asked : ["check", "repeat", "time"]) {
-  if (section === "check") checks.check();
-  else if (section === "repeat") checks.repeat();
-  else if (section === "time") checks.time(["7b", "13b"]);
-  else if (section in SHAPES) checks.time([section]);
-  else throw new Error(`there is no section ${section}: check, repeat, time, ${Object.keys(SHAPES).join(", ")}`);
-}
-gpu.close();
-console.log(checks.failures === 0 ? "everything holds" : `${checks.failures} checks FAILED`);
-process.exit(checks.failures === 0 ? 0 : 1);
+runSections(
+  (gpu) => new ChainChecks(gpu),
+  {
+    check: (checks) => checks.check(),
+    repeat: (checks) => checks.repeat(),
+    time: (checks) => checks.time(["7b", "13b"]),
+    ...Object.fromEntries(Object.keys(SHAPES).map((name) => [name, (checks: ChainChecks) => checks.time([name])])),
+  },
+  ["check", "repeat", "time"],
+);

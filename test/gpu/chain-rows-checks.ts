@@ -3,13 +3,13 @@
 // Runs on a machine with a Hopper card: `node dist/gpu/chain-rows-checks.js [check] [repeat] [time] [flying]`,
 // or the names of models to time.
 
-import { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
-import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
-import { loadCuda } from "../../src/backend/cuda/driver/load.js";
+import type { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
 import { fromHalfBits } from "../support/element-types.js";
+import { differenceOf, noise } from "./differences.js";
 import { KernelBench } from "./kernel-bench.js";
 import { type Left, LinkedLayers, type Walk, type Way } from "./linked-layers.js";
 import { EPS, type LayerWidths, MOST_ROWS, RandomStage } from "./random-stage.js";
+import { runSections } from "./run-sections.js";
 
 const MODELS: Record<string, LayerWidths> = {
   "7b": { hidden: 4096, attention: 4096, intermediate: 11008, next: [4096, 4096, 4096] },
@@ -227,10 +227,6 @@ class ChainRowsChecks {
   }
 }
 
-function noise(length: number, deviation = 1): Float32Array<ArrayBuffer> {
-  return Float32Array.from({ length }, () => deviation * 2 * Math.sqrt(3) * (Math.random() - 0.5));
-}
-
 /** The first token as it is, others of another size. */
 function withOthers(before: Float32Array, hidden: number): Float32Array<ArrayBuffer> {
   return Float32Array.from(before, (value, i) => (i < hidden ? value : value * -37));
@@ -245,33 +241,24 @@ function halvesOf({ buffer }: Float32Array<ArrayBuffer>, count: number): Float32
   return Float32Array.from(new Uint16Array(buffer, 0, count), fromHalfBits);
 }
 
-/** Mean and greatest difference, of the deviation of `truth`. */
-function differenceOf(values: Float32Array, truth: Float32Array): [mean: number, worst: number] {
-  let [sum, worst, squares] = [0, 0, 0];
-  values.forEach((value, i) => {
-    const difference = Math.abs(value - truth[i]!);
-    sum += difference;
-    if (!(difference <= worst)) worst = difference; // so that NaN ends up in it
-    squares += truth[i]! ** 2;
-  });
-  const deviation = Math.sqrt(squares / truth.length);
-  return [sum / truth.length / deviation, worst / deviation];
+function checksOn(gpu: DeviceContext): ChainRowsChecks {
+  if (gpu.card.major !== 9) throw new Error("several tokens go through one launch on Hopper only");
+  return new ChainRowsChecks(gpu);
 }
 
-const driver = new CudaDriver(loadCuda());
-driver.call("cuInit", [0]);
-const gpu = DeviceContext.open(driver, driver.i32("cuDeviceGet", [0]), "cuda:0");
-if (gpu.card.major !== 9) throw new Error("several tokens go through one launch on Hopper only");
-const checks = new ChainRowsChecks(gpu);
-const asked = process.argv.slice(2);
-for (const section of asked.length > 0 ? asked : ["check", "repeat", "time"]) {
-  if (section === "check") checks.check();
-  else if (section === "repeat") checks.repeat();
-  else if (section === "time") for (const name of Object.keys(MODELS)) checks.time(name);
-  else if (section === "flying") for (const name of Object.keys(MODELS)) checks.flying(name);
-  else if (section in MODELS) checks.time(section);
-  else throw new Error(`there is no section ${section}: check, repeat, time, flying, ${Object.keys(MODELS).join(", ")}`);
-}
-gpu.close();
-console.log(checks.failures === 0 ? "everything holds" : `${checks.failures} checks FAILED`);
-process.exit(checks.failures === 0 ? 0 : 1);
+const names = Object.keys(MODELS);
+runSections(
+  checksOn,
+  {
+    check: (checks) => checks.check(),
+    repeat: (checks) => checks.repeat(),
+    time: (checks) => {
+      for (const name of names) checks.time(name);
+    },
+    flying: (checks) => {
+      for (const name of names) checks.flying(name);
+    },
+    ...Object.fromEntries(names.map((name) => [name, (checks: ChainRowsChecks) => checks.time(name)])),
+  },
+  ["check", "repeat", "time"],
+);

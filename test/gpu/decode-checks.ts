@@ -3,9 +3,7 @@
 // without kernels that begin before those before them have ended.
 // Runs on a machine with a GPU: `node dist/gpu/decode-checks.js [check] [time]`.
 
-import { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
-import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
-import { loadCuda } from "../../src/backend/cuda/driver/load.js";
+import type { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
 import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
 import { NORM } from "../../src/backend/cuda/linears/batch-layouts.js";
 import {
@@ -24,6 +22,7 @@ import {
 } from "../../src/backend/cuda/weights/quantized-layout.js";
 import { KernelBench } from "./kernel-bench.js";
 import { type Bits, quantizedWeights, shuffled, type Weights } from "./random-weights.js";
+import { runSections } from "./run-sections.js";
 
 interface Call {
   readonly shape: StreamShape;
@@ -463,16 +462,7 @@ function offsetRounding(bits: Bits, group: KernelGroup, m: number, inputs: numbe
   return scale * steps * 2 ** -23 * 3 * Math.sqrt(length) * (1024 + 2 ** bits) * Math.sqrt(chains);
 }
 
-const driver = new CudaDriver(loadCuda());
-driver.call("cuInit", [0]);
-const gpu = DeviceContext.open(driver, driver.i32("cuDeviceGet", [0]), "cuda:0");
-const checks = new DecodeChecks(gpu);
-const asked = process.argv.slice(2);
-for (const section of asked.length > 0 ? asked : ["check", "time"]) {
-  if (section === "check") checks.check();
-  else if (section === "time") checks.time();
-  else throw new Error(`there is no section ${section}: check, time`);
-}
-gpu.close();
-console.log(checks.failures === 0 ? "everything holds" : `${checks.failures} checks FAILED`);
-process.exit(checks.failures === 0 ? 0 : 1);
+runSections((gpu) => new DecodeChecks(gpu), { check: (checks) => checks.check(), time: (checks) => checks.time() }, [
+  "check",
+  "time",
+]);

@@ -2,9 +2,7 @@
 // (linear_half_gemv.cu), facts against the host, on made-up contents; repeats and fewer blocks bit by bit; times of both, with facts, in
 // captured graphs, over several copies of the weights. Runs on a machine with a Hopper card: `node dist/gpu/half-ring-checks.js [check] [time]`.
 
-import { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
-import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
-import { loadCuda } from "../../src/backend/cuda/driver/load.js";
+import type { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
 import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
 import { HALF_LINEAR } from "../../src/backend/cuda/linears/linear-layouts.js";
 import { type HalfRingShape, halfRingLaunch, halfRingSlices } from "../../src/backend/cuda/outputs/half-ring-launch.js";
@@ -12,6 +10,7 @@ import { HALF_RING, INSPECT } from "../../src/backend/cuda/outputs/output-layout
 import { slicesPerRow } from "../../src/backend/cuda/outputs/sampling-shape.js";
 import { READ_MEMORY } from "../../src/backend/cuda/steps/pointwise-layouts.js";
 import { KernelBench } from "./kernel-bench.js";
+import { runSections } from "./run-sections.js";
 
 const SHAPES: readonly Omit<HalfRingShape, "rows">[] = [
   { outputs: 32000, inputs: 4096 },
@@ -198,16 +197,7 @@ class HalfRingChecks {
   }
 }
 
-const driver = new CudaDriver(loadCuda());
-driver.call("cuInit", [0]);
-const gpu = DeviceContext.open(driver, driver.i32("cuDeviceGet", [0]), "cuda:0");
-const checks = new HalfRingChecks(gpu);
-const asked = process.argv.slice(2);
-for (const section of asked.length > 0 ? asked : ["check", "time"]) {
-  if (section === "check") checks.check();
-  else if (section === "time") checks.time();
-  else throw new Error(`there is no section ${section}: check, time`);
-}
-gpu.close();
-console.log(checks.failures === 0 ? "everything holds" : `${checks.failures} checks FAILED`);
-process.exit(checks.failures === 0 ? 0 : 1);
+runSections((gpu) => new HalfRingChecks(gpu), { check: (checks) => checks.check(), time: (checks) => checks.time() }, [
+  "check",
+  "time",
+]);

@@ -2,9 +2,7 @@
 // own, on made-up weights; repeats bit by bit; times of both in captured graphs, over several copies of the weights.
 // Runs on a machine with a GPU: `node dist/gpu/head-checks.js [check] [repeat] [time]`.
 
-import { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
-import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
-import { loadCuda } from "../../src/backend/cuda/driver/load.js";
+import type { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
 import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
 import { NORM } from "../../src/backend/cuda/linears/batch-layouts.js";
 import { HALF_LINEAR } from "../../src/backend/cuda/linears/linear-layouts.js";
@@ -14,6 +12,7 @@ import { slicesPerRow } from "../../src/backend/cuda/outputs/sampling-shape.js";
 import { READ_MEMORY } from "../../src/backend/cuda/steps/pointwise-layouts.js";
 import { FACT_BYTES } from "../../src/backend/cuda/steps/step-shape.js";
 import { KernelBench } from "./kernel-bench.js";
+import { runSections } from "./run-sections.js";
 
 const EPS = 1e-5;
 /** The row of the residual stream that is looked at. */
@@ -322,17 +321,8 @@ class HeadChecks {
   }
 }
 
-const driver = new CudaDriver(loadCuda());
-driver.call("cuInit", [0]);
-const gpu = DeviceContext.open(driver, driver.i32("cuDeviceGet", [0]), "cuda:0");
-const checks = new HeadChecks(gpu);
-const asked = process.argv.slice(2);
-for (const section of asked.length > 0 ? asked : ["check", "repeat", "time"]) {
-  if (section === "check") checks.check();
-  else if (section === "repeat") checks.repeat();
-  else if (section === "time") checks.time();
-  else throw new Error(`there is no section ${section}: check, repeat, time`);
-}
-gpu.close();
-console.log(checks.failures === 0 ? "everything holds" : `${checks.failures} checks FAILED`);
-process.exit(checks.failures === 0 ? 0 : 1);
+runSections(
+  (gpu) => new HeadChecks(gpu),
+  { check: (checks) => checks.check(), repeat: (checks) => checks.repeat(), time: (checks) => checks.time() },
+  ["check", "repeat", "time"],
+);

@@ -1,13 +1,13 @@
 // Norms that are put off (kernels/deferred_norm.cuh) in layers without attention: against launches of their own, repeats and
 // cuts bit by bit, and times of both in captured graphs. Runs on a machine with a Hopper card: `node dist/gpu/norm-checks.js [check] [time]`.
 
-import { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
-import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
-import { loadCuda } from "../../src/backend/cuda/driver/load.js";
+import type { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
 import { hasWgmma } from "../../src/backend/cuda/linears/gemm-launch.js";
 import type { KernelGroup } from "../../src/backend/cuda/weights/quantized-layout.js";
+import { differenceOf, noise } from "./differences.js";
 import { KernelBench } from "./kernel-bench.js";
 import { type LayerShape, NormedLayers, type NormsOf } from "./normed-layers.js";
+import { runSections } from "./run-sections.js";
 
 const LLAMA_7B: LayerShape = { hidden: 4096, intermediate: 11008, keys: 4096, group: 128 };
 /** Outputs that are no multiple of a unit, and a stream of another width. */
@@ -84,34 +84,9 @@ class NormChecks {
   }
 }
 
-function noise(length: number, deviation = 1): Float32Array {
-  return Float32Array.from({ length }, () => deviation * 2 * Math.sqrt(3) * (Math.random() - 0.5));
+function checksOn(gpu: DeviceContext): NormChecks {
+  if (!hasWgmma(gpu.card)) throw new Error("norms are put off on Hopper only");
+  return new NormChecks(gpu);
 }
 
-/** Mean and greatest difference, of the deviation of `truth`. */
-function differenceOf(values: Float32Array, truth: Float32Array): [mean: number, worst: number] {
-  let [sum, worst, squares] = [0, 0, 0];
-  values.forEach((value, i) => {
-    const difference = Math.abs(value - truth[i]!);
-    sum += difference;
-    if (!(difference <= worst)) worst = difference; // so that NaN ends up in it
-    squares += truth[i]! ** 2;
-  });
-  const deviation = Math.sqrt(squares / truth.length);
-  return [sum / truth.length / deviation, worst / deviation];
-}
-
-const driver = new CudaDriver(loadCuda());
-driver.call("cuInit", [0]);
-const gpu = DeviceContext.open(driver, driver.i32("cuDeviceGet", [0]), "cuda:0");
-if (!hasWgmma(gpu.card)) throw new Error("norms are put off on Hopper only");
-const checks = new NormChecks(gpu);
-const asked = process.argv.slice(2);
-for (const section of asked.length > 0 ? asked : ["check", "time"]) {
-  if (section === "check") checks.check();
-  else if (section === "time") checks.time();
-  else throw new Error(`there is no section ${section}: check, time`);
-}
-gpu.close();
-console.log(checks.failures === 0 ? "everything holds" : `${checks.failures} checks FAILED`);
-process.exit(checks.failures === 0 ? 0 : 1);
+runSections(checksOn, { check: (checks) => checks.check(), time: (checks) => checks.time() }, ["check", "time"]);
