@@ -2,6 +2,7 @@
 // left, made into results.
 #pragma once
 
+#include "giving_up.cuh"
 #include "linear_batch_squares.cuh"
 
 #ifdef EXLLAMA_WGMMA
@@ -83,6 +84,7 @@ struct BatchFinish {
           else return room[(i * kAcross + a) * 4 + e];
         };
         bool waiting;
+        unsigned polls = 0;
         do {
           waiting = false;
 #pragma unroll
@@ -97,6 +99,7 @@ struct BatchFinish {
             for (int a = 0; a < kAcross; ++a)
               if (i < together && 8 * (kFirst + j + a) < p.m)
                 waiting |= is_absent(v(i, a, 0)) || is_absent(v(i, a, 1)) || is_absent(v(i, a, 2)) || is_absent(v(i, a, 3));
+          if (++polls > kMostPolls) give_up();
         } while (waiting);
 #pragma unroll
         for (int i = 0; i < kTogether; ++i)

@@ -27,7 +27,7 @@
 //   pieces     Every place holds kAbsent, a NaN that no arithmetic makes, until a piece is left there; whoever adds it looks until all
 //              of it has come, and puts kAbsent back. Nothing is ordered by a fence, and no number is counted. A block waits for
 //              blocks of lower numbers only, which begin no later, and has left its own piece by then: nobody waits in a circle,
-//              also where not all of the grid runs at once.
+//              also where not all of the grid runs at once. If one does not come, the launch ends with an error.
 //   norms      Up to 16 tokens a norm may be put off: see deferred_norm.cuh. Whoever adds to the residual stream then leaves the next x and its
 //              squares, row tile by row tile, and blocks that read it add the squares up while their weights and x are on their way.
 // Bits         The sum of a piece is over k in ascending order, pieces are added in ascending order: the bits depend on the launch's shape, never on timing.

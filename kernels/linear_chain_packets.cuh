@@ -11,19 +11,13 @@
 // is enough: what lies there from before is of the use just before.
 #pragma once
 
+#include "giving_up.cuh"
 #include "linear_chain.cuh"
 
 namespace exllama {
 
-/// Polls until a packet would have arrived ten times over: then something is wrong with the launch.
-constexpr unsigned kMostPolls = 1u << 22;
-
 /// Between two looks, ns: all blocks look at the same packets, and keep them from being written as well as L2 from delivering weights.
 constexpr unsigned kPause = 100;
-
-/// Ends the launch with an error. A trap instead would cost the warps what take_registers() has given them: the assembler then keeps to
-/// the registers that the launch began with.
-__device__ __forceinline__ void give_up() { asm volatile("st.global.u32 [%0], %1;" ::"l"(0ull), "r"(0) : "memory"); }
 
 /// Only if `really`, without a branch.
 __device__ __forceinline__ void send(uint64_t* to, uint32_t value, uint32_t epoch, bool really = true) {
