@@ -10,7 +10,8 @@ namespace exllama {
 /// Where a linear's x comes from: cells of eight k of a token.
 struct RowsSource {
   const uint4* cells;      // packets [k / 8][kChainRows], or attention's output [m][k / 8]
-  int stride, of_token;    // from a cell to the next one of its token, from a token to the next one: both are looked at by the same loads, for a second kind would wait for the first
+  int stride, of_token;    // from a cell to the next one of its token, from a token to the next one: so both are looked at by the same loads, for
+                           // a second kind would wait for the first
   int m;
   uint32_t uses;           // what packets are marked with
   bool in_packets;
@@ -70,7 +71,8 @@ struct RowsSpan {
     for (int c = 0; c < kSpan / kChunk; ++c) {
       uint4 high, low;
       sum += digits.write(four_halves(v[2 * c].x, v[2 * c].y), high.x, low.x) + digits.write(four_halves(v[2 * c].z, v[2 * c].w), high.y, low.y);
-      sum += digits.write(four_halves(v[2 * c + 1].x, v[2 * c + 1].y), high.z, low.z) + digits.write(four_halves(v[2 * c + 1].z, v[2 * c + 1].w), high.w, low.w);
+      sum += digits.write(four_halves(v[2 * c + 1].x, v[2 * c + 1].y), high.z, low.z);
+      sum += digits.write(four_halves(v[2 * c + 1].z, v[2 * c + 1].w), high.w, low.w);
       store(at + c * kRowsChunkBytes, high);
       store(at + c * kRowsChunkBytes + kRowsChunkBytes / 2, low);
     }

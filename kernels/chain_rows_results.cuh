@@ -128,11 +128,6 @@ struct RowsTile {
     bias = of_row(biases_of(layer, linear)[segment]);
     more = of_row(share.paired ? layer.up_bias : linear == kOutput ? layer.norm : linear == kDown && p.layers > 1 ? p.layer[1].in_norm : nullptr);
   }
-  /// Has them in the multiprocessor's cache before there are sums.
-  __device__ __forceinline__ void touch() const {
-    const float2 a = weights_of_rows(bias), b = weights_of_rows(more);
-    asm volatile("" ::"f"(a.x), "f"(a.y), "f"(b.x), "f"(b.y));
-  }
 };
 
 /// Results of one linear, whose sums are in shared memory when the block has met. All blocks wait for what is done after the meeting: so what can be is done

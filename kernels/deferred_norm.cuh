@@ -9,7 +9,8 @@
 //            number, never a wrong one. Below, f16 is exact to 2^-25, which is 2^-19 of the mean: less than its own rounding (2^-12) as long
 //            as weights are above 1/128.
 // Bits       x and squares of a token follow from the residual stream and carried alone, whoever makes them: the finish of a linear
-//            (linear_batch_finish.cuh), or rms_norm_deferred, with which the layers of a stage begin. Carried crosses between stages
+//            (linear_batch_finish.cuh), or rms_norm_deferred, with which the layers of a stage begin; linear_chain_rows.cu, whose packets round
+//            squares and factors, makes all of its own and takes and leaves no more than carried. Carried crosses between stages
 //            with the residual stream, so all bits are the same wherever a model is cut. Products and sums that both make are
 //            written out (`_rn`), so that the compiler contracts none of them.
 // Layout     squares: [hidden / 16][places] f32, the sum of r^2 of 16 outputs of a token; places: tokens that the linears' kernels have room for

@@ -14,8 +14,8 @@
 //            results (7B, us of a link on an H200: 53.9 undivided, 50.4 with two, 47.1 with four, when that was measured).
 // Registers  Nothing may be spilled: in the little cache that is left beside the ring it would take as long as memory (48 us
 //            for 44). So uses are kept in shared memory, and x that is on its way is parked there, span after span.
-// Tokens     There are always eight: those that are not there are zeros that nobody reads, but send packets, whose marks
-//            would tell no more than the last use from the next.
+// Tokens     There are always eight: those that are not there begin as zeros, and nobody reads what becomes of them (behind a norm that is
+//            no number); but their packets are sent, whose marks would tell no more than the last use from the next.
 // Carried    What x carries is told by one block, with the squares: blocks that had nothing to do with the norm before
 //            need it, too.
 // Rounds     A warp comes to every eighth superblock at least, or the block has met in between: see linear_chain.cu.
@@ -46,7 +46,8 @@ __device__ __forceinline__ void rows_copies(const ChainRowsParams& p, const Chai
     const RowsShare share(p, linear);
     const int tiles = share.tiles();
     const ChainTile tile(w, share.paired, share.part(lane >> share.paired), lane & share.paired);
-    const uint8_t* from = weights_of(layer_of(p, p.first_link, linear), linear)[tile.segment] + size_t(tile.tile) * L::tile_bytes(w.k) + share.first / kSuperblock * kFull;
+    const uint8_t* const weights = weights_of(layer_of(p, p.first_link, linear), linear)[tile.segment];
+    const uint8_t* from = weights + size_t(tile.tile) * L::tile_bytes(w.k) + share.first / kSuperblock * kFull;
 #pragma unroll 1
     for (int left = share.k; left > 0; left -= kSuperblock, from += kFull) {
       const int bytes = L::superblock_bytes(min(kSuperblock, left));

@@ -11,7 +11,7 @@
 //            done[b]: eight, when a warp's sums of 16 rows are in shared memory; taken[b]: one, when they have been read. Whoever waits for a
 //            place waits for those that need nothing of it any more but what is on its way, so that every phase ends.
 // Bits       A sum is added by the same threads in the same order, whatever the number of blocks.
-// Limits     m <= 8, k as the name says; in the image for 9.0 alone, where it is to be measured
+// Limits     m <= 8, k as the name says; in the image for 9.0 alone, where it has been measured
 // Reference  linear_half_ref and inspect_logits
 #include "bulk_ring.cuh"
 #include "registers.cuh"

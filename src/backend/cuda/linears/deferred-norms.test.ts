@@ -27,6 +27,7 @@ interface Case {
   readonly adapted?: boolean;
   readonly format?: LinearFormat;
   readonly hidden?: number;
+  readonly heads?: number;
   readonly card?: typeof HOPPER;
   /** Layers of each stage. */
   readonly stages?: readonly number[];
@@ -35,8 +36,9 @@ interface Case {
 }
 
 /** The launches of every stage's layers; `carried` as StepLauncher has it. */
-function record({ rows = 8, adapted = false, format = gptq4, hidden = HIDDEN, card = HOPPER, stages = [LAYERS], loaded }: Case) {
-  const spec = makeSpec({ ...llama3_8b, hidden, layers: LAYERS, format });
+function record({ rows = 8, adapted = false, card = HOPPER, stages = [LAYERS], loaded, ...of }: Case) {
+  const { format = gptq4, hidden = HIDDEN, heads = llama3_8b.heads } = of;
+  const spec = makeSpec({ ...llama3_8b, hidden, heads, layers: LAYERS, format });
   const shape: StepShape = { rows, decodeRows: rows, tiles: 0, entries: rows, outputs: rows, adapted };
   const model = { spec, run: RUN, ropeFactor: 1, embeddings: { at: 0n, kind: 0 } };
   const context = { card, driver: { call: () => 0 } } as unknown as DeviceContext;
@@ -167,6 +169,21 @@ describe("norms that are put off", () => {
     const cut = ownOf([2, 1]);
     expect(cut.slice(0, own.length)).toEqual(own);
     expect(cut.slice(own.length)).toEqual(part === "o" || part === "q" ? [0] : []);
+  });
+
+  it("are made by launches behind an o that leaves nothing, wherever layers are cut, also where it could make them itself", () => {
+    // 33 heads of 128: no whole slices of o's inputs.
+    const ownOf = (rows: number, stages: readonly number[]) =>
+      record({ rows, heads: 33, stages }).map(({ calls }) =>
+        calls.filter(({ name }) => name === "rms_norm_deferred").map(ownFactor),
+      );
+    for (const rows of [8, 9, 16]) {
+      expect(ownOf(rows, [LAYERS])).toEqual([[1, 0, 0, 0]]);
+      expect(ownOf(rows, [1, 2])).toEqual([
+        [1, 0],
+        [0, 0, 0],
+      ]);
+    }
   });
 
   it("have room for all that they leave", () => {

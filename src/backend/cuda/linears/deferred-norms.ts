@@ -77,12 +77,21 @@ export class DeferredNorms {
   }
 
   /**
+   * Whether a norm's linears read x that is not normed yet. Nobody else may make it for them, not even who adds to the residual stream: factors that
+   * are handed on, also to the next stage, would be missing.
+   */
+  putsOff(place: NormPlace, readers: readonly PlacedLinear[]): boolean {
+    return defers(this.#queue, this.#stage, this.#step, this.#scratch, readers, place === "postAttention");
+  }
+
+  /**
    * What is to become of the residual stream for a norm's linears: left by `writer`, which adds to it.
    *
    * @returns `null`: it is left to input(), or no norm is put off
    */
   output(place: NormPlace, writer: PlacedLinear, readers: readonly PlacedLinear[], weight: bigint): DeferredOutput | null {
-    if (!this.#carried[place] || !this.#takes(readers, place === "postAttention") || !this.#takes([writer], false)) return null;
+    const leaves = defers(this.#queue, this.#stage, this.#step, this.#scratch, [writer], false);
+    if (!this.#carried[place] || !leaves || !this.putsOff(place, readers)) return null;
     this.#left = place;
     return { weight, y: this.#stage.at("scratch.normed"), squares: this.#squares, carried: this.#carriedAt(place) };
   }
@@ -99,11 +108,11 @@ export class DeferredNorms {
     eps: number,
   ): { readonly x: bigint; readonly deferred: DeferredInput } | null {
     const next = place === "input" ? "postAttention" : "input";
-    const takes = this.#takes(readers, place === "postAttention");
-    if (takes && this.#left !== place) this.#begin(place, weight, eps);
+    const putsOff = this.putsOff(place, readers);
+    if (putsOff && this.#left !== place) this.#begin(place, weight, eps);
     this.#left = null;
-    this.#carried[next] = takes;
-    if (!takes) return null;
+    this.#carried[next] = putsOff;
+    if (!putsOff) return null;
     const deferred = { squares: this.#squares, carried: this.#carriedAt(place), factors: this.#carriedAt(next), eps };
     return { x: this.#stage.at("scratch.normed"), deferred };
   }
@@ -122,10 +131,6 @@ export class DeferredNorms {
     const next = last === "input" ? "postAttention" : "input";
     this.#carried[next] = true;
     return { carried: this.#carriedAt(first.place), left: this.#carriedAt(next) };
-  }
-
-  #takes(linears: readonly PlacedLinear[], gated: boolean): boolean {
-    return defers(this.#queue, this.#stage, this.#step, this.#scratch, linears, gated);
   }
 
   #begin(place: NormPlace, weight: bigint, eps: number): void {

@@ -307,14 +307,16 @@ export class Forward {
     const x = stage.at("scratch.block");
     const residual = stage.at("scratch.residual");
     const next = { weight: layer.norms.postAttention, eps: layer.spec.postAttentionNorm.eps, y: stage.at("scratch.normed") };
+    const readers = [layer.gate, layer.up];
     // What adapters add to the residual stream comes before the norm.
+    const isApart = this.#shape.adapted || this.#deferred.putsOff("postAttention", readers);
     const normed = runResidual(
       this.#queue,
       layer.o,
       { x, rows, residual, role: "o", ordered: this.#orderedOutput(layer) },
-      this.#shape.adapted ? null : next,
+      isApart ? null : next,
       this.#linears,
-      this.#deferred.output("postAttention", layer.o, [layer.gate, layer.up], next.weight),
+      this.#deferred.output("postAttention", layer.o, readers, next.weight),
     );
     this.#adapt([layer.o], x, [residual], true);
     return normed;
