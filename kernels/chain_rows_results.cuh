@@ -145,7 +145,8 @@ __device__ __forceinline__ void rows_results(const ChainRowsParams& p, const Cha
   float of_lane = linear == kOutput ? shared.carried[lane % kChainRows] : rows_factor(shared, p.linears[kGateUp].k, p.eps, lane);
   const bool tells = blockIdx.x == 0 && warp == 0;
   if (tells && lane < p.m && (linear == kNext || linear == kDown && !goes_on)) p.left[lane] = of_lane;
-  if (tells && to_residual && goes_on) send_carried(p, of_lane, w.n0, uses.normed, lane);
+  // Behind o nobody waits any more for what x before carried. Behind down somebody may: see below.
+  if (tells && linear == kOutput) send_carried(p, of_lane, w.n0, uses.normed, lane);
   if (!to_residual) of_lane = __fdividef(of_lane, shared.carried[lane % kChainRows]) * (1.f / kDeferredRoom);
   else of_lane *= kDeferredRoom;
   const float2 factor = of_tokens(of_lane, lane);
@@ -163,6 +164,12 @@ __device__ __forceinline__ void rows_results(const ChainRowsParams& p, const Cha
       kept = v;
       __syncwarp();
       if (goes_on) send_normed(p, v, factor, more, tile.part, uses.normed, place, lane);
+      // Not sooner: the block's own part of down's x tells only that those who sent it have read what x carried before; with the pieces of the
+      // others of its group, which have the other parts, all have. The first row tile is the first block's.
+      if (linear == kDown && goes_on && tile.part == 0) {
+        const float first = __shfl_sync(0xffffffffu, factor.x, lane % kChainRows / 2), second = __shfl_sync(0xffffffffu, factor.y, lane % kChainRows / 2);
+        send_carried(p, (lane % 2 == 0 ? first : second) * (1.f / kDeferredRoom), w.n0, uses.normed, lane);
+      }
       if (linear == kDown) {
         const int token = lane % 4 * 2;
         float* const to = p.residual + size_t(token) * w.n0 + tile.n;

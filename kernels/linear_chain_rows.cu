@@ -18,6 +18,8 @@
 //            no number); but their packets are sent, whose marks would tell no more than the last use from the next.
 // Carried    What x carries is told by one block, with the squares: blocks that had nothing to do with the norm before
 //            need it, too.
+// Again      A buffer of packets is written again by who has heard, by itself or from those whose sums it has added, of all that read it: of normed,
+//            squares and carried by way of gated, of which a block has its own part of k only, so not before pieces have come.
 // Rounds     A warp comes to every eighth superblock at least, or the block has met in between: see linear_chain.cu.
 // Limits     in the image for 9.0 alone; 4 bits, groups of 128, every k a multiple of 128, hidden <= 8192 and not more than
 //            outputs of gate, all outputs multiples of 16, at most 32 row tiles to a block; inputs in their own order; where
