@@ -1,5 +1,5 @@
 // One token against weights of at most 4 bits. Weights are read once and from memory, so what counts
-// is how many lines are on their way at a time: eight tiles are read side by side, each from a place of
+// is how many lines are on their way at a time: up to sixteen tiles are read side by side, each from a place of
 // its own, which memory answers up to twice as fast as one stream, and little is done per line.
 // So many sums do not fit into registers; they wait in the slot, which the first-level cache holds.
 
@@ -9,9 +9,9 @@ import { CENTRED, CENTRED_INPUTS, centredZeros, fold, high, low, nibbleMask, zer
 import { addEight, fillLines, scalesAt, storeTile } from "./quantized-rows";
 import { SLOT_AREA, SUMS, UNPACKED, claimSlot, releaseSlot } from "./quantized-slot";
 
-/** Tiles that are read side by side. */
-const TILES: i32 = 8;
-/** Bytes of the integers of eight tiles. */
+/** Most tiles that are read side by side. */
+const TILES: i32 = 16;
+/** Bytes of the integers of so many tiles. */
 const PART: usize = TILES << 6;
 
 /** Four activation codes, for every row: as bytes, or as i16 where there is no dot product of bytes. */
@@ -65,6 +65,20 @@ function addLines(integers: usize, w: usize, x0: v128, x1: v128, x2: v128, x3: v
   v128.store(integers, addDot16(v128.load(integers, 16), x0, x1, x2, x3, v128.load(w, 16), v128.load(w, 80), mask), 16);
   v128.store(integers, addDot16(v128.load(integers, 32), x0, x1, x2, x3, v128.load(w, 32), v128.load(w, 96), mask), 32);
   v128.store(integers, addDot16(v128.load(integers, 48), x0, x1, x2, x3, v128.load(w, 48), v128.load(w, 112), mask), 48);
+}
+
+/** The same for eight tiles, `tileBytes` apart. */
+// @ts-ignore: decorator
+@inline
+function addLinesOfEight(integers: usize, w: usize, tileBytes: usize, x0: v128, x1: v128, x2: v128, x3: v128, mask: v128): void {
+  addLines(integers, w, x0, x1, x2, x3, mask);
+  addLines(integers + 64, (w += tileBytes), x0, x1, x2, x3, mask);
+  addLines(integers + 128, (w += tileBytes), x0, x1, x2, x3, mask);
+  addLines(integers + 192, (w += tileBytes), x0, x1, x2, x3, mask);
+  addLines(integers + 256, (w += tileBytes), x0, x1, x2, x3, mask);
+  addLines(integers + 320, (w += tileBytes), x0, x1, x2, x3, mask);
+  addLines(integers + 384, (w += tileBytes), x0, x1, x2, x3, mask);
+  addLines(integers + 448, (w += tileBytes), x0, x1, x2, x3, mask);
 }
 
 /** Four rows' integers of a block, i32; `parts` of them, centred, lie `PART` apart. */
@@ -125,34 +139,25 @@ export function rows<S>(
   const mask = i8x16.splat(<i8>nibbleMask);
   for (let tile = tileFrom; tile < tileTo; tile += TILES) {
     const tiles = min(TILES, tileTo - tile);
-    fillLines(sums, TILES, f32x4.splat(0));
+    fillLines(sums, tiles, f32x4.splat(0));
     let w = weights + <usize>tile * tileBytes, record = buffer + SLOT_AREA;
     for (let block = 0; block < blocks; block++) {
       const head = w;
       w += headBytes;
       let x = record;
       for (let part = 0, i = integers; part < parts; part++, i += PART) {
-        fillLines(i, TILES, beginning(stored, record, part));
+        fillLines(i, tiles, beginning(stored, record, part));
         const end = w + partBytes;
         do {
           const x0 = inputs(v128.load32_splat(x, 16)), x1 = inputs(v128.load32_splat(x, 20));
           const x2 = inputs(v128.load32_splat(x, 24)), x3 = inputs(v128.load32_splat(x, 28));
-          let v = w;
-          if (tiles == TILES) {
-            addLines(i, v, x0, x1, x2, x3, mask);
-            addLines(i + 64, (v += tileBytes), x0, x1, x2, x3, mask);
-            addLines(i + 128, (v += tileBytes), x0, x1, x2, x3, mask);
-            addLines(i + 192, (v += tileBytes), x0, x1, x2, x3, mask);
-            addLines(i + 256, (v += tileBytes), x0, x1, x2, x3, mask);
-            addLines(i + 320, (v += tileBytes), x0, x1, x2, x3, mask);
-            addLines(i + 384, (v += tileBytes), x0, x1, x2, x3, mask);
-            addLines(i + 448, (v += tileBytes), x0, x1, x2, x3, mask);
-          } else {
-            for (let t = 0; t < tiles; t++) {
-              addLines(i + (<usize>t << 6), v, x0, x1, x2, x3, mask);
-              v += tileBytes;
-            }
+          let t = 0;
+          if (tiles >= 8) {
+            addLinesOfEight(i, w, tileBytes, x0, x1, x2, x3, mask);
+            t = 8;
           }
+          if (tiles == 16) addLinesOfEight(i + 512, w + (tileBytes << 3), tileBytes, x0, x1, x2, x3, mask);
+          else for (; t < tiles; t++) addLines(i + (<usize>t << 6), w + <usize>t * tileBytes, x0, x1, x2, x3, mask);
           w += 128;
           x += 16;
         } while (w < end);

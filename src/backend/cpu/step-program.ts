@@ -17,10 +17,13 @@ import { stepWords, Task } from "./step-message.js";
 /** team_take() answers first << TAKEN_BITS | number. */
 const TAKEN_BITS = 6;
 const TAKEN_MASK = 63;
-/** Most tiles taken at a time. */
+/** Most tiles taken at a time where rows are many. */
 const MOST_TILES = 16;
-/** Tiles that a kernel for one row reads side by side (wasm/nibble-rows.ts, wasm/byte-rows.ts): fewer are slower, one by one. */
-const TILES_TOGETHER = 8;
+/**
+ * Tiles of which a kernel for one row reads sixteen or eight side by side (wasm/nibble-rows.ts, wasm/byte-rows.ts): sixteen are a
+ * twentieth faster, fewer than eight go one by one.
+ */
+const TILES_TOGETHER = { most: 16, least: 8 };
 
 /** Offsets of the buffers that every arena has. */
 interface Buffers {
@@ -304,8 +307,8 @@ export class StepProgram {
       const { from, to } = this.#share(tiles);
       linears.touch(this.#buffers[arena]!.kernels, outputs, from, to);
     }
-    const portion = this.#portion(tiles);
-    for (let taken = this.#take(tiles, portion); taken !== 0; taken = this.#take(tiles, portion)) {
+    const { most, least } = rows === 1 ? TILES_TOGETHER : this.#portion(tiles);
+    for (let taken = this.#take(tiles, most, least); taken !== 0; taken = this.#take(tiles, most, least)) {
       const from = taken >>> TAKEN_BITS;
       linears.apply(x, rows, outputs, from, from + (taken & TAKEN_MASK));
       adapters?.expand(this.#step, outputs, from, from + (taken & TAKEN_MASK));
@@ -373,15 +376,15 @@ export class StepProgram {
   }
 
   /** Tiles to take at a time: small portions, for a thread's own lie one behind the other anyway. */
-  #portion(tiles: number): number {
+  #portion(tiles: number): { most: number; least: number } {
     const eighth = Math.floor((tiles * MOST_TILES) / (this.#parts.threads * 128));
-    const least = this.#step.rows === 1 ? TILES_TOGETHER : 1;
-    return Math.min(MOST_TILES, Math.max(least, eighth - (eighth % least)));
+    const most = Math.min(MOST_TILES, Math.max(1, eighth));
+    return { most, least: most };
   }
 
   /** Some tiles of a linear, or 0. */
-  #take(tiles: number, portion: number): number {
+  #take(tiles: number, most: number, least: number): number {
     const { threads, index } = this.#parts;
-    return this.#team.team_take(this.#control, threads, index, tiles, portion);
+    return this.#team.team_take(this.#control, threads, index, tiles, most, least);
   }
 }
