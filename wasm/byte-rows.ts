@@ -1,7 +1,7 @@
 // A few tokens, one by one, against 8-bit weights: up to sixteen tiles side by side, as in nibble-rows.ts.
 
 import { JOINED } from "./joined";
-import { BYTES_HEAD, addEight, fillLines, storeTile } from "./quantized-rows";
+import { BYTES_HEAD, addEight, addUpperEight, fillLines, storeTile } from "./quantized-rows";
 import { SLOT_AREA, SUMS, UNPACKED, claimSlot, releaseSlot } from "./quantized-slot";
 
 /** Most tiles that are read side by side. */
@@ -102,7 +102,7 @@ function addTile(sums: usize, integers: usize, block: usize, record: usize): voi
   const i2 = i32x4.add(i32x4.mul(minusSum, i32x4.extend_low_i16x8_u(z23)), v128.load(integers, 32));
   const i3 = i32x4.add(i32x4.mul(minusSum, i32x4.extend_high_i16x8_u(z23)), v128.load(integers, 48));
   addEight(sums, i0, i1, v128.load(block), v128.load(block, 16), d);
-  addEight(sums + 32, i2, i3, v128.load(block, 32), v128.load(block, 48), d);
+  addUpperEight(sums, i2, i3, v128.load(block, 32), v128.load(block, 48), d);
 }
 
 /** Tiles tileFrom … tileTo − 1; the parameters are those of `linear_bytes`. */

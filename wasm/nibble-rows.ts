@@ -6,7 +6,7 @@
 import { DOT_ADD } from "./dot-add";
 import { JOINED } from "./joined";
 import { CENTRED, CENTRED_INPUTS, centredZeros, fold, high, low, nibbleMask, zeroTerm } from "./nibbles";
-import { addEight, fillLines, scalesAt, storeTile } from "./quantized-rows";
+import { addEight, addUpperEight, f16Factor, f16Kept, fillLines, scalesWith, storeTile } from "./quantized-rows";
 import { SLOT_AREA, SUMS, UNPACKED, claimSlot, releaseSlot } from "./quantized-slot";
 
 /** Most tiles that are read side by side. */
@@ -81,11 +81,10 @@ function addLinesOfEight(integers: usize, w: usize, tileBytes: usize, x0: v128, 
   addLines(integers + 448, (w += tileBytes), x0, x1, x2, x3, mask);
 }
 
-/** Four rows' integers of a block, i32; `parts` of them, centred, lie `PART` apart. */
+/** Four rows' integers of a block, i32, of which these are the first part; the second of two `parts`, centred, lies `PART` behind `integers`. */
 // @ts-ignore: decorator
 @inline
-function widened(integers: usize, parts: i32): v128 {
-  const first = v128.load(integers);
+function widened(first: v128, integers: usize, parts: i32): v128 {
   if (!CENTRED) return first;
   const sum = i32x4.extadd_pairwise_i16x8_s(first);
   return parts == 1 ? sum : i32x4.add(sum, i32x4.extadd_pairwise_i16x8_s(v128.load(integers, PART)));
@@ -95,26 +94,26 @@ function widened(integers: usize, parts: i32): v128 {
  * Adds a block's integers of a tile to its sums. S: u16 or f32 scales, with which the block begins.
  *
  * @param stored whether zeros follow the scales; else they are 8, and the integers know
+ * @param kept as scalesWith() wants it, and so is `factor`
  */
 // @ts-ignore: decorator
 @inline
-function addTile<S>(stored: bool, sums: usize, integers: usize, parts: i32, block: usize, record: usize): void {
-  const d = v128.load32_splat(record), minusSum = v128.load32_splat(record, 4);
-  if (!stored) {
-    const i0 = widened(integers, parts), i1 = widened(integers + 16, parts);
-    const i2 = widened(integers + 32, parts), i3 = widened(integers + 48, parts);
-    addEight(sums, i0, i1, scalesAt<S>(block, 0), scalesAt<S>(block, 1), d);
-    addEight(sums + 32, i2, i3, scalesAt<S>(block, 2), scalesAt<S>(block, 3), d);
-    return;
+function addTile<S>(
+  stored: bool, sums: usize, integers: usize, parts: i32, block: usize, record: usize, kept: v128, factor: v128,
+): void {
+  const d = v128.load32_splat(record);
+  let i0 = widened(v128.load(integers), integers, parts), i1 = widened(v128.load(integers, 16), integers + 16, parts);
+  let i2 = widened(v128.load(integers, 32), integers + 32, parts), i3 = widened(v128.load(integers, 48), integers + 48, parts);
+  if (stored) {
+    const minusSum = v128.load32_splat(record, 4), zeros = block + 16 * sizeof<S>();
+    const z01 = centredZeros(v128.load8x8_u(zeros)), z23 = centredZeros(v128.load8x8_u(zeros, 8));
+    i0 = i32x4.add(zeroTerm(i32x4.extend_low_i16x8_u(z01), minusSum), i0);
+    i1 = i32x4.add(zeroTerm(i32x4.extend_high_i16x8_u(z01), minusSum), i1);
+    i2 = i32x4.add(zeroTerm(i32x4.extend_low_i16x8_u(z23), minusSum), i2);
+    i3 = i32x4.add(zeroTerm(i32x4.extend_high_i16x8_u(z23), minusSum), i3);
   }
-  const zeros = block + 16 * sizeof<S>();
-  const z01 = centredZeros(v128.load8x8_u(zeros)), z23 = centredZeros(v128.load8x8_u(zeros, 8));
-  const i0 = i32x4.add(zeroTerm(i32x4.extend_low_i16x8_u(z01), minusSum), widened(integers, parts));
-  const i1 = i32x4.add(zeroTerm(i32x4.extend_high_i16x8_u(z01), minusSum), widened(integers + 16, parts));
-  const i2 = i32x4.add(zeroTerm(i32x4.extend_low_i16x8_u(z23), minusSum), widened(integers + 32, parts));
-  const i3 = i32x4.add(zeroTerm(i32x4.extend_high_i16x8_u(z23), minusSum), widened(integers + 48, parts));
-  addEight(sums, i0, i1, scalesAt<S>(block, 0), scalesAt<S>(block, 1), d);
-  addEight(sums + 32, i2, i3, scalesAt<S>(block, 2), scalesAt<S>(block, 3), d);
+  addEight(sums, i0, i1, scalesWith<S>(block, 0, kept, factor), scalesWith<S>(block, 1, kept, factor), d);
+  addUpperEight(sums, i2, i3, scalesWith<S>(block, 2, kept, factor), scalesWith<S>(block, 3, kept, factor), d);
 }
 
 /** What a block's integers begin with. Centred sums count from −8 · Σx, so that zeros of 8 are in them. */
@@ -136,7 +135,7 @@ export function rows<S>(
   const recordBytes: usize = 16 + blockSize, headBytes: usize = 16 * sizeof<S>() + (stored ? 16 : 0);
   const partInputs = CENTRED ? min(blockSize, CENTRED_INPUTS) : blockSize, parts = blockSize / partInputs;
   const partBytes = <usize>partInputs << 3;
-  const mask = i8x16.splat(<i8>nibbleMask);
+  const mask = i8x16.splat(<i8>nibbleMask), kept = i32x4.splat(f16Kept), factor = f32x4.splat(f16Factor);
   for (let tile = tileFrom; tile < tileTo; tile += TILES) {
     const tiles = min(TILES, tileTo - tile);
     fillLines(sums, tiles, f32x4.splat(0));
@@ -163,7 +162,7 @@ export function rows<S>(
         } while (w < end);
       }
       for (let t: usize = 0; t < <usize>tiles; t++)
-        addTile<S>(stored, sums + (t << 6), integers + (t << 6), parts, head + t * tileBytes, record);
+        addTile<S>(stored, sums + (t << 6), integers + (t << 6), parts, head + t * tileBytes, record, kept, factor);
       record += recordBytes;
     }
     for (let t = 0; t < tiles; t++) {
