@@ -94,7 +94,7 @@ export class StepProgram {
       this.#next.clear();
       return;
     }
-    const { from, to } = linears.weightsFrom(this.#share(linears.tiles).from);
+    const { from, to } = linears.weightsFrom(this.#firstTile(linears.tiles));
     this.#next.aim(this.#buffers[arena]!.kernels, from, to);
   }
 
@@ -103,10 +103,10 @@ export class StepProgram {
     if (first) this.#awaits(first.arena, first.qkv);
   }
 
-  /** The tiles that team_take() gives this thread first. */
-  #share(tiles: number): { from: number; to: number } {
+  /** The first tile that team_take() gives this thread. */
+  #firstTile(tiles: number): number {
     const { threads, index } = this.#parts;
-    return { from: Math.floor((tiles * index) / threads), to: Math.floor((tiles * (index + 1)) / threads) };
+    return Math.floor((tiles * index) / threads);
   }
 
   #claim(count: number): number {
@@ -160,22 +160,22 @@ export class StepProgram {
     this.#normAndPrepare(layer.arena, layer.inputNorm, layer.spec.inputNorm.eps, pending, layer.qkv);
     this.#awaits(layer.arena, layer.o);
     this.#shrink(adapters?.qkv, normed);
-    this.#linears(layer.arena, layer.qkv, normed, layer.qkvOut, rows, adapters?.qkv);
+    this.#linears(layer.qkv, normed, layer.qkvOut, rows, adapters?.qkv);
 
     if (attention.byHead(this.#step, this.#parts.threads)) this.#attendByHead(layer);
     else this.#attendByPage(layer);
     this.#awaits(layer.arena, layer.gateUp);
     this.#shrink(adapters?.o, projections.q);
-    this.#linears(layer.arena, layer.o, projections.q, layer.deltaOut, rows, adapters?.o);
+    this.#linears(layer.o, projections.q, layer.deltaOut, rows, adapters?.o);
 
     this.#normAndPrepare(layer.arena, layer.postNorm, layer.spec.postAttentionNorm.eps, true, layer.gateUp);
     this.#awaits(layer.arena, layer.down);
     this.#shrink(adapters?.gateUp, normed);
-    this.#linears(layer.arena, layer.gateUp, normed, layer.gateUpOut, rows, adapters?.gateUp);
+    this.#linears(layer.gateUp, normed, layer.gateUpOut, rows, adapters?.gateUp);
     this.#activate(layer);
     this.#awaits(following?.arena ?? this.#head.arena, following?.qkv ?? this.#head.linear);
     this.#shrink(adapters?.down, projections.gate);
-    this.#linears(layer.arena, layer.down, projections.gate, layer.deltaOut, rows, adapters?.down);
+    this.#linears(layer.down, projections.gate, layer.deltaOut, rows, adapters?.down);
   }
 
   /** Attention in one phase, and what o reads of it. */
@@ -294,19 +294,8 @@ export class StepProgram {
   }
 
   /** Several linears over the same input, their tiles one long row of items. */
-  #linears(
-    arena: number,
-    linears: LinearGroup,
-    x: number,
-    outputs: readonly number[],
-    rows: number,
-    adapters?: AdapterGroup,
-  ): void {
+  #linears(linears: LinearGroup, x: number, outputs: readonly number[], rows: number, adapters?: AdapterGroup): void {
     const { tiles } = linears;
-    if (rows === 1) {
-      const { from, to } = this.#share(tiles);
-      linears.touch(this.#buffers[arena]!.kernels, outputs, from, to);
-    }
     const { most, least } = rows === 1 ? TILES_TOGETHER : this.#portion(tiles);
     for (let taken = this.#take(tiles, most, least); taken !== 0; taken = this.#take(tiles, most, least)) {
       const from = taken >>> TAKEN_BITS;
@@ -356,7 +345,7 @@ export class StepProgram {
       this.#barrier();
     }
     this.#awaitsFirst();
-    this.#linears(arena, linear, normed, logits, count);
+    this.#linears(linear, normed, logits, count);
     if (!wanted) return;
     for (let i = this.#claim(1); i < count; i = this.#claim(1)) {
       if (!this.#step.outputSums(first + i)) continue;
