@@ -1,11 +1,11 @@
-// A few tokens, one by one, against 8-bit weights: eight tiles side by side, as in nibble-rows.ts.
+// A few tokens, one by one, against 8-bit weights: up to sixteen tiles side by side, as in nibble-rows.ts.
 
 import { JOINED } from "./joined";
-import { BYTES_HEAD, addEight, fillLines, storeTile } from "./quantized-rows";
+import { BYTES_HEAD, addEight, addUpperEight, fillLines, storeTile } from "./quantized-rows";
 import { SLOT_AREA, SUMS, UNPACKED, claimSlot, releaseSlot } from "./quantized-slot";
 
-/** Tiles that are read side by side. */
-const TILES: i32 = 8;
+/** Most tiles that are read side by side. */
+const TILES: i32 = 16;
 
 /** sum + four rows × 8 inputs: two of each row per `w`. */
 // @ts-ignore: decorator
@@ -76,6 +76,20 @@ function addLines(integers: usize, w: usize, x0: v128, x1: v128, x2: v128, x3: v
   );
 }
 
+/** The same for eight tiles, `tileBytes` apart. */
+// @ts-ignore: decorator
+@inline
+function addLinesOfEight(integers: usize, w: usize, tileBytes: usize, x0: v128, x1: v128, x2: v128, x3: v128): void {
+  addLines(integers, w, x0, x1, x2, x3);
+  addLines(integers + 64, (w += tileBytes), x0, x1, x2, x3);
+  addLines(integers + 128, (w += tileBytes), x0, x1, x2, x3);
+  addLines(integers + 192, (w += tileBytes), x0, x1, x2, x3);
+  addLines(integers + 256, (w += tileBytes), x0, x1, x2, x3);
+  addLines(integers + 320, (w += tileBytes), x0, x1, x2, x3);
+  addLines(integers + 384, (w += tileBytes), x0, x1, x2, x3);
+  addLines(integers + 448, (w += tileBytes), x0, x1, x2, x3);
+}
+
 /** Adds a block's integers of a tile to its sums. */
 // @ts-ignore: decorator
 @inline
@@ -88,7 +102,7 @@ function addTile(sums: usize, integers: usize, block: usize, record: usize): voi
   const i2 = i32x4.add(i32x4.mul(minusSum, i32x4.extend_low_i16x8_u(z23)), v128.load(integers, 32));
   const i3 = i32x4.add(i32x4.mul(minusSum, i32x4.extend_high_i16x8_u(z23)), v128.load(integers, 48));
   addEight(sums, i0, i1, v128.load(block), v128.load(block, 16), d);
-  addEight(sums + 32, i2, i3, v128.load(block, 32), v128.load(block, 48), d);
+  addUpperEight(sums, i2, i3, v128.load(block, 32), v128.load(block, 48), d);
 }
 
 /** Tiles tileFrom … tileTo − 1; the parameters are those of `linear_bytes`. */
@@ -103,10 +117,10 @@ export function rows(
   for (let tile = tileFrom; tile < tileTo; tile += TILES) {
     const tiles = min(TILES, tileTo - tile);
     for (let token = 0; token < m; token++) {
-      fillLines(sums, TILES, f32x4.splat(0));
+      fillLines(sums, tiles, f32x4.splat(0));
       let w = weights + <usize>tile * tileBytes, record = buffer + SLOT_AREA + <usize>token * recordBytes;
       for (let block = 0; block < blocks; block++) {
-        fillLines(integers, TILES, i32x4.splat(0));
+        fillLines(integers, tiles, i32x4.splat(0));
         const head = w;
         w += BYTES_HEAD;
         let x = record;
@@ -114,22 +128,13 @@ export function rows(
         do {
           const x0 = v128.load32_splat(x, 16), x1 = v128.load32_splat(x, 20);
           const x2 = v128.load32_splat(x, 24), x3 = v128.load32_splat(x, 28);
-          let v = w;
-          if (tiles == TILES) {
-            addLines(integers, v, x0, x1, x2, x3);
-            addLines(integers + 64, (v += tileBytes), x0, x1, x2, x3);
-            addLines(integers + 128, (v += tileBytes), x0, x1, x2, x3);
-            addLines(integers + 192, (v += tileBytes), x0, x1, x2, x3);
-            addLines(integers + 256, (v += tileBytes), x0, x1, x2, x3);
-            addLines(integers + 320, (v += tileBytes), x0, x1, x2, x3);
-            addLines(integers + 384, (v += tileBytes), x0, x1, x2, x3);
-            addLines(integers + 448, (v += tileBytes), x0, x1, x2, x3);
-          } else {
-            for (let t = 0; t < tiles; t++) {
-              addLines(integers + (<usize>t << 6), v, x0, x1, x2, x3);
-              v += tileBytes;
-            }
+          let t = 0;
+          if (tiles >= 8) {
+            addLinesOfEight(integers, w, tileBytes, x0, x1, x2, x3);
+            t = 8;
           }
+          if (tiles == 16) addLinesOfEight(integers + 512, w + (tileBytes << 3), tileBytes, x0, x1, x2, x3);
+          else for (; t < tiles; t++) addLines(integers + (<usize>t << 6), w + <usize>t * tileBytes, x0, x1, x2, x3);
           w += 128;
           x += 16;
         } while (w < end);

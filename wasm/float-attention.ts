@@ -100,14 +100,22 @@ export function store_key_value(
   }
 }
 
+/** The numbers of widen(), read for the reason that EXP is (float-arithmetic.ts). */
+const WIDEN: usize = memory.data<u32>(
+  [
+    0x7c007c00, 0x7c007c00, 0x7c007c00, 0x7c007c00, // 0: f16's exponent, twice
+    0x8fffe000, 0x8fffe000, 0x8fffe000, 0x8fffe000, // 16: what is kept of a shifted f16
+    0x77800000, 0x77800000, 0x77800000, 0x77800000, // 32: 2^112, from f16's exponents to f32's, denormals too
+  ],
+  16,
+);
+
 /**
  * Widens `count` f16 from → to. Infinities and NaN, which no sound model has, are looked for on
  * the way (16 bits a lane, cheaply) and mended afterwards.
  */
 export function widen(from: usize, to: usize, count: i32): void {
-  const exponent = i16x8.splat(0x7c00);
-  const kept = i32x4.splat(0x8fffe000);
-  const bias = f32x4.splat(5.192296858534828e33); // 2^112: from f16's exponents to f32's, denormals too
+  const exponent = v128.load(WIDEN), kept = v128.load(WIDEN, 16), bias = v128.load(WIDEN, 32);
   let odd = i16x8.splat(0);
   let i = 0;
   for (; i + 8 <= count; i += 8) {

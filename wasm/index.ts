@@ -13,6 +13,7 @@ export { nibbleMask } from "./nibbles";
 export * from "./quantized-activations";
 export * from "./quantized-bytes";
 export * from "./quantized-nibbles";
+export { f16Factor, f16Kept } from "./quantized-rows";
 export * from "./quantized-segments";
 export * from "./touch-lines";
 export * from "./static-data";

@@ -7,7 +7,7 @@
 
 import { DOT_ADD } from "./dot-add";
 import { CENTRED_INPUTS, centredZeros, fold, high, low, nibbleMask, zeroTerm } from "./nibbles";
-import { addEight, scalesAt, storeTile } from "./quantized-rows";
+import { addEight, addUpperEight, scalesAt, storeTile } from "./quantized-rows";
 import { CHUNK, SCALES, SLOT_AREA, SUMS, UNPACKED, ZEROS, claimSlot, releaseSlot } from "./quantized-slot";
 
 /** Codes, scales and zeros of one record as bytes, f32 and i32 in the slot; zeros that are not stored are 8. */
@@ -48,7 +48,7 @@ function addToken(slot: usize, record: usize, sums: usize, i0: v128, i1: v128, i
   const d = v128.load32_splat(record);
   const scales = slot + SCALES;
   addEight(sums, i0, i1, v128.load(scales), v128.load(scales, 16), d);
-  addEight(sums + 32, i2, i3, v128.load(scales, 32), v128.load(scales, 48), d);
+  addUpperEight(sums, i2, i3, v128.load(scales, 32), v128.load(scales, 48), d);
 }
 
 /** An unpacked block of 16 rows × four tokens, added to their sums. */

@@ -6,5 +6,6 @@
 
 export { linear_bytes } from "./quantized-bytes";
 export { linear_nibbles_f16, linear_nibbles_f32, linear_symmetric_f16 } from "./quantized-nibbles";
-// Exported, or the compiler would take it for a constant.
+// Exported, or the compiler would take them for constants.
 export { nibbleMask } from "./nibbles";
+export { f16Factor, f16Kept } from "./quantized-rows";

@@ -12,14 +12,19 @@
 // zeros to whole lines of 8 inputs: [tokens, segments].
 
 import { CENTRED_INPUTS } from "./nibbles";
-import { largerMagnitude, largestMagnitude } from "./quantized-rows";
+import { largestMagnitude } from "./quantized-rows";
 import { SLOT_AREA, quantized_reset_slots } from "./quantized-slot";
 
 export { quantized_reset_slots };
 
-/** Adding and taking off 1.5 · 2^23 rounds to the nearest integer, ties to even. */
-const ROUND: f32 = 12582912.0;
-const ROUND_BITS: i32 = 0x4b400000;
+/** Read for the reason that EXP is (float-arithmetic.ts). */
+const NUMBERS: usize = memory.data<u32>(
+  [
+    0x4b400000, 0x4b400000, 0x4b400000, 0x4b400000, // 0: 1.5 · 2^23, and its bits
+    0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff, // 16: all but the sign
+  ],
+  16,
+);
 /** Below this 511 / max would overflow; such a block is zero for all purposes. */
 const TINY: f32 = 1e-30;
 
@@ -53,10 +58,11 @@ function oneInput(x: usize, permutation: usize, k: i32, start: i32, end: i32): f
   return load<f32>(x + (<usize>row << 2));
 }
 
+/** To the nearest integer, ties to even: adding and taking off `round`, 1.5 · 2^23, does that. */
 // @ts-ignore: decorator
 @inline
-function rounded(v: v128, factor: v128): v128 {
-  return i32x4.sub(f32x4.add(f32x4.mul(v, factor), f32x4.splat(ROUND)), i32x4.splat(ROUND_BITS));
+function rounded(v: v128, factor: v128, round: v128): v128 {
+  return i32x4.sub(f32x4.add(f32x4.mul(v, factor), round), round);
 }
 
 // @ts-ignore: decorator
@@ -80,10 +86,11 @@ function quantizeRecord<C>(
 function quantize<C>(
   whole: bool, x: usize, permutation: usize, first: i32, count: i32, start: i32, end: i32, limit: f32, record: usize,
 ): void {
+  const round = v128.load(NUMBERS), magnitude = v128.load(NUMBERS, 16);
   let most = i32x4.splat(0), other = most;
   for (let k = first; k < first + count; k += 8) {
-    most = largerMagnitude(most, inputs(whole, x, permutation, k, start, end));
-    other = largerMagnitude(other, inputs(whole, x, permutation, k + 4, start, end));
+    most = i32x4.max_s(most, v128.and(inputs(whole, x, permutation, k, start, end), magnitude));
+    other = i32x4.max_s(other, v128.and(inputs(whole, x, permutation, k + 4, start, end), magnitude));
   }
   const max = largestMagnitude(i32x4.max_s(most, other));
   const factor = f32x4.splat(max < TINY ? 0 : limit / max);
@@ -92,17 +99,17 @@ function quantize<C>(
     let sumA = i32x4.splat(0), sumB = sumA;
     const stop = min(part + CENTRED_INPUTS, first + count);
     for (let k = part; k < stop; k += 8) {
-      const a = rounded(inputs(whole, x, permutation, k, start, end), factor);
-      const b = rounded(inputs(whole, x, permutation, k + 4, start, end), factor);
+      const a = rounded(inputs(whole, x, permutation, k, start, end), factor, round);
+      const b = rounded(inputs(whole, x, permutation, k + 4, start, end), factor, round);
       sumA = i32x4.sub(sumA, a);
       sumB = i32x4.sub(sumB, b);
-      const ab = i16x8.narrow_i32x4_s(a, b);
       if (sizeof<C>() == 2) {
-        v128.store(to, ab);
+        v128.store(to, i16x8.narrow_i32x4_s(a, b));
         to += 16;
       } else {
-        const codes = i8x16.narrow_i16x8_s(ab, ab);
-        v128.store64_lane(to, v128.shuffle<i8>(codes, codes, 0, 2, 4, 6, 1, 3, 5, 7, 0, 2, 4, 6, 1, 3, 5, 7), 0);
+        // 0 2 4 6 1 3 5 7
+        const codes = i16x8.narrow_i32x4_s(v128.shuffle<i32>(a, b, 0, 2, 4, 6), v128.shuffle<i32>(a, b, 1, 3, 5, 7));
+        v128.store64_lane(to, i8x16.narrow_i16x8_s(codes, codes), 0);
         to += 8;
       }
     }

@@ -15,12 +15,28 @@ export function widenF16(v: v128): v128 {
   return f32x4.mul(v128.and(i32x4.shl(v, 13), i32x4.splat(0x8fffffff)), f32x4.splat(SCALE_112));
 }
 
+/**
+ * The numbers of widenF16(), but exported and variable, so that nobody knows them: V8 makes a known constant anew at every use, of
+ * 256 bits in seven instructions, and those of one token would be a quarter of all that its linears run.
+ */
+export let f16Kept: i32 = 0x8fffffff;
+export let f16Factor: f32 = 5.192296858534828e33;
+
 /** Scales `4·index … 4·index + 3` of the 16 at `from`, S = u16 (f16 bits) or f32. */
 // @ts-ignore: decorator
 @inline
 export function scalesAt<S>(from: usize, index: usize): v128 {
-  if (isFloat<S>()) return v128.load(from + index * 16);
-  return widenF16(v128.load16x4_s(from + index * 8));
+  return scalesWith<S>(from, index, i32x4.splat(f16Kept), f32x4.splat(f16Factor));
+}
+
+/** The same where many are read: `kept` and `factor` are splats of f16Kept and f16Factor. */
+// @ts-ignore: decorator
+@inline
+export function scalesWith<S>(from: usize, index: usize, kept: v128, factor: v128): v128 {
+  if (isFloat<S>()) return index == 0 ? v128.load(from) : index == 1 ? v128.load(from, 16) : index == 2 ? v128.load(from, 32) : v128.load(from, 48);
+  // Neighbours must be loads from constant offsets of one address, or V8 does not join them.
+  const half = index == 0 ? v128.load16x4_s(from) : index == 1 ? v128.load16x4_s(from, 8) : index == 2 ? v128.load16x4_s(from, 16) : v128.load16x4_s(from, 24);
+  return f32x4.mul(v128.and(i32x4.shl(half, 13), kept), factor);
 }
 
 /** Keeps the larger magnitude of each lane, as bits: one instruction where f32x4.max takes many, and NaN stays. */
@@ -67,6 +83,16 @@ export function addEight(sums: usize, a: v128, b: v128, scalesA: v128, scalesB: 
   b = addBlock(v128.load(sums, 16), b, scalesB, d);
   v128.store(sums, b, 16);
   v128.store(sums, a);
+}
+
+/** The same for the other eight rows of a tile whose sums are f32 [16]. */
+// @ts-ignore: decorator
+@inline
+export function addUpperEight(sums: usize, a: v128, b: v128, scalesA: v128, scalesB: v128, d: v128): void {
+  a = addBlock(v128.load(sums, 32), a, scalesA, d);
+  b = addBlock(v128.load(sums, 48), b, scalesB, d);
+  v128.store(sums, b, 48);
+  v128.store(sums, a, 32);
 }
 
 /**

@@ -9,7 +9,7 @@ export interface FloatKernels {
   team_open(control: number, ticket: number): number;
   team_wait(control: number, ticket: number, turns: number): void;
   team_claim(control: number, count: number): number;
-  team_take(control: number, threads: number, thread: number, items: number, count: number): number;
+  team_take(control: number, threads: number, thread: number, items: number, most: number, least: number): number;
   team_await(control: number, last: number, turns: number): number;
   touch_lines(from: number, bytes: number): void;
 

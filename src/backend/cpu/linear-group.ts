@@ -1,8 +1,7 @@
 // Linears that read the same x: q, k and v; gate and up. Their inputs are prepared together
 // (once, where they quantise alike), and their tiles can be claimed as one row of items.
 
-import type { FloatKernels } from "./kernels.js";
-import { type LinearKernel, TILE_ROWS } from "./linear-kernel.js";
+import type { LinearKernel } from "./linear-kernel.js";
 
 export class LinearGroup {
   readonly linears: readonly LinearKernel[];
@@ -62,17 +61,6 @@ export class LinearGroup {
       const begin = Math.max(from, first);
       const end = Math.min(to, first + tiles);
       if (begin < end) this.#applyOne(i, x, m, outputs[i]!, begin - first, end - first);
-      first += tiles;
-    }
-  }
-
-  /** Brings the outputs of tiles from … to − 1, one row of each, near: they are written soon. */
-  touch(kernels: FloatKernels, outputs: readonly number[], from: number, to: number): void {
-    for (let i = 0, first = 0; i < this.linears.length; i++) {
-      const { tiles, out } = this.linears[i]!;
-      const begin = Math.max(from - first, 0) * TILE_ROWS;
-      const end = Math.min((to - first) * TILE_ROWS, out);
-      if (begin < end) kernels.touch_lines(outputs[i]! + begin * 4, (end - begin) * 4);
       first += tiles;
     }
   }

@@ -369,6 +369,32 @@ describe("results do not depend on how the work is divided", () => {
     }
   });
 
+  it.each([
+    ["nibbles", gptq({}), 25],
+    ["f32 scales", gptq({ scaleDtype: "f32" }), 25],
+    ["groups of 32", gptq({ groupSize: 32 }), 25],
+    ["symmetric", gptq({}), 25],
+    ["bytes", gptq({ bits: 8 }), 25],
+    ["plain", { kind: "plain", dtype: "f16" } as const, 24],
+  ])("%s: one token, any number of tiles side by side, any build", (title, format, tiles) => {
+    const spec = linearSpec(256, tiles * 16 + 8, format, true);
+    const random = randomNumbers(7);
+    const store = new TensorStore();
+    const meaning =
+      format.kind === "gptq"
+        ? makeGptq(spec, store, random, null, title === "symmetric")
+        : makePlain(spec, store, random, quantizedLayout(spec).blockSize);
+    const x = activations(random, 1, spec.in);
+    const expected = reference(spec, meaning, x, 1);
+    for (const { kernels } of builds) {
+      const places = new Places();
+      const { place, facts } = pack(kernels, spec, store, places);
+      const linear = new QuantizedLinear(kernels, memory, spec, place, facts);
+      for (const chunk of [1, 7, 8, 9, 15, 16, 17, linear.tiles]) expect(run(linear, x, 1, places, chunk)).toEqual(expected);
+      places.check();
+    }
+  });
+
   it.each([gptq({}), gptq({ bits: 8 })])("$bits bits: any number of threads at once", async (format) => {
     const spec = linearSpec(512, 1024, format);
     const random = randomNumbers(11);
@@ -510,7 +536,7 @@ describe("arithmetic", () => {
     [8, "largest"],
     [8, "smallest"],
   ] as const)("%d bits: the %s codes against the largest activations do not overflow", (bits, which) => {
-    const out = 9 * 16; // eight tiles that are read side by side, and one alone
+    const out = 25 * 16; // sixteen tiles that are read side by side, eight, and one alone
     const spec = linearSpec(128, out, gptq({ bits, zeros: "v2", scaleDtype: "f32" }));
     const largest = which === "largest";
     const store = new TensorStore();

@@ -17,10 +17,13 @@ import { stepWords, Task } from "./step-message.js";
 /** team_take() answers first << TAKEN_BITS | number. */
 const TAKEN_BITS = 6;
 const TAKEN_MASK = 63;
-/** Most tiles taken at a time. */
+/** Most tiles taken at a time where rows are many. */
 const MOST_TILES = 16;
-/** Tiles that a kernel for one row reads side by side (wasm/nibble-rows.ts, wasm/byte-rows.ts): fewer are slower, one by one. */
-const TILES_TOGETHER = 8;
+/**
+ * Tiles of which a kernel for one row reads sixteen or eight side by side (wasm/nibble-rows.ts, wasm/byte-rows.ts): sixteen are a
+ * twentieth faster, fewer than eight go one by one.
+ */
+const TILES_TOGETHER = { most: 16, least: 8 };
 
 /** Offsets of the buffers that every arena has. */
 interface Buffers {
@@ -91,7 +94,7 @@ export class StepProgram {
       this.#next.clear();
       return;
     }
-    const { from, to } = linears.weightsFrom(this.#share(linears.tiles).from);
+    const { from, to } = linears.weightsFrom(this.#firstTile(linears.tiles));
     this.#next.aim(this.#buffers[arena]!.kernels, from, to);
   }
 
@@ -100,10 +103,10 @@ export class StepProgram {
     if (first) this.#awaits(first.arena, first.qkv);
   }
 
-  /** The tiles that team_take() gives this thread first. */
-  #share(tiles: number): { from: number; to: number } {
+  /** The first tile that team_take() gives this thread. */
+  #firstTile(tiles: number): number {
     const { threads, index } = this.#parts;
-    return { from: Math.floor((tiles * index) / threads), to: Math.floor((tiles * (index + 1)) / threads) };
+    return Math.floor((tiles * index) / threads);
   }
 
   #claim(count: number): number {
@@ -157,22 +160,22 @@ export class StepProgram {
     this.#normAndPrepare(layer.arena, layer.inputNorm, layer.spec.inputNorm.eps, pending, layer.qkv);
     this.#awaits(layer.arena, layer.o);
     this.#shrink(adapters?.qkv, normed);
-    this.#linears(layer.arena, layer.qkv, normed, layer.qkvOut, rows, adapters?.qkv);
+    this.#linears(layer.qkv, normed, layer.qkvOut, rows, adapters?.qkv);
 
     if (attention.byHead(this.#step, this.#parts.threads)) this.#attendByHead(layer);
     else this.#attendByPage(layer);
     this.#awaits(layer.arena, layer.gateUp);
     this.#shrink(adapters?.o, projections.q);
-    this.#linears(layer.arena, layer.o, projections.q, layer.deltaOut, rows, adapters?.o);
+    this.#linears(layer.o, projections.q, layer.deltaOut, rows, adapters?.o);
 
     this.#normAndPrepare(layer.arena, layer.postNorm, layer.spec.postAttentionNorm.eps, true, layer.gateUp);
     this.#awaits(layer.arena, layer.down);
     this.#shrink(adapters?.gateUp, normed);
-    this.#linears(layer.arena, layer.gateUp, normed, layer.gateUpOut, rows, adapters?.gateUp);
+    this.#linears(layer.gateUp, normed, layer.gateUpOut, rows, adapters?.gateUp);
     this.#activate(layer);
     this.#awaits(following?.arena ?? this.#head.arena, following?.qkv ?? this.#head.linear);
     this.#shrink(adapters?.down, projections.gate);
-    this.#linears(layer.arena, layer.down, projections.gate, layer.deltaOut, rows, adapters?.down);
+    this.#linears(layer.down, projections.gate, layer.deltaOut, rows, adapters?.down);
   }
 
   /** Attention in one phase, and what o reads of it. */
@@ -291,21 +294,10 @@ export class StepProgram {
   }
 
   /** Several linears over the same input, their tiles one long row of items. */
-  #linears(
-    arena: number,
-    linears: LinearGroup,
-    x: number,
-    outputs: readonly number[],
-    rows: number,
-    adapters?: AdapterGroup,
-  ): void {
+  #linears(linears: LinearGroup, x: number, outputs: readonly number[], rows: number, adapters?: AdapterGroup): void {
     const { tiles } = linears;
-    if (rows === 1) {
-      const { from, to } = this.#share(tiles);
-      linears.touch(this.#buffers[arena]!.kernels, outputs, from, to);
-    }
-    const portion = this.#portion(tiles);
-    for (let taken = this.#take(tiles, portion); taken !== 0; taken = this.#take(tiles, portion)) {
+    const { most, least } = rows === 1 ? TILES_TOGETHER : this.#portion(tiles);
+    for (let taken = this.#take(tiles, most, least); taken !== 0; taken = this.#take(tiles, most, least)) {
       const from = taken >>> TAKEN_BITS;
       linears.apply(x, rows, outputs, from, from + (taken & TAKEN_MASK));
       adapters?.expand(this.#step, outputs, from, from + (taken & TAKEN_MASK));
@@ -353,7 +345,7 @@ export class StepProgram {
       this.#barrier();
     }
     this.#awaitsFirst();
-    this.#linears(arena, linear, normed, logits, count);
+    this.#linears(linear, normed, logits, count);
     if (!wanted) return;
     for (let i = this.#claim(1); i < count; i = this.#claim(1)) {
       if (!this.#step.outputSums(first + i)) continue;
@@ -373,15 +365,15 @@ export class StepProgram {
   }
 
   /** Tiles to take at a time: small portions, for a thread's own lie one behind the other anyway. */
-  #portion(tiles: number): number {
+  #portion(tiles: number): { most: number; least: number } {
     const eighth = Math.floor((tiles * MOST_TILES) / (this.#parts.threads * 128));
-    const least = this.#step.rows === 1 ? TILES_TOGETHER : 1;
-    return Math.min(MOST_TILES, Math.max(least, eighth - (eighth % least)));
+    const most = Math.min(MOST_TILES, Math.max(1, eighth));
+    return { most, least: most };
   }
 
   /** Some tiles of a linear, or 0. */
-  #take(tiles: number, portion: number): number {
+  #take(tiles: number, most: number, least: number): number {
     const { threads, index } = this.#parts;
-    return this.#team.team_take(this.#control, threads, index, tiles, portion);
+    return this.#team.team_take(this.#control, threads, index, tiles, most, least);
   }
 }
