@@ -4,7 +4,8 @@
 //
 // The results are committed (kernels/built/): a git clone and the npm package need no CUDA
 // toolkit, and kernels/built/manifest.json holds a hash of the sources that a test compares, so
-// that kernels and sources cannot drift apart.
+// that kernels and sources cannot drift apart. families.json beside it is for this program and
+// tests alone: what each family was built from, and what its kernels take.
 //
 // A kernel that uses local memory, printf or device malloc is refused: each would make the driver
 // take memory that no plan knows of.
@@ -21,7 +22,8 @@ const TARGETS = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90a", "sm_100f", "sm_12
 const FALLBACK_PTX = "compute_75";
 
 const manifestFile = join(built, "manifest.json");
-const before = existsSync(manifestFile) ? JSON.parse(readFileSync(manifestFile, "utf8")) : {};
+const familiesFile = join(built, "families.json");
+const before = { ...readJson(manifestFile), ...readJson(familiesFile) };
 const version = nvccVersion();
 const all = process.argv.includes("--all") || before.nvcc !== version;
 const families = readdirSync(kernelFolder)
@@ -48,10 +50,16 @@ for (const family of families) {
     `${family.padEnd(18)} ${Object.keys(kernels[family]).length} kernels, ${((Date.now() - started) / 1000).toFixed(0)} s`,
   );
 }
-writeFileSync(
-  manifestFile,
-  `${JSON.stringify({ nvcc: version, targets: [...TARGETS, FALLBACK_PTX], sources: hashKernelSources(), familySources, kernels }, null, 1)}\n`,
-);
+writeJson(manifestFile, { nvcc: version, targets: [...TARGETS, FALLBACK_PTX], sources: hashKernelSources() });
+writeJson(familiesFile, { familySources, kernels });
+
+function readJson(path) {
+  return existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) : {};
+}
+
+function writeJson(path, value) {
+  writeFileSync(path, `${JSON.stringify(value, null, 1)}\n`);
+}
 
 function compile(family, output) {
   const targets = TARGETS.flatMap((target) => ["-gencode", `arch=${target.replace("sm_", "compute_")},code=${target}`]);

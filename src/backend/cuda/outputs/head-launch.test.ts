@@ -6,7 +6,7 @@ const HOPPER = { multiprocessors: 132, major: 9, minor: 0, sharedPerBlock: 23244
 /** Of a multiprocessor, and what the driver keeps of it for each block. */
 const MULTIPROCESSOR_SHARED = 228 * 1024;
 const RESERVED = 1024;
-/** Of choose_token, see kernels/built/manifest.json. */
+/** Of choose_token, see kernels/built/families.json. */
 const CHOOSE_SHARED = 16928;
 /** Ahead of x in HeadShared of linear_head.cu. */
 const AHEAD_OF_X = 512 + 2048;
