@@ -9,16 +9,33 @@ import { type CacheGroup, PAGE_TOKENS } from "./plan.js";
 
 /** Groups in the order of their reach: the whole context first, then windows, widest first. */
 export function cacheGroups(spec: ModelSpec, run: RunShape): CacheGroup[] {
-  const layersOf = new Map<number | null, number[]>();
-  for (const layer of spec.layers) {
-    const window = layer.attention.window;
-    const layers = layersOf.get(window);
-    if (layers) layers.push(layer.index);
-    else layersOf.set(window, [layer.index]);
+  return windowsOf(spec).map(({ window, layers }) => ({ window, layers, ...pagesFor(window, run) }));
+}
+
+interface LayersOfWindow {
+  readonly window: number | null;
+  readonly layers: readonly number[];
+}
+
+/** Of each model, which is not changed: found out once, for a planner asks hundreds of times. */
+const known = new WeakMap<ModelSpec, readonly LayersOfWindow[]>();
+
+function windowsOf(spec: ModelSpec): readonly LayersOfWindow[] {
+  let windows = known.get(spec);
+  if (!windows) {
+    const layersOf = new Map<number | null, number[]>();
+    for (const layer of spec.layers) {
+      const window = layer.attention.window;
+      const layers = layersOf.get(window);
+      if (layers) layers.push(layer.index);
+      else layersOf.set(window, [layer.index]);
+    }
+    windows = [...layersOf]
+      .sort(([a], [b]) => (b ?? Number.POSITIVE_INFINITY) - (a ?? Number.POSITIVE_INFINITY))
+      .map(([window, layers]) => ({ window, layers }));
+    known.set(spec, windows);
   }
-  return [...layersOf]
-    .sort(([a], [b]) => (b ?? Number.POSITIVE_INFINITY) - (a ?? Number.POSITIVE_INFINITY))
-    .map(([window, layers]) => ({ window, layers, ...pagesFor(window, run) }));
+  return windows;
 }
 
 /** Tokens in one layer's pool: a multiple of the page size. */

@@ -3,6 +3,7 @@
 
 import type { ModelSpec } from "../model/spec.js";
 import { Completions } from "./completions.js";
+import { fitsInOrder } from "./fits-in-order.js";
 import type { CacheType, Packing, RunShape } from "./packing.js";
 import { type Placement, place } from "./placement.js";
 import type { PlacementEntry, PlacementProblem, PlacementRule } from "./placement-problem.js";
@@ -14,6 +15,8 @@ export class Fitting {
   readonly #draftCosts: StageCosts | null;
   readonly #settings: PlanSettings;
   readonly #entries: readonly PlacementEntry[];
+  /** Whether fitsInOrder() has the answer. */
+  readonly #inOrder: boolean;
   readonly #largest = new Map<CacheType, number>();
 
   constructor(
@@ -27,6 +30,8 @@ export class Fitting {
     this.#draftCosts = draft && new StageCosts(draft, packing);
     this.#settings = settings;
     this.#entries = entries;
+    const cardsDiffer = new Set(entries.map(({ card }) => card)).size === entries.length;
+    this.#inOrder = cardsDiffer && draft === null && this.#costs.growing;
   }
 
   /** The run shape for a context: with the largest prefill chunk that fits or, where none does, the smallest. */
@@ -50,7 +55,10 @@ export class Fitting {
   }
 
   #fits(run: RunShape): boolean {
-    return this.#room(run) >= 0 && new Completions(this.problem(run), "even").possible;
+    if (this.#room(run) < 0) return false;
+    if (!this.#inOrder) return new Completions(this.problem(run), "even").possible;
+    const costs = this.#costs.of(run);
+    return fitsInOrder(this.#entries, this.#costs.layerCount, (first, count) => costs.stage(first, count));
   }
 
   place(run: RunShape, rule: PlacementRule): Placement | null {
@@ -73,14 +81,15 @@ export class Fitting {
   }
 
   /**
-   * Most steps of context that fit. Sums alone give an upper end; the placement that comes
-   * closest there, shrunk until it fits, gives a lower end that is nearly always the answer.
+   * Most steps of context that fit. Sums alone give an upper end. Where it takes a look at all placements to know whether
+   * one fits, the placement that comes closest there, shrunk until it fits, gives a lower end that is nearly always the answer.
    */
   #search(most: number, cacheType: CacheType): number {
     const run = (steps: number) => this.#leastRun(steps * CONTEXT_STEP, cacheType);
     const fits = (steps: number) => this.#fits(run(steps));
     const upper = lastWithRoom(most, (steps) => this.#room(run(steps)));
     if (upper === 0 || fits(upper)) return upper;
+    if (this.#inOrder) return lastTrue(0, upper, fits);
     const closest = this.place(run(upper), "closest");
     let fitting = closest ? lastWithRoom(upper, (steps) => this.#roomOf(closest, run(steps))) : 0;
     let failing = upper;

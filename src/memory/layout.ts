@@ -66,7 +66,7 @@ function arenasOf(spec: ModelSpec, range: LayerRange, run: RunShape, packing: Pa
   const fits = (contents: ArenaContents) => placeArena(spec, contents, run, packing, 0).bytes <= packing.maxArena;
   const whole: ArenaContents = { first: range.first, end, embedding: range.first === 0, head: end === spec.layers.length };
   // Nearly always so; to try it layer by layer would place all of them as often as there are.
-  if (fits(whole)) return [whole];
+  if (packing.maxArena === Number.POSITIVE_INFINITY || fits(whole)) return [whole];
   const done: ArenaContents[] = [];
   let open: ArenaContents = { ...whole, end: range.first, head: false };
   for (let layer = range.first; layer < end; layer++) {

@@ -45,6 +45,14 @@ export class StageCosts {
     this.headBesideEmbedding = onDevice && spec.tiedEmbeddings ? aligned(packing.head(spec, true)) : this.head;
   }
 
+  /**
+   * Whether no run of layers takes more than a run that contains it: arenas have no bound, and all layers are alike (of layers that
+   * are not, a packing may have buffers that it has for neither kind together).
+   */
+  get growing(): boolean {
+    return this.packing.maxArena === Number.POSITIVE_INFINITY && this.#examples.length === 1;
+  }
+
   /** The same for one run shape. */
   of(run: RunShape): RunCosts {
     return new RunCosts(this, this.#layerSums(run), this.#scratchSizes(run), this.#captured(run));
@@ -88,11 +96,15 @@ export class StageCosts {
 
   #classify(): number[] {
     const classes = new Map<string, number>();
-    return this.#spec.layers.map((layer) => {
+    const { layers } = this.#spec;
+    let id = 0;
+    return layers.map((layer, index) => {
+      // Nearly always so, and sooner found out than written down.
+      if (index > 0 && sameShape(layer, layers[index - 1])) return id;
       const shape = shapeOf(layer);
-      let id = classes.get(shape);
-      if (id === undefined) {
-        id = classes.size;
+      const known = classes.get(shape);
+      id = known ?? classes.size;
+      if (known === undefined) {
         classes.set(shape, id);
         this.#examples.push(layer);
       }
@@ -117,6 +129,17 @@ function shapeOf(part: unknown): string {
   let text = "";
   for (const [key, value] of Object.entries(part)) if (!NAMES.has(key)) text += `${key}:${shapeOf(value)};`;
   return `{${text}}`;
+}
+
+/** Whether shapeOf() says the same of both. */
+function sameShape(a: unknown, b: unknown): boolean {
+  if (typeof a !== "object" || a === null || typeof b !== "object" || b === null) return Object.is(a, b);
+  const keys = Object.keys(a);
+  const [left, right] = [a, b] as Record<string, unknown>[];
+  return (
+    keys.length === Object.keys(b).length &&
+    keys.every((key) => NAMES.has(key) || (key in b && sameShape(left![key], right![key])))
+  );
 }
 
 /** Numbers the set of classes of every contiguous run of layers, walking from each start; one set may get several numbers. */

@@ -10,18 +10,14 @@
 import type { CacheType, Packing, RegionSize, RunShape, StageShape } from "../../memory/packing.js";
 import { MiB } from "../../memory/size.js";
 import type { LayerSpec, LinearSpec, ModelSpec, NormSpec } from "../../model/spec.js";
-import { LEAST_CHAIN_ROWS } from "./chains/chain-rows-launch.js";
-import { chainRowsLayout } from "./chains/chain-rows-shape.js";
-import { chainLayout } from "./chains/chain-shape.js";
-import { mostPieceBytes } from "./linears/batch-launch.js";
-import { LEAST_WGMMA_BATCHED, mostWgmmaPieceBytes } from "./linears/batch-launch-wgmma.js";
 import { CARRIED_BYTES, deferredScratchBytes } from "./linears/deferred-norms.js";
 import { poolBytes, sliceBytes, slotBytes } from "./outputs/sampling-shape.js";
+import { stageNeeds } from "./stage-needs.js";
 import { capturedSize } from "./steps/captured-steps.js";
 import { attentionScratch, FACT_BYTES, halfDim, largestInput, logitRows, stepTokens } from "./steps/step-shape.js";
-import { adapterRegions, adapterRowValues } from "./weights/adapter-layout.js";
+import { adapterRegions } from "./weights/adapter-layout.js";
 import { layerLinears, layerNorms } from "./weights/layer-parts.js";
-import { expandedBytes, mayPermute, stagingBytes, storageOf, weightBytes } from "./weights/linear-storage.js";
+import { mayPermute, weightBytes } from "./weights/linear-storage.js";
 
 export const cudaPacking: Packing = {
   name: "cuda",
@@ -77,19 +73,13 @@ function headBytes(headDim: number, type: CacheType): number {
 function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): RegionSize[] {
   const tokens = stepTokens(run);
   const outputs = logitRows(spec, run);
-  const widest = (size: (layer: LayerSpec) => number) => stage.layers.reduce((most, layer) => Math.max(most, size(layer)), 0);
-  const head = stage.last ? [spec.head] : [];
-  const most = (size: (linear: LinearSpec) => number) =>
-    Math.max(0, ...head.map(size), ...stage.layers.flatMap((layer) => layerLinears(layer).map(([, linear]) => size(linear))));
-  const gathered = most((linear) => (mayPermute(linear) ? (linear === spec.head ? outputs : tokens) * linear.in * 2 : 0));
-  const expanded = (linear: LinearSpec) => expandedBytes(linear, tokens);
-  // The same place holds the pieces of linears that go together in steps of some dozens of tokens; on Hopper they have their own.
-  const batched = (size: (outputs: readonly number[]) => number) =>
-    widest((layer) => Math.max(0, ...batchedOutputs(layer, tokens).map(size)));
-  const pieces = batched((outputs) => mostPieceBytes(outputs, tokens));
-  const wgmmaPieces = batched(() => mostWgmmaPieceBytes(tokens));
-  const chain = chainLayout(stage.layers, run.cacheType);
-  const chainRows = tokens >= LEAST_CHAIN_ROWS ? chainRowsLayout(stage.layers) : null;
+  const { gathered, expanded, wgmmaPieces, block, adapters, chain, chainRows } = stageNeeds(
+    spec,
+    stage,
+    tokens,
+    outputs,
+    run.cacheType,
+  );
   const regions: RegionSize[] = [
     { name: "scratch.input", bytes: largestInput(spec, run).bytes },
     { name: "scratch.residual", bytes: tokens * spec.hiddenSize * 4 + CARRIED_BYTES }, // f32 [tokens, hidden], factors
@@ -97,20 +87,19 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
   if (stage.layers.length > 0)
     regions.push(
       { name: "scratch.normed", bytes: tokens * spec.hiddenSize * 2 }, // f16 [tokens, hidden]
-      { name: "scratch.block", bytes: widest(blockWidth) * tokens * 2 }, // f16: q, k, v or gate, up
+      { name: "scratch.block", bytes: block }, // f16: q, k, v or gate, up
       { name: "scratch.ropeTable", bytes: tokens * halfDim(spec) * 8 }, // f32 pairs [tokens, headDim / 2]
       { name: "scratch.frequencies", bytes: halfDim(spec) * 8 }, // f64 [headDim / 2]
       { name: "scratch.partials", bytes: attentionScratch(stage.layers, run).bytes },
     );
-  const adapters = widest(adapterRowValues);
   if (adapters > 0) regions.push({ name: "scratch.adapters", bytes: tokens * adapters * 4 }); // f32 [tokens, ranks]
   if (gathered > 0) regions.push({ name: "scratch.gathered", bytes: gathered }); // f16 [tokens, in] in act-order
   // Also where weights are staged while they are loaded, before the flags of what was wrong with them.
-  regions.push({ name: "scratch.expanded", bytes: Math.max(most(expanded), pieces, most(stagingBytes), spec.hiddenSize * 4) });
+  regions.push({ name: "scratch.expanded", bytes: expanded });
   if (wgmmaPieces > 0) regions.push({ name: "scratch.pieces", bytes: wgmmaPieces }); // f32, 0xffffffff between launches
-  if (wgmmaPieces > 0 || chainRows) regions.push({ name: "scratch.deferred", bytes: deferredScratchBytes(spec.hiddenSize) }); // f32, of norms that are put off
-  if (chain) regions.push({ name: "scratch.chain", bytes: chain.bytes }); // packets and counters, zero before the first launch
-  if (chainRows) regions.push({ name: "scratch.chainRows", bytes: chainRows.bytes }); // the same, of several tokens
+  if (wgmmaPieces > 0 || chainRows > 0) regions.push({ name: "scratch.deferred", bytes: deferredScratchBytes(spec.hiddenSize) }); // f32, of norms that are put off
+  if (chain > 0) regions.push({ name: "scratch.chain", bytes: chain }); // packets and counters, zero before the first launch
+  if (chainRows > 0) regions.push({ name: "scratch.chainRows", bytes: chainRows }); // the same, of several tokens
   regions.push({ name: "scratch.flags", bytes: FLAG_BYTES });
   if (stage.last)
     regions.push(
@@ -124,18 +113,5 @@ function scratchRegions(spec: ModelSpec, stage: StageShape, run: RunShape): Regi
   return regions;
 }
 
-/** Outputs of the linears of a layer that share x and may be multiplied in pieces, in steps of so many tokens. */
-function batchedOutputs({ attention: { q, k, v, o }, mlp }: LayerSpec, tokens: number): (readonly number[])[] {
-  if (tokens < LEAST_WGMMA_BATCHED || mlp.kind !== "gated") return [];
-  return [[q, k, v], [o], [mlp.gate, mlp.up], [mlp.down]]
-    .filter((linears) => linears.every((linear) => storageOf(linear).kind === "quantized"))
-    .map((linears) => linears.map(({ out }) => out));
-}
-
 /** u32 per checked tensor: what was wrong with its contents. */
 export const FLAG_BYTES = 4096;
-
-function blockWidth({ attention: { heads, kvHeads, headDim }, mlp }: LayerSpec): number {
-  const intermediate = mlp.kind === "gated" ? mlp.gate.out : Math.max(...mlp.experts.map((expert) => expert.gate.out));
-  return Math.max((heads + 2 * kvHeads) * headDim, 2 * intermediate);
-}
