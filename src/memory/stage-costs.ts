@@ -131,15 +131,18 @@ function shapeOf(part: unknown): string {
   return `{${text}}`;
 }
 
-/** Whether shapeOf() says the same of both. */
+/** Whether shapeOf() says the same of both, as far as they are plain objects. */
 function sameShape(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
   if (typeof a !== "object" || a === null || typeof b !== "object" || b === null) return Object.is(a, b);
-  const keys = Object.keys(a);
-  const [left, right] = [a, b] as Record<string, unknown>[];
-  return (
-    keys.length === Object.keys(b).length &&
-    keys.every((key) => NAMES.has(key) || (key in b && sameShape(left![key], right![key])))
-  );
+  const [left, right] = [a, b] as [Record<string, unknown>, Record<string, unknown>];
+  let more = 0;
+  for (const key in left) {
+    more++;
+    if (left[key] !== right[key] && !NAMES.has(key) && !sameShape(left[key], right[key])) return false;
+  }
+  for (const _ in right) more--;
+  return more === 0;
 }
 
 /** Numbers the set of classes of every contiguous run of layers, walking from each start; one set may get several numbers. */
