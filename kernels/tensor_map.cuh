@@ -1,4 +1,4 @@
-// What cuTensorMapEncodeTiled makes (src/backend/cuda/launch/tensor-map.ts): part of the parameters of kernels that the copy
+// What cuTensorMapEncodeTiled makes (src/backend/cuda/linears/tensor-map.ts): part of the parameters of kernels that the copy
 // engine serves.
 #pragma once
 

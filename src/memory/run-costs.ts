@@ -66,11 +66,6 @@ export class RunCosts {
   /** Costs of layers first … end − 1 for every end up to `last`: first-fit, arena after arena. */
   #fillRow(first: number, last: number, row: Float64Array): void {
     const { layerCount, packing } = this.#parts;
-    if (packing.maxArena === Number.POSITIVE_INFINITY) {
-      for (let end = first + 1; end <= last; end++)
-        row[end] = this.#arena(first, end, first === 0, end === layerCount) + this.#captured(first, end);
-      return;
-    }
     let closed = 0; // bytes of the arenas before the open one
     let begin = first; // first layer of the open arena
     let embedding = first === 0;

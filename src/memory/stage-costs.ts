@@ -95,19 +95,12 @@ export class StageCosts {
   }
 
   #classify(): number[] {
-    const classes = new Map<string, number>();
-    const { layers } = this.#spec;
     let id = 0;
-    return layers.map((layer, index) => {
-      // Nearly always so, and sooner found out than written down.
-      if (index > 0 && sameShape(layer, layers[index - 1])) return id;
-      const shape = shapeOf(layer);
-      const known = classes.get(shape);
-      id = known ?? classes.size;
-      if (known === undefined) {
-        classes.set(shape, id);
-        this.#examples.push(layer);
-      }
+    return this.#spec.layers.map((layer) => {
+      // The class of the layer before nearly always.
+      if (id < this.#examples.length && sameShape(layer, this.#examples[id])) return id;
+      id = this.#examples.findIndex((example) => sameShape(layer, example));
+      if (id < 0) id = this.#examples.push(layer) - 1;
       return id;
     });
   }
@@ -122,16 +115,7 @@ function alignedSum(sizes: readonly RegionSize[], alignment: number): number {
 /** What names a layer's tensors, and so differs between layers of the same shape. */
 const NAMES: ReadonlySet<string> = new Set(["index", "name", "tensor"]);
 
-/** Everything of a layer that a size may depend on, as text: all but its names. */
-function shapeOf(part: unknown): string {
-  if (typeof part !== "object" || part === null) return String(part);
-  if (Array.isArray(part)) return `[${part.map(shapeOf).join()}]`;
-  let text = "";
-  for (const [key, value] of Object.entries(part)) if (!NAMES.has(key)) text += `${key}:${shapeOf(value)};`;
-  return `{${text}}`;
-}
-
-/** Whether shapeOf() says the same of both, as far as they are plain objects. */
+/** Whether two layers, or parts of them, are the same in everything that a size may depend on: all but their names. */
 function sameShape(a: unknown, b: unknown): boolean {
   if (a === b) return true;
   if (typeof a !== "object" || a === null || typeof b !== "object" || b === null) return Object.is(a, b);

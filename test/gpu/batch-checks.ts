@@ -4,12 +4,12 @@
 
 import type { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
 import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
-import { batchParameters } from "../../src/backend/cuda/launch/tensor-map.js";
 import { type BatchShape, batchLaunch, MOST_BATCHED } from "../../src/backend/cuda/linears/batch-launch.js";
 import { mostWgmmaPieceBytes, wgmmaBatchLaunch } from "../../src/backend/cuda/linears/batch-launch-wgmma.js";
 import { BATCH, BATCH_SUM, NORM } from "../../src/backend/cuda/linears/batch-layouts.js";
 import { hasWgmma } from "../../src/backend/cuda/linears/gemm-launch.js";
 import { LINEAR } from "../../src/backend/cuda/linears/linear-layouts.js";
+import { batchParameters } from "../../src/backend/cuda/linears/tensor-map.js";
 import { type KernelGroup, paddedInputs, TILE_ROWS, tileBytes } from "../../src/backend/cuda/weights/quantized-layout.js";
 import { codeOrder } from "./code-order.js";
 import { KernelBench } from "./kernel-bench.js";

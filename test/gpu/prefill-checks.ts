@@ -6,7 +6,6 @@ import { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { loadCuda } from "../../src/backend/cuda/driver/load.js";
 import { type ParameterValues, writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
-import { gemmParameters } from "../../src/backend/cuda/launch/tensor-map.js";
 import {
   type GemmCard,
   type GemmLaunch,
@@ -15,6 +14,7 @@ import {
   hasWgmma,
 } from "../../src/backend/cuda/linears/gemm-launch.js";
 import { EXPAND, HALF_LINEAR } from "../../src/backend/cuda/linears/linear-layouts.js";
+import { gemmParameters } from "../../src/backend/cuda/linears/tensor-map.js";
 import { tileBytes } from "../../src/backend/cuda/weights/quantized-layout.js";
 import { fromHalfBits } from "../support/element-types.js";
 import { KernelBench } from "./kernel-bench.js";

@@ -7,7 +7,6 @@ import { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
 import { CudaDriver } from "../../src/backend/cuda/driver/driver.js";
 import { loadCuda } from "../../src/backend/cuda/driver/load.js";
 import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
-import { gemmParameters, type PromptValues, promptParameters } from "../../src/backend/cuda/launch/tensor-map.js";
 import { type GemmCard, gemmLaunch, hasWgmma } from "../../src/backend/cuda/linears/gemm-launch.js";
 import { EXPAND, HALF_LINEAR, LINEAR } from "../../src/backend/cuda/linears/linear-layouts.js";
 import {
@@ -17,6 +16,7 @@ import {
   promptLaunch,
   promptLaunchOf,
 } from "../../src/backend/cuda/linears/prompt-launch.js";
+import { gemmParameters, type PromptValues, promptParameters } from "../../src/backend/cuda/linears/tensor-map.js";
 import { SILU_MUL } from "../../src/backend/cuda/steps/pointwise-layouts.js";
 import {
   type KernelGroup,

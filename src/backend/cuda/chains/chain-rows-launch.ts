@@ -89,10 +89,6 @@ export function chainRowsLaunch(
   const stream = shareOf(hidden, grid >> splitBits);
   const shares = [stream, shareOf(intermediate, grid), stream, shareOf(outputsOf(next), grid)] as const;
   if (Math.ceil(mostParts(stream) / 2 ** splitBits) > MOST_KEPT_TILES) return null;
-  // A block that keeps some of the residual stream has to have some of what follows.
-  const keeping = Math.min(grid >> splitBits, hidden / TILE_ROWS) << splitBits;
-  const follow = [...(shape.attention > 0 ? [intermediate] : []), ...(next.length > 0 ? [outputsOf(next)] : [])];
-  if (follow.some((count) => count / TILE_ROWS < keeping)) return null;
   if (shares.some((share, i) => mostParts(share) * (i === 1 ? 2 : 1) > MOST_TILES)) return null;
   const sums = Math.max(...shares.map((share, i) => sumsOf(mostParts(share) * (i === 1 ? 2 : 1)))) * SUM_BYTES;
   const stageBytes = Math.ceil(superblockBytes(bits, group, SUPERBLOCK) / 128) * 128;

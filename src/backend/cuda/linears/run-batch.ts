@@ -4,7 +4,6 @@
 
 import type { KernelQueue } from "../launch/kernel-queue.js";
 import { writeParameters } from "../launch/parameter-layout.js";
-import { batchParameters } from "../launch/tensor-map.js";
 import type { PlacedLinear } from "../steps/stage.js";
 import { paddedInputs } from "../weights/quantized-layout.js";
 import { type BatchLaunch, type BatchShape, batchLaunch, hasBatchKernel, LEAST_BATCHED } from "./batch-launch.js";
@@ -12,6 +11,7 @@ import { deferredPlaces, LEAST_WGMMA_BATCHED, type WgmmaBatchLaunch, wgmmaBatchL
 import { BATCH, BATCH_SUM } from "./batch-layouts.js";
 import { gatherInputs } from "./gather-inputs.js";
 import type { GemmCard } from "./gemm-launch.js";
+import { batchParameters } from "./tensor-map.js";
 
 /** What becomes of a product. */
 export type BatchResult =

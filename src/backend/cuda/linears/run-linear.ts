@@ -5,7 +5,6 @@
 
 import type { KernelQueue } from "../launch/kernel-queue.js";
 import { writeParameters } from "../launch/parameter-layout.js";
-import { gemmParameters } from "../launch/tensor-map.js";
 import type { PlacedLinear, Stage } from "../steps/stage.js";
 import type { QuantizedStorage } from "../weights/linear-storage.js";
 import { CHUNK, paddedInputs, TILE_ROWS, tileBytes } from "../weights/quantized-layout.js";
@@ -16,6 +15,7 @@ import { MOST_STREAMED, streamedRows, streamLaunch } from "./linear-launch.js";
 import { EXPAND, HALF_LINEAR, STREAM } from "./linear-layouts.js";
 import { type BatchResult, type DeferredInput, type DeferredOutput, type RowNorm, runBatch } from "./run-batch.js";
 import { runPrompt } from "./run-prompt.js";
+import { gemmParameters } from "./tensor-map.js";
 
 export interface LinearCall {
   /** f16 [rows, in] */

@@ -2,13 +2,13 @@
 
 import type { DeviceContext } from "../cards/device-context.js";
 import type { KernelQueue } from "../launch/kernel-queue.js";
-import { promptParameters } from "../launch/tensor-map.js";
 import type { PlacedLinear } from "../steps/stage.js";
 import type { KernelGroup } from "../weights/quantized-layout.js";
 import { MOST_BATCHED } from "./batch-launch.js";
 import { gatherInputs } from "./gather-inputs.js";
 import { fitsPrompt, PROMPT_TOKENS, type PromptShape, promptLaunch, promptLaunchOf } from "./prompt-launch.js";
 import type { LinearScratch, LinearsCall } from "./run-linear.js";
+import { promptParameters } from "./tensor-map.js";
 
 /** Rows from which on this is faster than anything else: up to MOST_BATCHED, run-batch.ts is. */
 export const LEAST_PROMPT_ROWS = MOST_BATCHED + 1;

@@ -3,11 +3,11 @@
 
 import type { CudaDriver } from "../driver/driver.js";
 import { addressOf } from "../driver/load.js";
-import { BATCH_LINEAR, DEFERRED_NORM } from "../linears/batch-layouts.js";
-import type { GemmLaunch } from "../linears/gemm-launch.js";
-import { HALF_LINEAR, PROMPT_LINEAR } from "../linears/linear-layouts.js";
-import type { PromptLaunch } from "../linears/prompt-launch.js";
-import { type ParameterValues, writeParameters } from "./parameter-layout.js";
+import { type ParameterValues, writeParameters } from "../launch/parameter-layout.js";
+import { BATCH_LINEAR, DEFERRED_NORM } from "./batch-layouts.js";
+import type { GemmLaunch } from "./gemm-launch.js";
+import { HALF_LINEAR, PROMPT_LINEAR } from "./linear-layouts.js";
+import type { PromptLaunch } from "./prompt-launch.js";
 
 const MAP_BYTES = 128;
 const MAP_ALIGNMENT = 64;
