@@ -42,11 +42,34 @@ function perBucket(spec: ModelSpec, run: RunShape, launches: (rows: number, adap
 
 /** At least as many launches as a layer of a decode step takes, on any card whose blocks have 96 KB of shared memory. */
 function layerLaunches(layer: LayerSpec, run: RunShape, rows: number, adapted: boolean): number {
-  const linears = layerLinears(layer).reduce((sum, [, linear]) => sum + linearLaunches(linear, run, rows), 0);
+  const linears = linearGroups(layer).reduce((sum, group) => sum + groupLaunches(group, run, rows), 0);
   return LAUNCHES_BESIDE + linears + (adapted ? ADAPTER_LAUNCHES : 0);
 }
 
-/** As if it were launched by itself: q, k and v, or gate and up, or all between two attentions, together take no more. */
+/** A layer's linears, those together that read the same x. */
+function linearGroups(layer: LayerSpec): LinearSpec[][] {
+  const { mlp, attention } = layer;
+  if (mlp.kind === "moe") return layerLinears(layer).map(([, linear]) => [linear]);
+  return [[attention.q, attention.k, attention.v], [attention.o], [mlp.gate, mlp.up], [mlp.down]];
+}
+
+/** A launch from one attention to the next, where there is one, takes the place of more than it is. */
+function groupLaunches(group: readonly LinearSpec[], run: RunShape, rows: number): number {
+  const counted = rows <= MOST_STREAMED && surelyTogether(group) ? group.slice(0, 1) : group;
+  return counted.reduce((sum, linear) => sum + linearLaunches(linear, run, rows), 0);
+}
+
+/** One launch takes them as run-linear.ts would, whatever the weights turn out to be. */
+function surelyTogether([first, ...others]: readonly LinearSpec[]): boolean {
+  const storage = storageOf(first!);
+  if (storage.kind !== "quantized" || mayPermute(first!)) return false;
+  return others.every((other) => {
+    const its = storageOf(other);
+    const alike = its.kind === "quantized" && its.format.bits === storage.format.bits && its.group === storage.group;
+    return alike && other.in === first!.in && !mayPermute(other);
+  });
+}
+
 function linearLaunches(linear: LinearSpec, run: RunShape, rows: number): number {
   if (storageOf(linear).kind === "half") return 1;
   const gathered = mayPermute(linear) ? 1 : 0;
