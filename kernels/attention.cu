@@ -8,6 +8,7 @@
 //   Limits     dim % 8 == 0, dim <= 256 (padded to 64, 80, 96, 128, 192 or 256); Turing: 64 KB of shared memory
 // Layout     k, v: f16 of kv_cells.cuh; q, y: [m][heads][dim] f16, may be the same. Quantised caches: attention_quantized.cu
 // Reference  attention_ref
+#include "attention_rings.cuh"
 #include "attention_rows.cuh"
 #include "attention_step.cuh"
 
@@ -85,13 +86,7 @@ __device__ __forceinline__ void prefill_rows(const AttentionParams& p) {
 template <int kDim>
 struct HalfCells {
   static constexpr int kBits = 16, kWarps = kDim <= 128 ? 4 : 2, kKeys = 16;
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
-  static constexpr int kStages = 1;  // nothing is under way there anyway, and shared memory is scarce
-#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900 && __CUDA_ARCH__ < 1200
-  static constexpr int kStages = 3;  // two blocks fill a multiprocessor: with room for three some get more than others
-#else
-  static constexpr int kStages = 2;
-#endif
+  static constexpr int kStages = kHalfStages;
   using Tile = HeadTile<kDim>;
   using Queries = QueryRows<kDim, 0>;
   using Turn = AsGathered;

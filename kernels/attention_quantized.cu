@@ -8,6 +8,7 @@
 // Limits     dim % 8 == 0, dim <= 256 (padded to 64, 96, 128, 192 or 256); 64 KB of shared memory
 // Reference  attention_ref over the cache that dequantize_kv makes of this one
 #include "attention_codes.cuh"
+#include "attention_rings.cuh"
 #include "attention_step.cuh"
 
 namespace exllama {
@@ -149,16 +150,8 @@ __device__ __forceinline__ void prefill_codes(const AttentionParams& p) {
   }
 }
 
-// Where a multiprocessor has shared memory for it, decode takes 32 keys at a time: less waiting per key. Heads of more than
-// 192 dims leave no registers for that.
-#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || (__CUDA_ARCH__ >= 1000 && __CUDA_ARCH__ < 1200))
-#define EXLLAMA_WIDE_DECODE 1
-#else
-#define EXLLAMA_WIDE_DECODE 0
-#endif
-
 /// Cells of decode_rows().
-template <int kSize, int kDim, bool kWide = EXLLAMA_WIDE_DECODE && kDim <= 192>
+template <int kSize, int kDim, bool kWide = kWideDecode && kDim <= 192>
 struct CodeCells {
   static constexpr int kBits = kSize, kWarps = kDim <= 128 ? 4 : 2, kKeys = kWide ? 32 : 16;
   static constexpr int kStages = kBits == 8 ? 3 : kWide ? 5 : 4;

@@ -50,7 +50,7 @@ export const CHAINED_MODELS: readonly (readonly [name: string, model: SyntheticM
   ],
 ];
 
-/** @param image of an older card, whose path is checked in the place of the card's own */
+/** @param image of another card, whose path is checked in the place of the card's own */
 export async function checkChains(
   sources: CardSources,
   cards: readonly Card[],

@@ -26,7 +26,7 @@ import { checkKernels } from "./kernel-checks.js";
 import { checkLostEngine } from "./lost-engine.js";
 import { checkMemory } from "./memory.js";
 import { checkMemoryPhases } from "./memory-phases.js";
-import { olderImage } from "./older-cards.js";
+import { otherImage } from "./other-images.js";
 import { checkFileLoading } from "./real-files.js";
 import { Report } from "./report.js";
 import { checkRowChains } from "./row-chains.js";
@@ -49,11 +49,11 @@ async function main(): Promise<void> {
 
   const report = new Report();
   const image = argumentOf("image");
-  const older = image === undefined ? undefined : olderImage(image);
-  const backend = createCudaBackend({ sources, image: older });
+  const other = image === undefined ? undefined : otherImage(image);
+  const backend = createCudaBackend({ sources, image: other });
 
   async function onCard(run: (gpu: DeviceContext) => string | Promise<string>): Promise<string> {
-    const gpu = DeviceContext.open(sources.driver, cards.find(({ unusable }) => !unusable)!.ordinal, "cuda:0", older);
+    const gpu = DeviceContext.open(sources.driver, cards.find(({ unusable }) => !unusable)!.ordinal, "cuda:0", other);
     try {
       return await run(gpu);
     } finally {
@@ -89,8 +89,8 @@ async function main(): Promise<void> {
     golden: () => checkGolden(backend, report),
     synthetic: () => checkSynthetic(backend, report),
     chains: async () => {
-      await checkChains(sources, cards, report, older);
-      await checkRowChains(sources, cards, report, older);
+      await checkChains(sources, cards, report, other);
+      await checkRowChains(sources, cards, report, other);
     },
     batches: () => checkBatches(backend, report),
     strategies: () => checkStrategies(backend, report),

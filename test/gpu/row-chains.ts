@@ -17,7 +17,7 @@ const ROWS = [2, 3, 5, 8];
 /** One step after the other. */
 const STEPS = 4;
 
-/** @param image of an older card, whose path is checked in the place of the card's own */
+/** @param image of another card, whose path is checked in the place of the card's own */
 export async function checkRowChains(
   sources: CardSources,
   cards: readonly Card[],

@@ -6,6 +6,7 @@ import type { CudaDriver } from "../driver/driver.js";
 import { viewOf } from "../driver/load.js";
 import { KernelModules } from "../launch/kernel-modules.js";
 import { Launcher } from "../launch/launch.js";
+import { builtTargets, type Capability, compiledFor } from "./compiled-for.js";
 
 const SCHEDULE_AUTO = 0;
 const STREAM_NON_BLOCKING = 1;
@@ -16,17 +17,14 @@ const HOST_PORTABLE_MAPPED = 1 | 2;
 const ATTRIBUTE = { multiprocessors: 16, major: 75, minor: 76, sharedPerBlock: 97 } as const;
 const PEER_ALREADY_ENABLED = 704;
 
-/** What launches are made for. */
-export interface CardShape {
+/** What launches are made for; the compute capability is that which the kernels were compiled for, see compiledFor(). */
+export interface CardShape extends Capability {
   readonly multiprocessors: number;
-  /** Compute capability. */
-  readonly major: number;
-  readonly minor: number;
   /** Most dynamic shared memory of a block, bytes. */
   readonly sharedPerBlock: number;
 }
 
-/** Other kernels than a card's own, for tests: code of an older card that this one runs. */
+/** Other kernels than a card's own, for tests: code of another card that this one runs. */
 export interface KernelImage {
   /** An image of each family. */
   readonly folder: string;
@@ -69,10 +67,8 @@ export class DeviceContext {
       const attribute = (which: number) => driver.i32("cuDeviceGetAttribute", [which, ordinal], site);
       const card: CardShape = {
         multiprocessors: attribute(ATTRIBUTE.multiprocessors),
-        major: attribute(ATTRIBUTE.major),
-        minor: attribute(ATTRIBUTE.minor),
         sharedPerBlock: attribute(ATTRIBUTE.sharedPerBlock),
-        ...image?.card,
+        ...(image?.card ?? compiledFor({ major: attribute(ATTRIBUTE.major), minor: attribute(ATTRIBUTE.minor) }, builtTargets())),
       };
       return new DeviceContext(driver, { ordinal, id, context, stream, card, folder: image?.folder });
     } catch (error) {
