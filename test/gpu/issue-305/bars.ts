@@ -14,11 +14,11 @@ const OURS = WIDTH - MARGIN - PANEL;
 const SMALL = 11.5;
 
 const STYLE = `.ground{fill:#fff}.ink{fill:#1d2430}.quiet{fill:#566070}.bad{fill:#b8302a}.good{fill:#1f6f5f}
-.mono{font-family:ui-monospace,SFMono-Regular,Consolas,monospace}
+.mono,.typed{font-family:ui-monospace,SFMono-Regular,Consolas,monospace}.typed{fill:#1d2430;font-weight:600}
 .room{fill:#e4e9f0}.theirs{fill:#8491a3}.over{fill:#cf3f39}.stripes{fill:url(#stripes)}.stripe{stroke:#fff;stroke-width:1.5;opacity:.5}.ours{fill:#2f8a77}
 .cap{fill:none;stroke:#1d2430;stroke-width:1.3;stroke-dasharray:2.6 1.8}.plan{fill:none;stroke:#0b3a31;stroke-width:2}
 .rule{stroke:#d5dae2}.error{fill:#fdf0ef;stroke:#cf3f39}.ring,.on-ring{fill:none;stroke:#566070;stroke-width:1.5}.on-disc{fill:none;stroke:#fff;stroke-width:1.7}
-@media (prefers-color-scheme: dark){.ground{fill:#14181f}.ink{fill:#e8ecf2}.quiet{fill:#a4aebc}.bad{fill:#ff8b82}.good{fill:#6fd0b8}
+@media (prefers-color-scheme: dark){.ground{fill:#14181f}.ink,.typed{fill:#e8ecf2}.quiet{fill:#a4aebc}.bad{fill:#ff8b82}.good{fill:#6fd0b8}
 .room{fill:#2b3340}.theirs{fill:#7a8698}.over{fill:#e5544c}.stripe{stroke:#14181f}.ours{fill:#379a85}.cap{stroke:#e8ecf2}.plan{stroke:#d9fff5}
 .rule{stroke:#2f3845}.error{fill:#2b1a1b;stroke:#e5544c}.ring,.on-ring{stroke:#a4aebc}.on-disc{stroke:#14181f}}`;
 

@@ -43,8 +43,10 @@ export function exllamaPanel({ split, ctx, exllama }: Comparison, scale: number)
   const words = [broken > 0 ? `${broken} broken` : exllama ? "held" : "died", ...(idle > 0 ? [`${idle} idle`] : [])];
   const bad = broken > 0 || !exllama;
   const heading = [
-    text(0, 12, "ink", split, { bold: true, mono: true }),
-    text(7.3 * split.length + 7, 12, "quiet", `ctx ${ctx}`),
+    text(0, 12, "quiet", [
+      ["typed", split],
+      ["quiet", `\u00a0 ctx ${ctx}`],
+    ]),
     text(PANEL - 16, 12, bad ? "bad" : "quiet", words.join(", "), { bold: bad, anchor: "end" }),
     mark(bad ? "broken" : "idle", PANEL - 6, 8),
   ];

@@ -1,6 +1,6 @@
 // The few shapes that the picture is made of, as text.
 
-export type Style = "ink" | "quiet" | "bad" | "good";
+export type Style = "ink" | "quiet" | "bad" | "good" | "typed";
 
 export interface TextOptions {
   readonly size?: number;
