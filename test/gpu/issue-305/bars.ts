@@ -1,108 +1,132 @@
-// The records as a picture: for each split a bar per card: planned (filled), shown (line across),
-// cap (outline), and ExLlama's own use of four cards beside them.
+// The record as a picture: each split that was reported, ExLlama's use of every GPU on the left,
+// ours on the right, both at the row's own scale. Readable on light and on dark ground, and
+// without telling colours apart.
 
-import { MiB } from "../../../src/memory/size.js";
-import { EXLLAMA } from "./cases.js";
-import type { CaseRecord } from "./record.js";
+import { formatBytes } from "../../../src/memory/size.js";
+import { type Comparison, comparisons, describe, isBroken } from "./comparison.js";
+import { BAR, BARS_WIDTH, bar, brokenCaps, exllamaPanel, LINE, moved, ourPanel, PANEL, type Part, stacked } from "./panel.js";
+import { differingAnswers, fromPlan, type RunRecord, tellingAnswers } from "./record.js";
+import { markup, text, wrap } from "./svg.js";
 
-const BAR = 34;
-const GAP = 8;
-const GROUP = 4 * (BAR + GAP) + 110;
-const HEIGHT = 140;
-const TOP = 92;
-const LEFT = 28;
+const WIDTH = 600;
+const MARGIN = 16;
+const OURS = WIDTH - MARGIN - PANEL;
+const SMALL = 11.5;
 
-interface Bar {
-  readonly label: string;
-  readonly planned: number | null;
-  readonly shown: number;
-  readonly cap: number | null;
-}
+const STYLE = `.ground{fill:#fff}.ink{fill:#1d2430}.quiet{fill:#566070}.bad{fill:#b8302a}.good{fill:#1f6f5f}
+.mono,.typed{font-family:ui-monospace,SFMono-Regular,Consolas,monospace}.typed{fill:#1d2430;font-weight:600}
+.room{fill:#e4e9f0}.theirs{fill:#8491a3}.over{fill:#cf3f39}.stripes{fill:url(#stripes)}.stripe{stroke:#fff;stroke-width:1.5;opacity:.5}.ours{fill:#2f8a77}
+.cap{fill:none;stroke:#1d2430;stroke-width:1.3;stroke-dasharray:2.6 1.8}.plan{fill:none;stroke:#0b3a31;stroke-width:2}
+.rule{stroke:#d5dae2}.error{fill:#fdf0ef;stroke:#cf3f39}.ring,.on-ring{fill:none;stroke:#566070;stroke-width:1.5}.on-disc{fill:none;stroke:#fff;stroke-width:1.7}
+@media (prefers-color-scheme: dark){.ground{fill:#14181f}.ink,.typed{fill:#e8ecf2}.quiet{fill:#a4aebc}.bad{fill:#ff8b82}.good{fill:#6fd0b8}
+.room{fill:#2b3340}.theirs{fill:#7a8698}.over{fill:#e5544c}.stripe{stroke:#14181f}.ours{fill:#379a85}.cap{stroke:#e8ecf2}.plan{stroke:#d9fff5}
+.rule{stroke:#2f3845}.error{fill:#2b1a1b;stroke:#e5544c}.ring,.on-ring{stroke:#a4aebc}.on-disc{stroke:#14181f}}`;
 
-interface Group {
-  readonly title: string;
-  readonly engine: "exllama-ts" | "ExLlama";
-  readonly bars: readonly Bar[];
-  /** Instead of bars. */
-  readonly said: string | null;
-}
-
-/** @param caption lines below the title, two at most */
-export function barsSvg(records: readonly CaseRecord[], caption: readonly string[]): string {
-  const groups = EXLLAMA.flatMap(({ split, ctx, used }): Group[] => {
-    const record = records.find((one) => one.split === split && one.ctx === ctx && one.model.includes("13b"));
-    if (!record) return [];
-    const caps = split.split(",").map((cap) => Number(cap) * 1024);
-    return [
-      {
-        title: `${split} · ctx ${ctx}`,
-        engine: "ExLlama",
-        bars: (used ?? []).map((mib, i) => ({ label: String(i), planned: null, shown: mib, cap: caps[i] ?? null })),
-        said: used ? null : "IndexError",
-      },
-      { title: `${split} · ctx ${ctx}`, engine: "exllama-ts", ...ours(record) },
-    ];
-  });
-  // Caps may be far above all use: those are drawn as far as there is room.
-  const most = 1.15 * Math.max(1024, ...groups.flatMap(({ bars }) => bars.map(({ shown }) => shown)));
-  const rows = Math.ceil(groups.length / 2);
-  const width = LEFT + 2 * GROUP + 20;
-  const height = TOP + rows * (HEIGHT + 62) + 30;
-  const drawn = groups.map((group, i) =>
-    drawGroup(group, LEFT + (i % 2) * (GROUP + 20), TOP + Math.floor(i / 2) * (HEIGHT + 62), most),
-  );
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="12" role="img" aria-label="Memory per card: planned, shown and allowed">
+export function barsSvg(run: RunRecord): string {
+  const rows = comparisons(run.records);
+  const { svg, height } = stacked([head(run), legend(), columns(rows), ...rows.map(row), foot(run)]);
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="system-ui, sans-serif" font-size="12" role="img" aria-label="${markup(describe(rows))}">
 <style>
-.ground{fill:#fff}.ink{fill:#1d2430}.quiet{fill:#667080}.cap{fill:none;stroke:#667080;stroke-dasharray:3 3}.over{fill:#c8443c}.held{fill:#2f7d6b}.plan{fill:#9fd3c4}.shown{stroke:#1d2430;stroke-width:2}
-@media (prefers-color-scheme: dark){.ground{fill:#14181f}.ink{fill:#e8ecf2}.quiet{fill:#98a3b3}.cap{stroke:#98a3b3}.plan{fill:#2f7d6b}.shown{stroke:#e8ecf2}}
+${STYLE}
 </style>
-<rect class="ground" width="${width}" height="${height}"/>
-<text class="ink" x="${LEFT}" y="28" font-size="17" font-weight="600">--gpu-split says what a card shows</text>
-${caption.map((line, i) => `<text class="quiet" x="${LEFT}" y="${46 + 16 * i}">${markup(line)}</text>`).join("\n")}
-${drawn.join("\n")}
+<defs><pattern id="stripes" width="4.5" height="4.5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><path class="stripe" d="M0 0V4.5"/></pattern></defs>
+<rect class="ground" width="${WIDTH}" height="${height}" rx="8"/>
+${svg}
 </svg>
 `;
 }
 
-function ours({ outcome }: CaseRecord): Pick<Group, "bars" | "said"> {
-  if (outcome.kind === "refused") return { bars: [], said: "refused before a byte was read" };
+function head({ card, cards }: RunRecord): Part {
+  const words = [
+    `A 13B of 4 bits: exllama-ts on ${cards}\u00a0×\u00a0${card}, context filled to its end; ExLlama v1 on 4\u00a0×\u00a0H200.`,
+    "Per GPU, 0 to 3: the most that it showed, everything included, seen from outside.",
+  ];
+  const title = text(MARGIN, 32, "ink", "--gpu-split: what was allowed, what each GPU held", { size: 19, bold: true });
+  const lines = smallLines(words.join(" "));
+  return { svg: [title, ...small(lines, 52)].join("\n"), height: 44 + LINE * lines.length };
+}
+
+function legend(): Part {
+  const [y, full] = [6, 22];
+  const samples = [
+    ["allowed", { shown: 0, planned: null, cap: full }, "ours"],
+    ["ExLlama", { shown: full, planned: null, cap: full }, "theirs"],
+    ["above the cap", { shown: full, planned: null, cap: 6 }, "theirs"],
+    ["exllama-ts", { shown: 14, planned: null, cap: full }, "ours"],
+    ["planned", { shown: 14, planned: 14, cap: full }, "ours"],
+  ] as const;
+  let x = MARGIN;
+  const drawn = samples.map(([words, sample, kind]) => {
+    const at = x;
+    x += full + 7 + 7 * words.length + 14; // the widest of usual fonts, and a gap
+    return `${bar({ gpu: "", ...sample }, kind, at, y, 1)}\n${text(at + full + 7, y + 10, "quiet", words, { size: SMALL })}`;
+  });
+  return { svg: drawn.join("\n"), height: y + BAR + 11 };
+}
+
+function columns(rows: readonly Comparison[]): Part {
+  const theirs = rows.flatMap(({ exllama }) => exllama ?? []);
+  const ours = rows.flatMap(({ ran }) => ran?.bars ?? []);
+  const column = (x: number, name: string, broken: number, more: string, figures: string) => [
+    text(
+      x,
+      22,
+      "ink",
+      [
+        ["ink", `${name}: `],
+        [broken > 0 ? "bad" : "good", brokenCaps(broken)],
+      ],
+      { size: 15, bold: true },
+    ),
+    text(x, 39, "quiet", more, { size: SMALL }),
+    text(x + PANEL, 39, "quiet", figures, { size: SMALL, anchor: "end" }),
+  ];
   return {
-    bars: outcome.cards.map(({ id, planned, peak, cap }) => ({
-      label: id.replace("cuda:", ""),
-      planned: planned / MiB,
-      shown: peak / MiB,
-      cap: cap / MiB,
-    })),
-    said: null,
+    svg: [
+      rule(),
+      ...column(MARGIN, "ExLlama", theirs.filter(isBroken).length, "counts weights only", "MiB, above the cap"),
+      ...column(OURS, "exllama-ts", ours.filter(isBroken).length, "counts everything", "MiB / planned"),
+    ].join("\n"),
+    height: 46,
   };
 }
 
-function drawGroup({ title, engine, bars, said }: Group, x: number, y: number, most: number): string {
-  const scale = (mib: number) => (Math.min(mib, most) / most) * HEIGHT;
-  const lines = [
-    `<text class="ink" x="${x}" y="${y - 6}" font-weight="600">${markup(engine)}</text>`,
-    `<text class="quiet" x="${x + 84}" y="${y - 6}">${markup(title)}</text>`,
-  ];
-  if (said) lines.push(`<text class="quiet" x="${x}" y="${y + HEIGHT / 2}">${markup(said)}</text>`);
-  bars.forEach(({ label, planned, shown, cap }, i) => {
-    const left = x + i * (BAR + GAP);
-    const bottom = y + HEIGHT;
-    const rect = (kind: string, mib: number) =>
-      `<rect class="${kind}" x="${left}" y="${(bottom - scale(mib)).toFixed(1)}" width="${BAR}" height="${scale(mib).toFixed(1)}"/>`;
-    lines.push(rect(planned !== null ? "plan" : cap !== null && shown > cap ? "over" : "held", planned ?? shown));
-    if (planned !== null) {
-      const at = (bottom - scale(shown)).toFixed(1);
-      lines.push(`<line class="shown" x1="${left - 3}" x2="${left + BAR + 3}" y1="${at}" y2="${at}"/>`);
-    }
-    if (cap !== null) lines.push(rect("cap", cap));
-    lines.push(
-      `<text class="quiet" x="${left + BAR / 2}" y="${bottom + 15}" text-anchor="middle">${markup(label)}</text>`,
-      `<text class="ink" x="${left + BAR / 2}" y="${(bottom - scale(shown) - 5).toFixed(1)}" text-anchor="middle" font-size="10">${shown.toFixed(0)}</text>`,
-    );
-  });
-  return lines.join("\n");
+function row(one: Comparison): Part {
+  const all = [...(one.exllama ?? []), ...(one.ran?.bars ?? [])];
+  const scale = BARS_WIDTH / Math.max(1, ...all.flatMap(({ shown, cap }) => [shown, cap]));
+  const [left, right] = [exllamaPanel(one, scale), ourPanel(one, scale)];
+  return {
+    svg: [rule(), moved(left, MARGIN, 6), moved(right, OURS, 6)].join("\n"),
+    height: Math.max(left.height, right.height) + 14,
+  };
 }
 
-function markup(text: string): string {
-  return text.replace(/[&<>"]/g, (one) => `&#${one.charCodeAt(0)};`);
+function foot({ records, commit, driver, devices }: RunRecord): Part {
+  const cases = `All ${records.length} cases: ${records.filter(({ outcome }) => outcome.kind === "ran").length} ran`;
+  const { most, least } = fromPlan(records);
+  const facts = [
+    cases,
+    most > 0 ? `up to ${formatBytes(most)} above the plan` : "never above the plan",
+    `at most ${formatBytes(-least)} below it`,
+  ];
+  if (differingAnswers(records).length > 0) facts.push("answers differ");
+  else if (tellingAnswers(records)) facts.push("the same answers from every split");
+  const entries = devices.split(",");
+  const shared = new Set(entries).size < entries.length;
+  const origin = [commit && `commit ${commit}`, `driver ${driver}`, shared && `devices ${devices}`].filter(Boolean);
+  const lines = smallLines(`${facts.join(", ")}. Each row has its own scale. From ${origin.join(", ")}.`);
+  return { svg: [rule(), ...small(lines, 20)].join("\n"), height: 18 + LINE * lines.length };
+}
+
+/** Broken where the picture ends, in the widest of usual fonts. */
+function smallLines(words: string): string[] {
+  return wrap(words, 96);
+}
+
+function small(lines: readonly string[], y: number): string[] {
+  return lines.map((line, i) => text(MARGIN, y + LINE * i, "quiet", line, { size: SMALL }));
+}
+
+function rule(): string {
+  return `<path class="rule" d="M${MARGIN} 0H${WIDTH - MARGIN}"/>`;
 }

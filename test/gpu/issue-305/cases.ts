@@ -58,9 +58,12 @@ export function largeCases(devices: string): SplitCase[] {
 /** ExLlama v1, the same model and splits, use of the whole card in MiB; `null`: IndexError. */
 export const EXLLAMA: readonly { readonly split: string; readonly ctx: number; readonly used: readonly number[] | null }[] = [
   { split: "3,3,3,3", ctx: 2048, used: [4975, 4975, 1871, 529] },
+  { split: "5,2,2,2", ctx: 4096, used: [8873, 3401, 529, 529] },
+  { split: "20,1,20,20", ctx: 2048, used: [9513, 529, 529, 529] },
   { split: "2,2,2,2", ctx: 2048, used: [3769, 3769, 3769, 1671] },
   { split: "1.9,1.9,1.9,1.9", ctx: 2048, used: [3567, 3567, 3567, 2273] },
-  { split: "5,2,2,2", ctx: 4096, used: [8873, 3401, 529, 529] },
   { split: "1", ctx: 2048, used: null },
-  { split: "20,1,20,20", ctx: 2048, used: [9513, 529, 529, 529] },
 ];
+
+/** Of it what a card takes that holds nothing: ExLlama's CUDA context, in MiB. */
+export const EXLLAMA_CONTEXT = 529;

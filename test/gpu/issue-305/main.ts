@@ -4,51 +4,47 @@
 // splits answer differently.
 //
 //   node dist/gpu/issue-305.js [--json=FILE] [--svg=FILE] [--devices=cuda:0,…] [--only=13b|70b]
+//
+// Or without a GPU, from the record of an earlier run, which is judged and drawn again:
+//
+//   node dist/gpu/issue-305.js --from=FILE [--svg=FILE]
 
-import { execFileSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
-import { listCards } from "../../../src/backend/cuda/cards/cards.js";
-import { openDriver } from "../../../src/backend/cuda/cards/open-driver.js";
+import { readFileSync, writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
 import { MiB } from "../../../src/memory/size.js";
-import { CardSampler } from "../card-sampler.js";
 import { barsSvg } from "./bars.js";
-import { largeCases, type SplitCase, splitCases } from "./cases.js";
-import { type CaseRecord, differingAnswers, violations } from "./record.js";
-import { runCase } from "./run-case.js";
+import { differingAnswers, type RunRecord, violations } from "./record.js";
 import { recordTable, totals } from "./table.js";
 
 /** A card may show so much more or less than planned: the driver rounds, the baseline may be the table's. */
 const MOST_DIFFERENCE = 8 * MiB;
 
-const option = (name: string) => process.argv.find((argument) => argument.startsWith(`--${name}=`))?.slice(name.length + 3);
+const text = { type: "string" } as const;
+const { values: options } = parseArgs({ options: { json: text, svg: text, devices: text, only: text, from: text } });
+if (options.from && (options.devices || options.only || options.json))
+  throw new Error("--from runs nothing: --devices, --only and --json say nothing there");
+if (options.only && !["13b", "70b"].includes(options.only)) throw new Error(`--only=${options.only}: expected 13b or 70b`);
 
-const cards = listCards(openDriver()).filter(({ unusable }) => !unusable);
-if (cards.length === 0) throw new Error("there is no usable GPU");
-const devices = option("devices") ?? fourEntries();
-const only = option("only");
-const cases = [...(only === "70b" ? [] : splitCases(devices)), ...(only === "13b" ? [] : largeCases(devices))];
-
-const { name, driver } = cards[0]!;
-const head = { card: name, cards: cards.length, driver, node: process.versions.node, commit: commit(), devices };
-const caption = [
-  "13B, 4 bits; MiB per card: planned (filled), shown (line), allowed (dashed)",
-  `ExLlama: four H200. exllama-ts: ${cards.length} × ${name}, devices ${devices}`,
-];
-
-const records: CaseRecord[] = [];
-using sampler = new CardSampler(cards.map(({ uuid }) => uuid));
-for (const one of cases) {
-  const record = describe(one, await runCase(one, cards, sampler));
-  records.push(record);
-  console.log(recordTable([record]).split("\n")[1]);
-  write(); // after each: a run that is cut short keeps what it has
+let run: RunRecord | undefined;
+if (options.from) {
+  run = JSON.parse(readFileSync(options.from, "utf8")) as RunRecord;
+} else {
+  // Only a run needs what looks for a GPU.
+  const { runAll } = await import("./run-all.js");
+  for await (run of runAll({ devices: options.devices, only: options.only })) {
+    console.log(recordTable(run.records.slice(-1)).split("\n")[1]);
+    write(run);
+  }
 }
+if (!run?.records?.length) throw new Error("there are no cases");
+if (options.from) write(run);
 
-console.log(`\n${recordTable(records)}\n\n${head.cards} × ${name}, driver ${driver}, devices ${devices}\n${totals(records)}`);
-for (const said of wrong()) console.log(`WRONG: ${said}`);
-process.exitCode = wrong().length === 0 ? 0 : 1;
+const { card, cards, driver, devices, records } = run;
+console.log(`\n${recordTable(records)}\n\n${cards} × ${card}, driver ${driver}, devices ${devices}\n${totals(records)}`);
+for (const said of wrong(run)) console.log(`WRONG: ${said}`);
+process.exitCode = wrong(run).length === 0 ? 0 : 1;
 
-function wrong(): string[] {
+function wrong({ records }: RunRecord): string[] {
   return [
     ...records.flatMap((record) =>
       violations(record, MOST_DIFFERENCE).map((said) => `${record.split} at ${record.ctx}: ${said}`),
@@ -57,38 +53,9 @@ function wrong(): string[] {
   ];
 }
 
-function write(): void {
-  const json = option("json");
-  if (json) writeFileSync(json, `${JSON.stringify({ ...head, wrong: wrong(), records }, null, 1)}\n`);
-  const svg = option("svg");
-  if (svg) writeFileSync(svg, barsSvg(records, caption));
-}
-
-function fourEntries(): string {
-  const entries = Array.from({ length: 4 }, (_, i) => `cuda:${Math.floor((i * cards.length) / 4)}`);
-  return (cards.length >= 4 ? cards.slice(0, 4).map(({ ordinal }) => `cuda:${ordinal}`) : entries).join(",");
-}
-
-function describe({ model, options }: SplitCase, outcome: CaseRecord["outcome"]): CaseRecord {
-  const { gpuSplit, splitMode, ctx, peers } = options;
-  return {
-    model,
-    split: String(gpuSplit ?? "auto"),
-    splitMode: splitMode ?? null,
-    ctx: ctx ?? "auto",
-    peers: peers ?? true,
-    outcome,
-  };
-}
-
-/** What was built: `EXLLAMA_COMMIT` where it was built elsewhere, and the checkout here is another. */
-function commit(): string | null {
-  if (process.env.EXLLAMA_COMMIT) return process.env.EXLLAMA_COMMIT;
-  try {
-    return execFileSync("git", ["rev-parse", "--short", "HEAD"], { stdio: ["ignore", "pipe", "ignore"] })
-      .toString()
-      .trim();
-  } catch {
-    return null;
-  }
+/** After each case: a run that is cut short keeps what it has. */
+function write(run: RunRecord): void {
+  const { records, ...head } = run;
+  if (options.json) writeFileSync(options.json, `${JSON.stringify({ ...head, wrong: wrong(run), records }, null, 1)}\n`);
+  if (options.svg) writeFileSync(options.svg, barsSvg(run));
 }

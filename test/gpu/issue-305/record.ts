@@ -11,6 +11,27 @@ export interface CaseRecord {
   readonly outcome: Refused | Ran;
 }
 
+/** One run of all cases, as it lies in bench/results. */
+export interface RunRecord {
+  /** The cards' name. */
+  readonly card: string;
+  readonly cards: number;
+  readonly driver: string;
+  readonly node: string;
+  readonly commit: string | null;
+  /** The entries of `--devices`. */
+  readonly devices: string;
+  readonly records: readonly CaseRecord[];
+}
+
+/** Most and least that cards showed beyond their plan, in bytes; 0 where nothing ran. */
+export function fromPlan(records: readonly CaseRecord[]): { readonly most: number; readonly least: number } {
+  const beyond = records.flatMap(({ outcome }) =>
+    outcome.kind === "ran" ? outcome.cards.map(({ planned, peak }) => peak - planned) : [],
+  );
+  return { most: Math.max(...beyond, 0), least: Math.min(...beyond, 0) };
+}
+
 /** What must hold of a run, or what did not. */
 export function violations({ outcome }: CaseRecord, mostUnused: number): string[] {
   if (outcome.kind === "refused") return [];
@@ -33,4 +54,9 @@ export function differingAnswers(records: readonly CaseRecord[]): string[] {
     else if (known.probe !== probe) return [`${model}: ${split} answers otherwise than ${known.split}`];
     return [];
   });
+}
+
+/** Whether answers can tell splits apart: one token over and over is what many a mistake would give too. */
+export function tellingAnswers(records: readonly CaseRecord[]): boolean {
+  return records.every(({ outcome }) => outcome.kind === "refused" || new Set(outcome.probe).size > 1);
 }
