@@ -36,6 +36,7 @@ const GPU_TESTS = {
   "host-steps": "test/gpu/host-steps.ts",
   "decode-checks": "test/gpu/decode-checks.ts",
   "batch-checks": "test/gpu/batch-checks.ts",
+  "batch-cuts": "test/gpu/batch-cuts.ts",
   "chain-checks": "test/gpu/chain-checks.ts",
   "chain-rows-checks": "test/gpu/chain-rows-checks.ts",
   "norm-checks": "test/gpu/norm-checks.ts",

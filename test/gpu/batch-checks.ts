@@ -30,8 +30,14 @@ interface Call {
   readonly kind: Kind;
 }
 
-/** By the kernels of any card, also on Hopper; by Hopper's; by those with x (and what silu makes) in the order of codes. */
-type Kind = "any" | "wgmma" | "ordered";
+/**
+ * By the kernels of any card, also on Hopper; by Hopper's; by those with x (and what silu makes) in the order of codes; by blocks in
+ * clusters, whatever the launch would be else.
+ */
+type Kind = "any" | "wgmma" | "ordered" | "cluster" | "cluster, ordered";
+const isOrdered = (kind: Kind) => kind.endsWith("ordered");
+/** All sizes of clusters, one here and one there. */
+const clusterOf = ({ rows, inputs, outputs }: BatchShape) => 1 + ((rows + outputs[0]! / 8) % Math.min(8, inputs / 256));
 
 const SCALE = 0.01;
 const EPS = 1e-5;
@@ -53,7 +59,7 @@ class BatchChecks {
     this.#gpu = gpu;
     this.#pieces = gpu.allocate(WGMMA_PIECES);
     gpu.fill(this.#pieces, 0xff, WGMMA_PIECES);
-    this.#kinds = hasWgmma(gpu.card) ? ["wgmma", "ordered", "any"] : ["any"];
+    this.#kinds = hasWgmma(gpu.card) ? ["wgmma", "ordered", "cluster", "cluster, ordered", "any"] : ["any"];
   }
 
   get failures(): number {
@@ -103,7 +109,7 @@ class BatchChecks {
         this.#gpu.fill(y[i]!, 0xff, rows * n * 2);
       });
       this.#gpu.fill(pieces, 0xff, PIECES);
-      if (!this.#run({ shape, weights, biases, x: kind === "ordered" ? turned : x, y, pieces, kind })) return null;
+      if (!this.#run({ shape, weights, biases, x: isOrdered(kind) ? turned : x, y, pieces, kind })) return null;
       return outputs.map((n, i) => bench.downloadHalves(y[i]!, rows * n));
     };
     for (const kind of this.#kinds) {
@@ -135,7 +141,7 @@ class BatchChecks {
     const turned = this.#inOrder(x, rows * inputs);
     for (const kind of this.#kinds) {
       this.#gpu.fill(y, 0xff, rows * n * 2);
-      const ordered = kind === "ordered";
+      const ordered = isOrdered(kind);
       if (!this.#run({ shape, weights, biases, x: ordered ? turned : x, y: [y], pieces, kind })) continue;
       const got = bench.downloadHalves(y, rows * n);
       const values = ordered ? got.map((_, i) => got[i - (i % n) + codeOrder(i % n)]!) : got;
@@ -166,7 +172,7 @@ class BatchChecks {
     const turned = this.#inOrder(x, rows * inputs);
     for (const kind of this.#kinds) {
       this.#gpu.copyIn(residual, before);
-      const ordered = kind === "ordered";
+      const ordered = isOrdered(kind);
       if (
         !this.#run({ shape, weights: [weights], biases: [bias], x: ordered ? turned : x, y: [y], residual, norm, pieces, kind })
       )
@@ -250,18 +256,20 @@ class BatchChecks {
   }
 
   #runWgmma({ shape, weights, biases = [], x, y, residual = 0n, overlap, kind }: Call): boolean {
-    const launch = wgmmaBatchLaunch(shape, this.#gpu.card, kind === "ordered");
+    const ordered = isOrdered(kind),
+      cut = kind.startsWith("cluster") ? { cluster: clusterOf(shape) } : undefined;
+    const launch = cut && shape.rows <= 16 ? null : wgmmaBatchLaunch(shape, this.#gpu.card, ordered, cut);
     if (launch === null) return false;
     const [n0 = 0, n1 = 0, n2 = 0] = shape.outputs;
-    const { name, grid, block, shared, tokens, units } = launch;
+    const { family, name, grid, cluster, block, shared, tokens, units } = launch;
     const parameters = batchParameters(this.#gpu.driver, tokens, x, {
       ...{ weights0: weights[0]!, weights1: weights[1] ?? 0n, weights2: weights[2] ?? 0n },
       ...{ bias0: biases[0] ?? 0n, bias1: biases[1] ?? 0n, bias2: biases[2] ?? 0n },
       ...{ y0: y[0] ?? 0n, y1: y[1] ?? 0n, y2: y[2] ?? 0n, residual, pieces: this.#pieces },
       ...{ n0, n1, n2, m: shape.rows, k: shape.inputs, silu: shape.paired ? 1 : 0, units, unused: 0n },
-      ordered: shape.paired && kind === "ordered" ? 1 : 0,
+      ordered: shape.paired && ordered ? 1 : 0,
     });
-    this.#bench.launch({ family: "linear_batch_wgmma", name, grid: [grid], block, shared, parameters, overlap });
+    this.#bench.launch({ family, name, grid: [grid], cluster, block, shared, parameters, overlap });
     return true;
   }
 
@@ -335,7 +343,7 @@ class BatchChecks {
       });
     };
     console.log(`us per layer: ${kinds.map(([name]) => name).join(", ")}; all four`);
-    for (const kind of this.#kinds)
+    for (const kind of this.#kinds.filter((kind) => !kind.startsWith("cluster")))
       for (const rows of kind === "ordered" ? [32, 64, 128] : [4, 8, 16, 32, 64, 128]) {
         const cells = [...all, null].map((linears) => {
           for (const each of linears ? [linears] : all) run(each, 0, rows, kind); // loads the kernels, which a capture cannot

@@ -64,6 +64,7 @@ export const CUDA_FUNCTIONS = {
   cuFuncSetAttribute: ["u64", "i32", "i32"],
   cuFuncLoad: ["u64"],
   cuLaunchKernelEx: ["memory", "u64", "memory", "memory"],
+  cuOccupancyMaxActiveClusters: ["memory", "u64", "memory"],
   cuTensorMapEncodeTiled: ["memory", "i32", "u32", "u64", "memory", "memory", "memory", "memory", "i32", "i32", "i32", "i32"],
 
   cuStreamCreate: ["memory", "u32"],

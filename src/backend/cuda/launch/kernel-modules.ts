@@ -16,6 +16,7 @@ export const KERNEL_FAMILIES = [
   "expand_irregular",
   "kv_cache",
   "linear_batch",
+  "linear_batch_cluster",
   "linear_batch_wgmma",
   "linear_chain",
   "linear_chain_rows",

@@ -1,5 +1,5 @@
-// How linear_batch_wgmma.cu is launched on Hopper: what it can do, how many blocks there are, how large the pieces are that meet in
-// device memory. Pure arithmetic, so that the plan, the launch and the tests mean the same.
+// How linear_batch_wgmma.cu and linear_batch_cluster.cu are launched on Hopper: what they can do, how many blocks there are, how large the
+// pieces are that meet in device memory. Pure arithmetic, so that the plan, the launch and the tests mean the same.
 
 import { CHUNK, type KernelGroup, TILE_ROWS } from "../weights/quantized-layout.js";
 import type { BatchShape } from "./batch-launch.js";
@@ -32,9 +32,15 @@ export const LEAST_WGMMA_BATCHED = 5;
 /** Multiprocessors of the largest card that has these instructions. */
 const MOST_MULTIPROCESSORS = 132;
 
+/** How slices are dealt out: in equal runs to so many blocks, or those of a unit to a cluster of so many. */
+export type BatchCut = { readonly runs: number } | { readonly cluster: number };
+
 export interface WgmmaBatchLaunch {
+  readonly family: "linear_batch_wgmma" | "linear_batch_cluster";
   readonly name: string;
   readonly grid: number;
+  /** Blocks of a cluster, where there are clusters. */
+  readonly cluster?: number;
   readonly block: number;
   /** Dynamic shared memory, bytes. */
   readonly shared: number;
@@ -47,9 +53,10 @@ export interface WgmmaBatchLaunch {
 
 /**
  * @param ordered x is in the order of codes (kernels/code_order.cuh)
+ * @param cut for measurements and tests; default: what takes least time
  * @returns `null` where there is no kernel for it
  */
-export function wgmmaBatchLaunch(shape: BatchShape, card: GemmCard, ordered = false): WgmmaBatchLaunch | null {
+export function wgmmaBatchLaunch(shape: BatchShape, card: GemmCard, ordered = false, cut?: BatchCut): WgmmaBatchLaunch | null {
   const { bits, group, rows, inputs, outputs, paired = false } = shape;
   const tile = TILES.find(({ tokens }) => tokens >= rows);
   const fits = bits === 4 && inputs % SLICE_INPUTS === 0 && outputs.every((n) => n % OUTPUT_MULTIPLE === 0);
@@ -57,14 +64,26 @@ export function wgmmaBatchLaunch(shape: BatchShape, card: GemmCard, ordered = fa
   const units = unitsOf(outputs, paired);
   const slices = units * (inputs / SLICE_INPUTS);
   if (slices * 3 * MOST_MULTIPROCESSORS > 2 ** 31) return null; // the kernel counts in 32 bits
-  const grid = gridOf(tile.blocks, Math.min(card.multiprocessors, MOST_MULTIPROCESSORS), units, slices);
+  const of = `q4_g${group}_t${tile.tokens}${ordered ? "_ordered" : ""}`;
+  const same = { block: WARPS * 32, shared: sharedBytes(tile, group), tokens: tile.tokens, units };
+  const chosen = cut ?? { runs: gridOf(tile.blocks, Math.min(card.multiprocessors, MOST_MULTIPROCESSORS), units, slices) };
+  if ("cluster" in chosen) {
+    const { cluster } = chosen;
+    return {
+      ...same,
+      family: "linear_batch_cluster",
+      name: `linear_batch_cluster_${of}`,
+      grid: units * cluster,
+      cluster,
+      pieceBytes: 0,
+    };
+  }
+  const grid = chosen.runs;
   return {
-    name: `linear_batch_wgmma_q4_g${group}_t${tile.tokens}${ordered ? "_ordered" : ""}`,
+    ...same,
+    family: "linear_batch_wgmma",
+    name: `linear_batch_wgmma_${of}`,
     grid,
-    block: WARPS * 32,
-    shared: sharedBytes(tile, group),
-    tokens: tile.tokens,
-    units,
     pieceBytes: pieceBytes(grid, tile.tokens),
   };
 }

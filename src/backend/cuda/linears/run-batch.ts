@@ -168,7 +168,7 @@ function runWgmma(
   queue: KernelQueue,
   linears: readonly PlacedLinear[],
   { x, rows, role, result, deferred }: BatchCall,
-  { name, grid, block, shared, tokens, units }: WgmmaBatchLaunch,
+  { family, name, grid, cluster, block, shared, tokens, units }: WgmmaBatchLaunch,
   { pieces }: BatchScratch,
 ): void {
   const [n0 = 0, n1 = 0, n2 = 0] = linears.map(({ spec }) => spec.out);
@@ -194,7 +194,7 @@ function runWgmma(
   const norm = result.kind === "residual" && result.deferred ? result.deferred : deferred;
   const parameters = batchParameters(queue.context.driver, tokens, x, linear, norm);
   const bytes = linears.reduce((sum, { weightBytes }) => sum + weightBytes, 0);
-  queue.run({ family: "linear_batch_wgmma", name, grid: [grid], block, shared, parameters, role, bytes });
+  queue.run({ family, name, grid: [grid], cluster, block, shared, parameters, role, bytes });
 }
 
 /** Elsewhere: pieces, then what becomes of them. */
