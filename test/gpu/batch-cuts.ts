@@ -126,8 +126,11 @@ function cutsOf({ role, inputs, outputs }: Linear, rows: number, multiprocessors
   const shape = { bits: 4, group: GROUP, rows, inputs, outputs, paired: role === "gate-up" } as const;
   const { units, grid } = wgmmaBatchLaunch(shape, { multiprocessors, major: 9, minor: 0 })!;
   const most = multiprocessors * (rows > 64 ? 1 : 2);
-  const ways = Array.from({ length: MOST_CLUSTER }, (_, i) => i + 1).filter((n) => n * units <= most && n * 4 * units >= most);
-  const runs = [...new Set([grid, most, ...ways.map((n) => n * units)])];
+  const slices = inputs / 256;
+  const ways = Array.from({ length: MOST_CLUSTER }, (_, i) => i + 1).filter(
+    (n) => n <= slices && n * units <= most && n * 4 * units >= most,
+  );
+  const runs = [...new Set([grid, Math.min(most, units * slices), ...ways.map((n) => n * units)])];
   return [...runs.map((runs) => ({ runs })), ...ways.map((cluster) => ({ cluster }))];
 }
 
