@@ -76,6 +76,11 @@ export interface Runtime {
   /** The draft model that was loaded with it, on pages of its own; given back with it. */
   readonly draft: Runtime | null;
   /**
+   * Of so many sequences that decode one token each, how many a step should take so that all of them get on fastest: kernels
+   * are made for so many rows, and one row more may cost much. Missing: all of them.
+   */
+  readonly rowsAtOnce?: ((sequences: number) => number) | undefined;
+  /**
    * Runs one step: at most `plan.run.maxSequences` entries, at most `plan.run.prefillChunk`
    * tokens or one token for each entry, whichever is more.
    *

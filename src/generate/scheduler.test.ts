@@ -32,6 +32,18 @@ describe("Scheduler", () => {
     expect(runtime.steps.slice(1, 9).every(({ entries }) => entries === 2)).toBe(true);
   });
 
+  it("takes turns among more sequences than a step takes well", async () => {
+    const { runtime, ask, scheduler } = setUp({ maxSequences: 5, cacheTokens: 2048, atOnce: 3 });
+    const seeds = [1, 2, 3, 4, 5];
+    const answers = await Promise.all(seeds.map((seed) => ask({ ids: promptOf(2, seed), options: { maxTokens: 40 } })));
+    for (const [i, { ids }] of answers.entries()) expect(ids).toEqual(expectedIds(runtime, promptOf(2, seeds[i]!), 40));
+    const [prompts, ...steps] = runtime.steps.map(({ entries }) => entries);
+    expect(prompts).toBe(5);
+    expect(steps.filter((entries) => entries === 3).length).toBeGreaterThan(steps.length / 2);
+    expect(Math.max(...steps)).toBe(3);
+    expectAllFree(scheduler);
+  });
+
   it("lets a request wait until its pages are free, though there is a place", async () => {
     const { runtime, ask, scheduler } = setUp({ maxSequences: 4, context: 1024, cacheTokens: 1024 });
     await Promise.all([

@@ -13,6 +13,7 @@ import type { Output, PageCopy, Runtime } from "../backend/backend.js";
 import { PAGE_TOKENS } from "../memory/plan.js";
 import { Admission } from "./admission.js";
 import { type BatchPart, composeBatch } from "./batch.js";
+import { DecodeTurns } from "./decode-turns.js";
 import { CacheTooSmallError, QueueFullError, SchedulerClosedError } from "./errors.js";
 import type { Job } from "./job.js";
 import { KvCache } from "./kv-cache.js";
@@ -53,6 +54,7 @@ export class Scheduler {
   readonly #admission: Admission;
   readonly #waiting = new WaitingPlaces();
   readonly #running: RunningPlaces;
+  readonly #turns: DecodeTurns;
   /** The loop, while there is something to do. */
   #loop: Promise<void> | null = null;
   /** Their strands are in use now: they leave after the step. */
@@ -66,6 +68,7 @@ export class Scheduler {
     this.#options = options;
     this.#cache = new KvCache(runtime.plan.cacheGroups, runtime.spec.rope);
     this.#running = new RunningPlaces(this.#cache);
+    this.#turns = new DecodeTurns(runtime.rowsAtOnce ?? ((sequences) => sequences));
     this.#admission = new Admission(this.#cache, runtime.plan.run.maxSequences, options.onPressure);
   }
 
@@ -211,7 +214,7 @@ export class Scheduler {
         else if (tailKey !== null) firstOf.set(tailKey, sequence);
       }
     }
-    const batch = composeBatch([...placeOf.keys()], this.runtime.plan.run.prefillChunk);
+    const batch = this.#turns.take(composeBatch([...placeOf.keys()], this.runtime.plan.run.prefillChunk));
     return batch.map((part) => ({ ...part, place: placeOf.get(part.sequence)! }));
   }
 

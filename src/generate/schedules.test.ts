@@ -15,6 +15,7 @@ import { logprobs } from "./score.js";
 const anyModel = fc.record({
   maxSequences: fc.integer({ min: 2, max: 6 }),
   prefillChunk: fc.integer({ min: 1, max: 400 }),
+  atOnce: fc.option(fc.integer({ min: 1, max: 4 }), { nil: undefined }),
   cacheTokens: fc.integer({ min: 4, max: 10 }).map((pages) => pages * 256),
   windows: fc.constantFrom([null], [null], [200], [null, 300], [64, null, 513]),
   rope: fc.constantFrom(

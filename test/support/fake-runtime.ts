@@ -23,6 +23,8 @@ export interface FakeModel {
   maxSequences?: number;
   /** Default 64. */
   prefillChunk?: number;
+  /** Sequences that decode go on so many at a time; default all. */
+  atOnce?: number;
   /** Reach of each layer; default `[null]`. */
   windows?: readonly (number | null)[];
   /** Default 40. */
@@ -53,6 +55,7 @@ export class FakeRuntime implements Runtime {
   readonly plan: Plan;
   readonly spec: ModelSpec;
   readonly draft: FakeRuntime | null;
+  readonly rowsAtOnce: Runtime["rowsAtOnce"];
   /** Every batch so far, outputs included. */
   readonly steps: { readonly tokens: number; readonly entries: number }[] = [];
   /** Called before each step; may throw, or wait. */
@@ -68,6 +71,8 @@ export class FakeRuntime implements Runtime {
     const run: RunShape = { context, cacheTokens, cacheType: "f16", maxSequences, prefillChunk };
     this.spec = fakeSpec(model, windows);
     this.draft = model.draft ?? null;
+    const { atOnce } = model;
+    this.rowsAtOnce = atOnce === undefined ? undefined : (sequences) => Math.min(sequences, atOnce);
     const groups = cacheGroups(this.spec, run);
     this.plan = fakePlan(run, groups);
     this.#pools = groups.map((group) => new Array<Slot | null>(group.pages * PAGE_TOKENS).fill(null));

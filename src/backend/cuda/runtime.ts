@@ -15,6 +15,7 @@ import { type ProfiledModel, profileDecode } from "./profile/profile-decode.js";
 import { profilePrompt } from "./profile/profile-prompt.js";
 import type { StepProfile } from "./profile/step-profile.js";
 import { CapturedGraphs } from "./steps/captured-graphs.js";
+import { rowsAtOnceOf } from "./steps/rows-at-once.js";
 import type { Stage } from "./steps/stage.js";
 import { halfTurns } from "./steps/step-input.js";
 import { type LauncherParts, StepLauncher } from "./steps/step-launcher.js";
@@ -38,6 +39,7 @@ export class CudaRuntime implements Runtime {
   readonly plan: Plan;
   readonly spec: ModelSpec;
   readonly draft: Runtime | null;
+  readonly rowsAtOnce: Runtime["rowsAtOnce"];
   readonly #parts: RuntimeParts;
   readonly #launcher: StepLauncher;
   readonly #graphs: CapturedGraphs;
@@ -54,6 +56,10 @@ export class CudaRuntime implements Runtime {
     this.plan = plan;
     this.spec = spec;
     this.draft = parts.draft;
+    this.rowsAtOnce = rowsAtOnceOf(
+      spec,
+      stages.map(({ context }) => context.card),
+    );
     this.#parts = parts;
     this.#launcher = new StepLauncher(parts);
     this.#graphs = new CapturedGraphs(spec, plan.run, this.#launcher);

@@ -26,6 +26,21 @@ describe("decodeWindow", () => {
     for (const rate of rates) expect(rate).toBeCloseTo(200, 6);
   });
 
+  it("counts what all get where they take turns", () => {
+    // Three sequences, two at a time, a step every 10 ms: each rests every third step.
+    const turns = [0, 1, 2].map((rests) =>
+      Array.from({ length: 31 }, (_, step) => ({ at: 100 + step * 10 + rests * 0.01, ids: 1 })).filter(
+        (_, step) => step === 0 || step % 3 !== rests,
+      ),
+    );
+    expect(decodeWindow(turns)!.tokensPerSecond).toBeCloseTo(200, 6);
+    // For longer: the last one's time begins with a rest.
+    const long = [0, 1].map((rests) =>
+      steady(0, 10, 81).filter((_, step) => step === 0 || Math.floor((step - 1) / 16) % 2 !== rests),
+    );
+    expect(decodeWindow(long)!.tokensPerSecond).toBeCloseTo(100, 6);
+  });
+
   it("counts ids that come joined", () => {
     const joined = [
       { at: 0, ids: 3 },
