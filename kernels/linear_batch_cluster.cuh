@@ -24,10 +24,14 @@ __device__ __forceinline__ uint32_t cluster_number() {
   asm("mov.u32 %0, %%clusterid.x;" : "=r"(v));
   return v;
 }
-/// What has been written to shared memory is there for all blocks of the cluster behind cluster_wait().
-__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
 /// Orders nothing.
-__device__ __forceinline__ void cluster_arrive_relaxed() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
+__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
+/// What has been written to one's own block's shared memory is there for all blocks of the cluster behind cluster_wait(). Of nothing else: a
+/// release of everything waits for device memory.
+__device__ __forceinline__ void cluster_arrive_shared() {
+  asm volatile("fence.release.sync_restrict::shared::cta.cluster;" ::: "memory");
+  cluster_arrive();
+}
 __device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 
 /// Of another block's shared memory, what lies where `address` does in one's own.
@@ -87,7 +91,7 @@ struct ClusterFinish {
   __device__ __forceinline__ void share(int unit, uint32_t rank, uint32_t blocks) const {
     const int tiles = p.silu ? kBatchWarps / 2 : kBatchWarps, tile = warp % tiles, ways = kBatchWarps / tiles;
     const BatchPlace place(p, unit, tile);
-    const int outputs = of_linear(place.linear, p.n0, p.n1, p.n2), g = lane / 4, t = lane % 4, n = place.row + g;
+    const int outputs = of_linear(place.linear, p.n0, p.n1, p.n2), n = place.row + lane / 4;
     const bool there[2] = {n < outputs, n + 8 < outputs};
     if (place.row >= outputs) return;  // also up's: as many as gate's
     const __half *bias = of_linear(place.linear, p.bias0, p.bias1, p.bias2), *up_bias = p.silu ? p.bias1 : nullptr;

@@ -39,9 +39,9 @@
 #include "linear_batch_finish.cuh"
 #include "linear_batch_products.cuh"
 
-namespace exllama {
-
 #ifdef EXLLAMA_WGMMA
+
+namespace exllama {
 
 template <int kGroup, int kN, bool kOrdered>
 __device__ __forceinline__ void linear_batch_wgmma(const TensorBatchParams& params) {
@@ -104,20 +104,13 @@ __device__ __forceinline__ void linear_batch_wgmma(const TensorBatchParams& para
   }
 }
 
-#endif  // EXLLAMA_WGMMA
-
 }  // namespace exllama
 
 // grid by wgmmaBatchLaunch(): blocks that all run at once; block 256, BatchTile::kShared bytes of dynamic shared memory.
-#ifdef EXLLAMA_WGMMA
-#define EXLLAMA_BATCH_BODY(GROUP, N, ORDERED) exllama::linear_batch_wgmma<GROUP, N, ORDERED>(p)
-#else
-#define EXLLAMA_BATCH_BODY(GROUP, N, ORDERED)
-#endif
-#define EXLLAMA_BATCH(GROUP, N, SUFFIX, ORDERED)                                                             \
-  extern "C" __global__ void __launch_bounds__(256, exllama::BatchTile<GROUP, N>::kBlocks)                     \
-      linear_batch_wgmma_q4_g##GROUP##_t##N##SUFFIX(const __grid_constant__ exllama::TensorBatchParams p) {    \
-    EXLLAMA_BATCH_BODY(GROUP, N, ORDERED);                                                                     \
+#define EXLLAMA_BATCH(GROUP, N, SUFFIX, ORDERED)                                                            \
+  extern "C" __global__ void __launch_bounds__(256, exllama::BatchTile<GROUP, N>::kBlocks)                  \
+      linear_batch_wgmma_q4_g##GROUP##_t##N##SUFFIX(const __grid_constant__ exllama::TensorBatchParams p) { \
+    exllama::linear_batch_wgmma<GROUP, N, ORDERED>(p);                                                      \
   }
 #define EXLLAMA_BATCH_ORDERS(GROUP, N) EXLLAMA_BATCH(GROUP, N, , false) EXLLAMA_BATCH(GROUP, N, _ordered, true)
 #define EXLLAMA_BATCH_TOKENS(GROUP) \
@@ -129,3 +122,5 @@ __device__ __forceinline__ void linear_batch_wgmma(const TensorBatchParams& para
 EXLLAMA_BATCH_TOKENS(32)
 EXLLAMA_BATCH_TOKENS(64)
 EXLLAMA_BATCH_TOKENS(128)
+
+#endif  // EXLLAMA_WGMMA

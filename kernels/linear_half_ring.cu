@@ -218,9 +218,6 @@ __device__ __forceinline__ void half_ring_body(const HalfRingParams& p, uint8_t*
 #define EXLLAMA_RING_BODY(PARTS)                                  \
   extern __shared__ __align__(128) uint8_t dynamic_shared[];      \
   exllama::half_ring_body<PARTS>(p, dynamic_shared);
-#else
-#define EXLLAMA_RING_BODY(PARTS)
-#endif
 #define EXLLAMA_RING(K, PARTS)                                                                  \
   extern "C" __global__ void __launch_bounds__(exllama::kRingBlock, 1)                             \
       linear_half_ring_k##K(const __grid_constant__ exllama::HalfRingParams p) {                  \
@@ -231,3 +228,5 @@ EXLLAMA_RING(3072, 3)
 EXLLAMA_RING(4096, 4)
 EXLLAMA_RING(5120, 5)
 EXLLAMA_RING(8192, 8)
+
+#endif  // EXLLAMA_WGMMA

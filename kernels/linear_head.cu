@@ -304,9 +304,6 @@ __device__ __forceinline__ void linear_head_body(const HeadParams& p, uint8_t* d
 #define EXLLAMA_HEAD_BODY(CELLS)                    \
   extern __shared__ __align__(128) uint8_t dynamic_shared[]; \
   exllama::linear_head_body<CELLS>(p, dynamic_shared);
-#else
-#define EXLLAMA_HEAD_BODY(CELLS)
-#endif
 #define EXLLAMA_HEAD(NAME, CELLS)                                                                                             \
   extern "C" __global__ void __launch_bounds__(exllama::kHeadBlock, 1) NAME(const __grid_constant__ exllama::HeadParams p) { \
     EXLLAMA_HEAD_BODY(CELLS)                                                                                                  \
@@ -315,3 +312,5 @@ EXLLAMA_HEAD(linear_head_k2048, 1)
 EXLLAMA_HEAD(linear_head_k4096, 2)
 EXLLAMA_HEAD(linear_head_k6144, 3)
 EXLLAMA_HEAD(linear_head_k8192, 4)
+
+#endif  // EXLLAMA_WGMMA

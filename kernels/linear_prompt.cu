@@ -416,9 +416,6 @@ __device__ __forceinline__ void prompt_linear(const TensorPromptParams& p) {
 // multiprocessors; block 384, PromptTile<N>::kShared bytes of dynamic shared memory.
 #ifdef EXLLAMA_WGMMA
 #define EXLLAMA_PROMPT_BODY(GROUP, N) exllama::prompt_linear<GROUP, N>(p)
-#else
-#define EXLLAMA_PROMPT_BODY(GROUP, N)
-#endif
 #define EXLLAMA_PROMPT(GROUP, N)                                                                        \
   extern "C" __global__ void __launch_bounds__(384, 1) linear_prompt_q4_g##GROUP##_t##N(                \
       const __grid_constant__ exllama::TensorPromptParams p) {                                          \
@@ -428,3 +425,5 @@ __device__ __forceinline__ void prompt_linear(const TensorPromptParams& p) {
 EXLLAMA_PROMPT_TOKENS(32)
 EXLLAMA_PROMPT_TOKENS(64)
 EXLLAMA_PROMPT_TOKENS(128)
+
+#endif  // EXLLAMA_WGMMA

@@ -4,6 +4,7 @@
 
 import type { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
 import { writeParameters } from "../../src/backend/cuda/launch/parameter-layout.js";
+import type { BatchCut } from "../../src/backend/cuda/linears/batch-cut.js";
 import { type BatchShape, batchLaunch, MOST_BATCHED } from "../../src/backend/cuda/linears/batch-launch.js";
 import { mostWgmmaPieceBytes, wgmmaBatchLaunch } from "../../src/backend/cuda/linears/batch-launch-wgmma.js";
 import { BATCH, BATCH_SUM, NORM } from "../../src/backend/cuda/linears/batch-layouts.js";
@@ -31,11 +32,11 @@ interface Call {
 }
 
 /**
- * By the kernels of any card, also on Hopper; by Hopper's; by those with x (and what silu makes) in the order of codes; by blocks in
- * clusters, whatever the launch would be else.
+ * By the kernels of any card, also on Hopper; by Hopper's; by those with x (and what silu makes) in the order of codes, as runs of all blocks,
+ * by clusters, and as they are chosen.
  */
-type Kind = "any" | "wgmma" | "ordered" | "cluster" | "cluster, ordered";
-const isOrdered = (kind: Kind) => kind.endsWith("ordered");
+type Kind = "any" | "wgmma" | "runs" | "cluster" | "ordered";
+const isOrdered = (kind: Kind) => kind === "runs" || kind === "cluster" || kind === "ordered";
 /** All sizes of clusters, one here and one there. */
 const clusterOf = ({ rows, inputs, outputs }: BatchShape) => 1 + ((rows + outputs[0]! / 8) % Math.min(8, inputs / 256));
 
@@ -59,7 +60,7 @@ class BatchChecks {
     this.#gpu = gpu;
     this.#pieces = gpu.allocate(WGMMA_PIECES);
     gpu.fill(this.#pieces, 0xff, WGMMA_PIECES);
-    this.#kinds = hasWgmma(gpu.card) ? ["wgmma", "ordered", "cluster", "cluster, ordered", "any"] : ["any"];
+    this.#kinds = hasWgmma(gpu.card) ? ["wgmma", "runs", "cluster", "ordered", "any"] : ["any"];
   }
 
   get failures(): number {
@@ -256,9 +257,8 @@ class BatchChecks {
   }
 
   #runWgmma({ shape, weights, biases = [], x, y, residual = 0n, overlap, kind }: Call): boolean {
-    const ordered = isOrdered(kind),
-      cut = kind.startsWith("cluster") ? { cluster: clusterOf(shape) } : undefined;
-    const launch = cut && shape.rows <= 16 ? null : wgmmaBatchLaunch(shape, this.#gpu.card, ordered, cut);
+    const ordered = isOrdered(kind);
+    const launch = wgmmaBatchLaunch(shape, this.#gpu.card, ordered, this.#cutOf(shape, kind));
     if (launch === null) return false;
     const [n0 = 0, n1 = 0, n2 = 0] = shape.outputs;
     const { family, name, grid, cluster, block, shared, tokens, units } = launch;
@@ -271,6 +271,15 @@ class BatchChecks {
     });
     this.#bench.launch({ family, name, grid: [grid], cluster, block, shared, parameters, overlap });
     return true;
+  }
+
+  /** `undefined`: what is chosen. */
+  #cutOf(shape: BatchShape, kind: Kind): BatchCut | undefined {
+    if (kind === "cluster") return { cluster: clusterOf(shape) };
+    if (kind !== "runs" || shape.rows <= 16) return undefined;
+    const { units } = wgmmaBatchLaunch(shape, this.#gpu.card)!;
+    const blocks = this.#gpu.card.multiprocessors * (shape.rows > 64 ? 1 : 2);
+    return { runs: Math.min(blocks, (units * shape.inputs) / 256) };
   }
 
   #runPortable({ shape, weights, biases = [], x, y, residual = 0n, norm = 0n, pieces, overlap }: Call): boolean {
@@ -343,7 +352,7 @@ class BatchChecks {
       });
     };
     console.log(`us per layer: ${kinds.map(([name]) => name).join(", ")}; all four`);
-    for (const kind of this.#kinds.filter((kind) => !kind.startsWith("cluster")))
+    for (const kind of this.#kinds.filter((kind) => kind !== "cluster" && kind !== "runs"))
       for (const rows of kind === "ordered" ? [32, 64, 128] : [4, 8, 16, 32, 64, 128]) {
         const cells = [...all, null].map((linears) => {
           for (const each of linears ? [linears] : all) run(each, 0, rows, kind); // loads the kernels, which a capture cannot

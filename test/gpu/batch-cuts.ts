@@ -1,9 +1,10 @@
 // What linears of 17 to 128 tokens take on Hopper by how their slices are dealt out: in runs to so many blocks, or those of a unit to
-// a cluster of so many. What wgmmaBatchLaunch() chooses by comes from here (bench/NOTES.md).
+// a cluster of so many. `>` is what is chosen: by costs (batch-cut.ts) that were fitted to what is printed here (bench/NOTES.md).
 // Runs on a machine with a GPU: `node dist/gpu/batch-cuts.js [7b] [8b] [13b] [70b] [few]`.
 
 import type { DeviceContext } from "../../src/backend/cuda/cards/device-context.js";
-import { type BatchCut, mostWgmmaPieceBytes, wgmmaBatchLaunch } from "../../src/backend/cuda/linears/batch-launch-wgmma.js";
+import { type BatchCut, MOST_CLUSTER } from "../../src/backend/cuda/linears/batch-cut.js";
+import { mostWgmmaPieceBytes, wgmmaBatchLaunch } from "../../src/backend/cuda/linears/batch-launch-wgmma.js";
 import { batchParameters } from "../../src/backend/cuda/linears/tensor-map.js";
 import { KernelBench } from "./kernel-bench.js";
 import { quantizedWeights } from "./random-weights.js";
@@ -22,7 +23,6 @@ const MOST_ROWS = 128;
 /** Weights that the L2 cache has long forgotten when their turn comes again. */
 const ROUND_BYTES = 400e6;
 const CALLS = 32;
-const MOST_CLUSTER = 8;
 
 class BatchCuts {
   readonly failures = 0;
@@ -72,7 +72,10 @@ class BatchCuts {
     const x = bench.halves(MOST_ROWS * inputs, 1);
     const y = this.#gpu.allocate(MOST_ROWS * Math.max(...outputs) * 4);
     for (const m of rows) {
-      const cells = cutsOf(linear, m, this.#gpu.card.multiprocessors).map((cut) => {
+      const shape = shapeOf(linear, m);
+      const { grid, cluster } = wgmmaBatchLaunch(shape, this.#gpu.card, true)!;
+      const chosen = nameOf(cluster ? { cluster } : { runs: grid });
+      const cells = cutsOf(shape, this.#gpu.card.multiprocessors).map((cut) => {
         const run = (call: number) => {
           let at = weights + BigInt((call % copies) * bytes);
           const places = parts.map((part) => {
@@ -82,19 +85,19 @@ class BatchCuts {
           this.#run(linear, m, cut, places, x, y);
         };
         const us = bench.timedGraph(CALLS, run) * 1e3;
-        return `${"cluster" in cut ? "c" : "r"}${Object.values(cut)[0]} ${us.toFixed(1)}`;
+        return `${nameOf(cut) === chosen ? ">" : ""}${nameOf(cut)} ${us.toFixed(1)}`;
       });
       console.log(`${model} ${role} ${m}: ${cells.join(" ")}`);
     }
     bench.free(weights, x, y);
   }
 
-  #run({ role, inputs, outputs }: Linear, m: number, cut: BatchCut, weights: readonly bigint[], x: bigint, y: bigint): void {
+  #run(linear: Linear, m: number, cut: BatchCut, weights: readonly bigint[], x: bigint, y: bigint): void {
+    const { role, inputs, outputs } = linear;
     const adds = role === "o" || role === "down";
-    const paired = role === "gate-up";
-    const ordered = m > 16;
-    const shape = { bits: 4, group: GROUP, rows: m, inputs, outputs, paired } as const;
-    const launch = wgmmaBatchLaunch(shape, this.#gpu.card, ordered, cut);
+    const shape = shapeOf(linear, m);
+    const { paired } = shape;
+    const launch = wgmmaBatchLaunch(shape, this.#gpu.card, true, cut);
     if (!launch) throw new Error(`${role} of ${m} tokens has no launch on this card`);
     const { family, name, grid, cluster, block, shared, tokens, units } = launch;
     const [n0 = 0, n1 = 0, n2 = 0] = outputs;
@@ -102,7 +105,7 @@ class BatchCuts {
     const parameters = batchParameters(this.#gpu.driver, tokens, x, {
       ...{ weights0, weights1, weights2, bias0: 0n, bias1: 0n, bias2: 0n },
       ...{ y0: y, y1: y, y2: y, residual: adds ? y : 0n, pieces: this.#pieces },
-      ...{ n0, n1, n2, m, k: inputs, silu: paired ? 1 : 0, units, ordered: paired && ordered ? 1 : 0, unused: 0n },
+      ...{ n0, n1, n2, m, k: inputs, silu: paired ? 1 : 0, units, ordered: paired ? 1 : 0, unused: 0n },
     });
     this.#bench.launch({ family, name, grid: [grid], cluster, block, shared, parameters });
   }
@@ -121,16 +124,21 @@ class BatchCuts {
   }
 }
 
-/** What is chosen, then whole numbers of blocks to a unit, then all blocks that run at once. */
-function cutsOf({ role, inputs, outputs }: Linear, rows: number, multiprocessors: number): BatchCut[] {
-  const shape = { bits: 4, group: GROUP, rows, inputs, outputs, paired: role === "gate-up" } as const;
-  const { units, grid } = wgmmaBatchLaunch(shape, { multiprocessors, major: 9, minor: 0 })!;
-  const most = multiprocessors * (rows > 64 ? 1 : 2);
-  const slices = inputs / 256;
+function shapeOf({ role, inputs, outputs }: Linear, rows: number) {
+  return { bits: 4, group: GROUP, rows, inputs, outputs, paired: role === "gate-up" } as const;
+}
+
+const nameOf = (cut: BatchCut) => ("cluster" in cut ? `c${cut.cluster}` : `r${cut.runs}`);
+
+/** All blocks that run at once; whole numbers of blocks to a unit, from a quarter of all on. */
+function cutsOf(shape: ReturnType<typeof shapeOf>, multiprocessors: number): BatchCut[] {
+  const { units } = wgmmaBatchLaunch(shape, { multiprocessors, major: 9, minor: 0 })!;
+  const most = multiprocessors * (shape.rows > 64 ? 1 : 2);
+  const slices = shape.inputs / 256;
   const ways = Array.from({ length: MOST_CLUSTER }, (_, i) => i + 1).filter(
     (n) => n <= slices && n * units <= most && n * 4 * units >= most,
   );
-  const runs = [...new Set([grid, Math.min(most, units * slices), ...ways.map((n) => n * units)])];
+  const runs = [...new Set([Math.min(most, units * slices), ...ways.map((n) => n * units)])];
   return [...runs.map((runs) => ({ runs })), ...ways.map((cluster) => ({ cluster }))];
 }
 

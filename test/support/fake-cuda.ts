@@ -14,6 +14,9 @@ const MiB = 2 ** 20;
 /** Device addresses lie where no small number of a kernel's parameters could. */
 const DEVICE_BASE = 0x7e5a_0000_0000n;
 const OUT_OF_MEMORY = 2;
+/** CU_LAUNCH_ATTRIBUTE_… */
+const COOPERATIVE = 2;
+const CLUSTER_DIMENSION = 4;
 
 export interface FakeCard {
   readonly total: number;
@@ -37,6 +40,8 @@ export class FakeCuda {
   readonly launched: string[] = [];
   /** Those of them all of whose blocks were to run at once. */
   readonly together = new Set<string>();
+  /** Blocks of a cluster, of those launched in clusters. */
+  readonly clusters = new Map<string, number>();
   /** Functions called, in order; a test may empty it. */
   readonly made: string[] = [];
   /** Copies within a card, in order; a test may empty it. */
@@ -213,11 +218,19 @@ export class FakeCuda {
     cuTensorMapEncodeTiled: () => 0,
     cuFuncSetAttribute: () => 0,
     cuFuncLoad: () => 0,
+    cuOccupancyMaxActiveClusters: (out: Int32Array, _: bigint, config: DataView) =>
+      put(out, Math.floor(132 / launchAttributes(config).get(CLUSTER_DIMENSION)!)),
     cuLaunchKernelEx: (config: DataView, kernel: bigint, pointers: BigUint64Array) => {
       const name = this.#names.get(kernel);
       if (!name) throw new Error("a kernel that was never looked up is launched");
       this.launched.push(name);
-      if (isCooperative(config)) this.together.add(name);
+      const attributes = launchAttributes(config);
+      if (attributes.has(COOPERATIVE)) this.together.add(name);
+      const cluster = attributes.get(CLUSTER_DIMENSION);
+      if (cluster !== undefined) {
+        if (config.getUint32(0, true) % cluster > 0) throw new Error(`${name} has no whole number of clusters`);
+        this.clusters.set(name, cluster);
+      }
       if (this.#capturing) this.#recorded++;
       for (const value of new BigUint64Array(koffi.view(pointers[0]!, POINTER_BYTES[name] ?? 0)))
         if (value >= DEVICE_BASE && value < DEVICE_BASE + (1n << 40n)) this.#range(value, 1);
@@ -291,11 +304,14 @@ export class FakeCuda {
 }
 
 /** Whether a CUlaunchConfig has that attribute (2) among its own, of 72 bytes each. */
-function isCooperative(config: DataView): boolean {
+/** The first word of each attribute of a launch, by its id. */
+function launchAttributes(config: DataView): Map<number, number> {
   const count = config.getUint32(48, true);
-  if (count === 0) return false;
+  if (count === 0) return new Map();
   const attributes = new DataView(koffi.view(config.getBigUint64(40, true), count * 72));
-  return Array.from({ length: count }, (_, i) => attributes.getUint32(i * 72, true)).includes(2);
+  return new Map(
+    Array.from({ length: count }, (_, i) => [attributes.getUint32(i * 72, true), attributes.getUint32(i * 72 + 8, true)]),
+  );
 }
 
 function put(out: Int32Array, value: number): undefined {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type BatchShape, MOST_BATCHED } from "./batch-launch.js";
-import { mostWgmmaPieceBytes, wgmmaBatchLaunch } from "./batch-launch-wgmma.js";
+import { type ClusterKernel, mostWgmmaPieceBytes, wgmmaBatchLaunch } from "./batch-launch-wgmma.js";
 
 const HOPPER = { multiprocessors: 132, major: 9, minor: 0 };
 const SHARED_OF_TWO_BLOCKS = 227 * 1024 + 1024;
@@ -33,12 +33,13 @@ describe("wgmmaBatchLaunch", () => {
 
   it("stays within the plan, and its blocks all run at once", () => {
     fc.assert(
-      fc.property(shapes, fc.boolean(), (of, pair) => {
+      fc.property(shapes, fc.boolean(), fc.boolean(), (of, pair, ordered) => {
         const paired = pair && of.outputs.length === 1;
         const outputs = paired ? [of.outputs[0]!, of.outputs[0]!] : [...of.outputs];
-        const launch = wgmmaBatchLaunch({ ...of, outputs, paired } as BatchShape, HOPPER)!;
+        const launch = wgmmaBatchLaunch({ ...of, outputs, paired } as BatchShape, HOPPER, ordered && of.rows > 16)!;
         expect(launch.tokens).toBeGreaterThanOrEqual(of.rows);
         expect(launch.pieceBytes).toBeLessThanOrEqual(mostWgmmaPieceBytes(of.rows));
+        expect(launch.grid % (launch.cluster ?? 1)).toBe(0);
         const blocks = Math.ceil(launch.grid / HOPPER.multiprocessors);
         expect(blocks * (launch.shared + 1024)).toBeLessThanOrEqual(SHARED_OF_TWO_BLOCKS);
         expect(launch.grid).toBeLessThanOrEqual(launch.units * (of.inputs / 256));
@@ -48,12 +49,53 @@ describe("wgmmaBatchLaunch", () => {
 
   it.each([
     ["all that run at once", 32, 4096, [12288], 264],
-    ["a multiple of units where none gets more slices so", 32, 4096, [4096], 256],
+    ["a multiple of units where none gets more slices so", 16, 4096, [4096], 256],
     ["the fewest of these", 8, 4096, [4096], 256],
     ["the fewest that give no multiprocessor more", 8, 11008, [4096], 384],
-    ["slices where there are few", 32, 4096, [384], 48],
+    ["slices where there are few", 16, 4096, [384], 48],
   ])("starts as many blocks as %s", (_, rows, inputs, outputs, blocks) => {
     expect(wgmmaBatchLaunch({ bits: 4, group: 128, rows, inputs, outputs }, HOPPER)?.grid).toBe(blocks);
+  });
+
+  const down = (rows: number, group: 32 | 64 | 128) =>
+    ({ bits: 4, group, rows, inputs: 11008, outputs: [4096], paired: false }) as const;
+
+  it.each([
+    [16, 128, undefined],
+    [17, 128, 7],
+    [17, 64, undefined],
+    [64, 64, 7],
+    [65, 32, 3],
+    [128, 128, 3],
+  ] as const)(
+    "has %i tokens' slices, groups of %i, shared out by clusters of %s where x is in the order of codes",
+    (rows, group, blocks) => {
+      const launch = wgmmaBatchLaunch(down(rows, group), HOPPER, rows > 16)!;
+      expect(launch.cluster).toBe(blocks);
+      if (!blocks) return;
+      expect(launch).toMatchObject({ family: "linear_batch_cluster", grid: 32 * blocks, pieceBytes: 0 });
+      expect(launch.name).toBe(`linear_batch_cluster_q4_g${group}_t${launch.tokens}_ordered`);
+      expect(wgmmaBatchLaunch(down(rows, group), HOPPER)?.family).toBe("linear_batch_wgmma");
+    },
+  );
+
+  it("goes by what the driver says of clusters", () => {
+    const asked: string[] = [];
+    const clustersAtOnce = ({ name, shared }: ClusterKernel) => {
+      asked.push(`${name} ${shared}`);
+      return [264, 132, 79, 62, 47, 31, 31, 30]; // no six or more for each of 32 units
+    };
+    expect(wgmmaBatchLaunch(down(64, 128), { ...HOPPER, clustersAtOnce }, true)?.cluster).toBe(5);
+    expect(asked).toEqual(["linear_batch_cluster_q4_g128_t64_ordered 105984"]);
+  });
+
+  it.each([
+    ["x in its own order", { cluster: 4 }, down(64, 128), false],
+    ["a kernel that there is not", { cluster: 4 }, down(32, 64), true],
+    ["more blocks than slices", { cluster: 4 }, { ...down(64, 128), inputs: 768 }, true],
+    ["more blocks than there may be", { cluster: 9 }, down(64, 128), true],
+  ] as const)("has no cluster for %s", (_, cut, shape, ordered) => {
+    expect(wgmmaBatchLaunch(shape, HOPPER, ordered, cut)).toBeNull();
   });
 
   it("reads x in the order of codes from 17 tokens on", () => {

@@ -2,6 +2,7 @@
 // pieces are that meet in device memory. Pure arithmetic, so that the plan, the launch and the tests mean the same.
 
 import { CHUNK, type KernelGroup, TILE_ROWS } from "../weights/quantized-layout.js";
+import { type BatchCut, bestCut, type CutTokens, MOST_CLUSTER } from "./batch-cut.js";
 import type { BatchShape } from "./batch-launch.js";
 import { type GemmCard, hasWgmma } from "./gemm-launch.js";
 
@@ -32,8 +33,24 @@ export const LEAST_WGMMA_BATCHED = 5;
 /** Multiprocessors of the largest card that has these instructions. */
 const MOST_MULTIPROCESSORS = 132;
 
-/** How slices are dealt out: in equal runs to so many blocks, or those of a unit to a cluster of so many. */
-export type BatchCut = { readonly runs: number } | { readonly cluster: number };
+/** How many clusters of 1, 2, … MOST_CLUSTER blocks an H200 has room for, by blocks of a multiprocessor: as its driver says. */
+const H200_CLUSTERS: Readonly<Record<number, readonly number[]>> = {
+  1: [132, 66, 39, 30, 22, 17, 15, 15],
+  2: [264, 132, 79, 62, 47, 39, 32, 30],
+};
+
+export interface ClusterKernel {
+  readonly family: "linear_batch_cluster";
+  readonly name: string;
+  readonly block: number;
+  /** Dynamic shared memory, bytes. */
+  readonly shared: number;
+}
+
+export interface BatchWgmmaCard extends GemmCard {
+  /** How many clusters of 1, 2, … MOST_CLUSTER blocks run at once, as the driver says; default: as an H200's did. */
+  readonly clustersAtOnce?: (kernel: ClusterKernel) => readonly number[];
+}
 
 export interface WgmmaBatchLaunch {
   readonly family: "linear_batch_wgmma" | "linear_batch_cluster";
@@ -52,40 +69,46 @@ export interface WgmmaBatchLaunch {
 }
 
 /**
+ * What a linear takes depends on its shape, the card and `ordered` alone, whatever was launched before.
+ *
  * @param ordered x is in the order of codes (kernels/code_order.cuh)
  * @param cut for measurements and tests; default: what takes least time
  * @returns `null` where there is no kernel for it
  */
-export function wgmmaBatchLaunch(shape: BatchShape, card: GemmCard, ordered = false, cut?: BatchCut): WgmmaBatchLaunch | null {
+export function wgmmaBatchLaunch(
+  shape: BatchShape,
+  card: BatchWgmmaCard,
+  ordered = false,
+  cut?: BatchCut,
+): WgmmaBatchLaunch | null {
   const { bits, group, rows, inputs, outputs, paired = false } = shape;
   const tile = TILES.find(({ tokens }) => tokens >= rows);
   const fits = bits === 4 && inputs % SLICE_INPUTS === 0 && outputs.every((n) => n % OUTPUT_MULTIPLE === 0);
   if (!hasWgmma(card) || !tile || !fits || (ordered && tile.tokens < LEAST_ORDERED)) return null;
   const units = unitsOf(outputs, paired);
-  const slices = units * (inputs / SLICE_INPUTS);
-  if (slices * 3 * MOST_MULTIPROCESSORS > 2 ** 31) return null; // the kernel counts in 32 bits
-  const of = `q4_g${group}_t${tile.tokens}${ordered ? "_ordered" : ""}`;
-  const same = { block: WARPS * 32, shared: sharedBytes(tile, group), tokens: tile.tokens, units };
-  const chosen = cut ?? { runs: gridOf(tile.blocks, Math.min(card.multiprocessors, MOST_MULTIPROCESSORS), units, slices) };
+  const slices = inputs / SLICE_INPUTS;
+  if (units * slices * 3 * MOST_MULTIPROCESSORS > 2 ** 31) return null; // the kernel counts in 32 bits
+  const { tokens } = tile;
+  const of = `q4_g${group}_t${tokens}${ordered ? "_ordered" : ""}`;
+  const same = { block: WARPS * 32, shared: sharedBytes(tile, group), tokens, units };
+  const inClusters = ordered && hasClusterKernel(tokens, group);
+  const clusters: ClusterKernel = { ...same, family: "linear_batch_cluster", name: `linear_batch_cluster_${of}` };
+  const multiprocessors = Math.min(card.multiprocessors, MOST_MULTIPROCESSORS);
+  const blocks = tile.blocks * multiprocessors;
+  const best = (): BatchCut => {
+    if (!isCut(tokens)) return { runs: gridOf(blocks, multiprocessors, units, units * slices) };
+    const clustersAtOnce = inClusters ? (card.clustersAtOnce?.(clusters) ?? clustersOf(card, tile.blocks)) : null;
+    return bestCut({ tokens, units, slices, multiprocessors, blocks, clustersAtOnce });
+  };
+  const chosen = cut ?? best();
   if ("cluster" in chosen) {
     const { cluster } = chosen;
-    return {
-      ...same,
-      family: "linear_batch_cluster",
-      name: `linear_batch_cluster_${of}`,
-      grid: units * cluster,
-      cluster,
-      pieceBytes: 0,
-    };
+    const isRight = inClusters && cluster <= Math.min(MOST_CLUSTER, slices); // a block without slices would wait for the first
+    return isRight ? { ...same, ...clusters, grid: units * cluster, cluster, pieceBytes: 0 } : null;
   }
   const grid = chosen.runs;
-  return {
-    ...same,
-    family: "linear_batch_wgmma",
-    name: `linear_batch_wgmma_${of}`,
-    grid,
-    pieceBytes: pieceBytes(grid, tile.tokens),
-  };
+  const name = `linear_batch_wgmma_${of}`;
+  return { ...same, family: "linear_batch_wgmma", name, grid, pieceBytes: pieceBytes(grid, tokens) };
 }
 
 /**
@@ -104,12 +127,25 @@ export function mostWgmmaPieceBytes(rows: number): number {
   return Math.max(...sizes.map(({ tokens, blocks }) => pieceBytes(blocks * MOST_MULTIPROCESSORS, tokens)));
 }
 
+/** Whether it is one of linear_batch_cluster.cu, all of which take x in the order of codes. */
+function hasClusterKernel(tokens: number, group: KernelGroup): boolean {
+  return tokens > 32 || (tokens === 32 && group === 128);
+}
+
+/** Times of what there is to choose from are known. */
+function isCut(tokens: number): tokens is CutTokens {
+  return tokens >= 32;
+}
+
+function clustersOf({ multiprocessors }: GemmCard, perMultiprocessor: number): number[] {
+  return H200_CLUSTERS[perMultiprocessor]!.map((count) => Math.floor((count * multiprocessors) / MOST_MULTIPROCESSORS));
+}
+
 /**
- * As many blocks as run at once. Fewer, a multiple of the units, so that those are cut alike and into fewer pieces, where neither a block
+ * Of up to 16 tokens: as many blocks as run at once. Fewer, a multiple of the units, so that those are cut alike and into fewer pieces, where neither a block
  * nor a multiprocessor gets more slices than with the most blocks of that kind.
  */
-function gridOf(perMultiprocessor: number, multiprocessors: number, units: number, slices: number): number {
-  const most = perMultiprocessor * multiprocessors;
+function gridOf(most: number, multiprocessors: number, units: number, slices: number): number {
   if (slices <= most) return slices;
   const even = Math.floor(most / units) * units;
   const longest = Math.ceil(slices / most);

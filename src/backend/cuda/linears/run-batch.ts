@@ -1,4 +1,5 @@
-// Quantised linears of some dozens of tokens. On Hopper one launch does it all (kernels/linear_batch_wgmma.cu); elsewhere a
+// Quantised linears of some dozens of tokens. On Hopper one launch does it all (kernels/linear_batch_wgmma.cu or
+// linear_batch_cluster.cu); elsewhere a
 // launch leaves sums of pieces of k, and another adds them up and makes of them what the step goes on with
 // (kernels/linear_batch.cu), whose pieces lie in the scratch that slabs are expanded in. Hopper's have a place of their own.
 
@@ -7,10 +8,15 @@ import { writeParameters } from "../launch/parameter-layout.js";
 import type { PlacedLinear } from "../steps/stage.js";
 import { paddedInputs } from "../weights/quantized-layout.js";
 import { type BatchLaunch, type BatchShape, batchLaunch, hasBatchKernel, LEAST_BATCHED } from "./batch-launch.js";
-import { deferredPlaces, LEAST_WGMMA_BATCHED, type WgmmaBatchLaunch, wgmmaBatchLaunch } from "./batch-launch-wgmma.js";
+import {
+  type BatchWgmmaCard,
+  deferredPlaces,
+  LEAST_WGMMA_BATCHED,
+  type WgmmaBatchLaunch,
+  wgmmaBatchLaunch,
+} from "./batch-launch-wgmma.js";
 import { BATCH, BATCH_SUM } from "./batch-layouts.js";
 import { gatherInputs } from "./gather-inputs.js";
-import type { GemmCard } from "./gemm-launch.js";
 import { batchParameters } from "./tensor-map.js";
 
 /** What becomes of a product. */
@@ -134,7 +140,7 @@ export function takesDeferred(
 
 function wgmmaOf(
   shape: BatchShape | null,
-  card: GemmCard,
+  card: BatchWgmmaCard,
   { pieceBytes }: BatchScratch,
   ordered = false,
 ): WgmmaBatchLaunch | null {
@@ -163,7 +169,7 @@ function shapeOf(linears: readonly PlacedLinear[], rows: number, paired: boolean
   return { bits: format.bits, group, rows, inputs: first.spec.in, outputs, paired };
 }
 
-/** On Hopper: one launch, in which the block that a unit begins in adds the others' pieces and makes the results. */
+/** On Hopper: one launch, in which pieces of units are added and made into results, too. */
 function runWgmma(
   queue: KernelQueue,
   linears: readonly PlacedLinear[],
