@@ -95,12 +95,13 @@ export function wgmmaBatchLaunch(
   const clusters: ClusterKernel = { ...same, family: "linear_batch_cluster", name: `linear_batch_cluster_${of}` };
   const multiprocessors = Math.min(card.multiprocessors, MOST_MULTIPROCESSORS);
   const blocks = tile.blocks * multiprocessors;
-  const best = (): BatchCut => {
-    if (!isCut(tokens)) return { runs: gridOf(blocks, multiprocessors, units, units * slices) };
-    const clustersAtOnce = inClusters ? (card.clustersAtOnce?.(clusters) ?? clustersOf(card, tile.blocks)) : null;
-    return bestCut({ tokens, units, slices, multiprocessors, blocks, clustersAtOnce });
-  };
-  const chosen = cut ?? best();
+  const chosen =
+    cut ??
+    onceOf(card, `${of} ${units} ${slices}`, () => {
+      if (!isCut(tokens)) return { runs: gridOf(blocks, multiprocessors, units, units * slices) };
+      const clustersAtOnce = inClusters ? (card.clustersAtOnce?.(clusters) ?? clustersOf(card, tile.blocks)) : null;
+      return bestCut({ tokens, units, slices, multiprocessors, blocks, clustersAtOnce });
+    });
   if ("cluster" in chosen) {
     const { cluster } = chosen;
     const isRight = inClusters && cluster <= Math.min(MOST_CLUSTER, slices); // a block without slices would wait for the first
@@ -125,6 +126,17 @@ export function deferredPlaces(rows: number): number | null {
 export function mostWgmmaPieceBytes(rows: number): number {
   const sizes = TILES.filter((_, i) => i === 0 || TILES[i - 1]!.tokens < rows);
   return Math.max(...sizes.map(({ tokens, blocks }) => pieceBytes(blocks * MOST_MULTIPROCESSORS, tokens)));
+}
+
+/** What was chosen for a card; every step asks, several times a layer. */
+const known = new WeakMap<GemmCard, Map<string, BatchCut>>();
+
+function onceOf(card: GemmCard, key: string, choose: () => BatchCut): BatchCut {
+  const ofCard = known.get(card) ?? new Map<string, BatchCut>();
+  known.set(card, ofCard);
+  const cut = ofCard.get(key) ?? choose();
+  ofCard.set(key, cut);
+  return cut;
 }
 
 /** Whether it is one of linear_batch_cluster.cu, all of which take x in the order of codes. */
