@@ -7,6 +7,8 @@ import type { BatchShape } from "./batch-launch.js";
 import { type GemmCard, hasWgmma } from "./gemm-launch.js";
 
 const WARPS = 8;
+/** Threads. */
+const BLOCK = WARPS * 32;
 /** Outputs of a unit; half of them gate's and half of them up's where they are paired. */
 const UNIT_OUTPUTS = WARPS * TILE_ROWS;
 /** Inputs of a slice. */
@@ -88,28 +90,72 @@ export function wgmmaBatchLaunch(
   const units = unitsOf(outputs, paired);
   const slices = inputs / SLICE_INPUTS;
   if (units * slices * 3 * MOST_MULTIPROCESSORS > 2 ** 31) return null; // the kernel counts in 32 bits
+  const product = { tile, group, ordered, units, slices };
+  return cut ? launchOf(product, cut) : chosenLaunch(product, card);
+}
+
+/** What is multiplied, as kernels see it. */
+interface Product {
+  readonly tile: (typeof TILES)[number];
+  readonly group: KernelGroup;
+  readonly ordered: boolean;
+  readonly units: number;
+  /** Of a unit. */
+  readonly slices: number;
+}
+
+/** What was chosen for a card: every step asks several times a layer. */
+const chosen = new WeakMap<GemmCard, Map<number, WgmmaBatchLaunch | null>>();
+
+function chosenLaunch(product: Product, card: BatchWgmmaCard): WgmmaBatchLaunch | null {
+  const { tile, group, ordered, units, slices } = product;
+  const known = chosen.get(card) ?? new Map<number, WgmmaBatchLaunch | null>();
+  if (known.size === 0) chosen.set(card, known);
+  const kernel = (tile.tokens * 128 + group) * 2 + (ordered ? 1 : 0);
+  const key = (kernel * 2 ** 18 + units) * 2 ** 18 + slices; // outputs are fewer than 2^25, inputs than 2^26
+  let launch = known.get(key);
+  if (launch === undefined) {
+    launch = launchOf(product, cutOf(product, card));
+    known.set(key, launch);
+  }
+  return launch;
+}
+
+function cutOf(product: Product, card: BatchWgmmaCard): BatchCut {
+  const { tile, units, slices } = product;
   const { tokens } = tile;
-  const of = `q4_g${group}_t${tokens}${ordered ? "_ordered" : ""}`;
-  const same = { block: WARPS * 32, shared: sharedBytes(tile, group), tokens, units };
-  const inClusters = ordered && hasClusterKernel(tokens, group);
-  const clusters: ClusterKernel = { ...same, family: "linear_batch_cluster", name: `linear_batch_cluster_${of}` };
   const multiprocessors = Math.min(card.multiprocessors, MOST_MULTIPROCESSORS);
   const blocks = tile.blocks * multiprocessors;
-  const chosen =
-    cut ??
-    onceOf(card, `${of} ${units} ${slices}`, () => {
-      if (!isCut(tokens)) return { runs: gridOf(blocks, multiprocessors, units, units * slices) };
-      const clustersAtOnce = inClusters ? (card.clustersAtOnce?.(clusters) ?? clustersOf(card, tile.blocks)) : null;
-      return bestCut({ tokens, units, slices, multiprocessors, blocks, clustersAtOnce });
-    });
-  if ("cluster" in chosen) {
-    const { cluster } = chosen;
-    const isRight = inClusters && cluster <= Math.min(MOST_CLUSTER, slices); // a block without slices would wait for the first
-    return isRight ? { ...same, ...clusters, grid: units * cluster, cluster, pieceBytes: 0 } : null;
+  if (!isCut(tokens)) return { runs: gridOf(blocks, multiprocessors, units, units * slices) };
+  const kernel = clusterKernel(product);
+  const clustersAtOnce = kernel && (card.clustersAtOnce?.(kernel) ?? clustersOf(card, tile.blocks));
+  return bestCut({ tokens, units, slices, multiprocessors, blocks, clustersAtOnce });
+}
+
+function launchOf(product: Product, cut: BatchCut): WgmmaBatchLaunch | null {
+  const { tile, group, units, slices } = product;
+  const same = { block: BLOCK, shared: sharedBytes(tile, group), tokens: tile.tokens, units };
+  if ("cluster" in cut) {
+    const { cluster } = cut;
+    const kernel = clusterKernel(product);
+    const isRight = cluster <= Math.min(MOST_CLUSTER, slices); // a block without slices would wait for the first
+    return kernel && isRight ? { ...same, ...kernel, grid: units * cluster, cluster, pieceBytes: 0 } : null;
   }
-  const grid = chosen.runs;
-  const name = `linear_batch_wgmma_${of}`;
-  return { ...same, family: "linear_batch_wgmma", name, grid, pieceBytes: pieceBytes(grid, tokens) };
+  const grid = cut.runs;
+  const name = `linear_batch_wgmma_${kernelOf(product)}`;
+  return { ...same, family: "linear_batch_wgmma", name, grid, pieceBytes: pieceBytes(grid, tile.tokens) };
+}
+
+/** The one of linear_batch_cluster.cu, all of which take x in the order of codes; `null`: there is none. */
+function clusterKernel(product: Product): ClusterKernel | null {
+  const { tile, group, ordered } = product;
+  if (!ordered || tile.tokens < 32 || (tile.tokens === 32 && group < 128)) return null;
+  const name = `linear_batch_cluster_${kernelOf(product)}`;
+  return { family: "linear_batch_cluster", name, block: BLOCK, shared: sharedBytes(tile, group) };
+}
+
+function kernelOf({ tile, group, ordered }: Product): string {
+  return `q4_g${group}_t${tile.tokens}${ordered ? "_ordered" : ""}`;
 }
 
 /**
@@ -126,22 +172,6 @@ export function deferredPlaces(rows: number): number | null {
 export function mostWgmmaPieceBytes(rows: number): number {
   const sizes = TILES.filter((_, i) => i === 0 || TILES[i - 1]!.tokens < rows);
   return Math.max(...sizes.map(({ tokens, blocks }) => pieceBytes(blocks * MOST_MULTIPROCESSORS, tokens)));
-}
-
-/** What was chosen for a card; every step asks, several times a layer. */
-const known = new WeakMap<GemmCard, Map<string, BatchCut>>();
-
-function onceOf(card: GemmCard, key: string, choose: () => BatchCut): BatchCut {
-  const ofCard = known.get(card) ?? new Map<string, BatchCut>();
-  known.set(card, ofCard);
-  const cut = ofCard.get(key) ?? choose();
-  ofCard.set(key, cut);
-  return cut;
-}
-
-/** Whether it is one of linear_batch_cluster.cu, all of which take x in the order of codes. */
-function hasClusterKernel(tokens: number, group: KernelGroup): boolean {
-  return tokens > 32 || (tokens === 32 && group === 128);
 }
 
 /** Times of what there is to choose from are known. */
