@@ -1,4 +1,4 @@
-// The products of linear_batch_wgmma.cu: of warps, for few tokens, and of warpgroups.
+// The products of linear_batch_wgmma.cu and linear_batch_cluster.cu: of warps, for few tokens, and of warpgroups.
 #pragma once
 
 #include "linear_batch_wgmma.cuh"

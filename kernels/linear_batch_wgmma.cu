@@ -14,6 +14,8 @@
 //              A warp's weights come through a ring of its own, three copies (codes, scales, zeros) for a slice, beginning
 //              before the kernel ahead has ended; x through a ring of the block's, pair of chunks after pair, asked for by the
 //              first warp. Several blocks share a multiprocessor and hide each other's beginnings and ends.
+//              From 17 tokens on adding a unit's pieces may take longer than its products: see linear_batch_cluster.cu, and batch-cut.ts for which
+//              of both it is.
 //   _ordered   x is in the order of codes (code_order.cuh): without, lanes exchange their codes. Products of warps need neither.
 //   barriers   loaded[w][s]: a warp's slice; one arrival (its lane 0, which expects kSliceBytes) and those bytes. The warp asks for the
 //              next slice of a place when all its lanes have read the last chunk there.

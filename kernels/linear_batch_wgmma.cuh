@@ -1,4 +1,4 @@
-// What a launch of linear_batch_wgmma.cu is told, how its work is dealt out, and the two rings that feed a block: each warp's
+// What a launch of linear_batch_wgmma.cu or linear_batch_cluster.cu is told, how its work is dealt out, and the two rings that feed a block: each warp's
 // weights and the block's x.
 #pragma once
 
