@@ -1,6 +1,6 @@
 // Into how many parts a decode step's attention is best cut: times of one launch over many sequences, for numbers of rows, lengths
-// and parts. `[ ]` is what decodeSplits() chooses, `*` the fastest.
-// Runs on a machine with a GPU: `node dist/gpu/attention-splits.js [apart] [overlapping] [idle]`.
+// and parts. `[ ]` is what decodeSplits() chooses, `*` the fastest. `least`: the same where only long rows are cut.
+// Runs on a machine with a GPU: `node dist/gpu/attention-splits.js [apart] [few] [least] [overlapping] [idle]`.
 
 import {
   type AttentionShape,
@@ -22,7 +22,17 @@ const CASES = [
   ["7B", "q8", { heads: 32, kvHeads: 32, headDim: 128 }],
 ] as const satisfies readonly (readonly [string, KernelCache, AttentionShape])[];
 const ROWS = [9, 12, 16, 24, 33, 48, 65, 96, 129, 144, 160, 192, 224, 256];
+const FEW_ROWS = [2, 3, 4, 5, 6, 7, 8];
 const SPLITS = [1, 2, 3, 4, 6, 8];
+/** Parts at most and keys of a part at least, where short rows stay whole. */
+const CUTS = [
+  { splits: 1, least: 512 },
+  { splits: 4, least: 512 },
+  { splits: 4, least: 1024 },
+  { splits: 8, least: 512 },
+  { splits: 8, least: 1024 },
+];
+const CUT_ROWS = [9, 12, 24, 48, 96, 160, 256];
 /** More than any rule would choose. */
 const MOST_SPLITS = 32;
 /** Tokens that a cache has room for: 256 rows of the mixed lengths. */
@@ -53,17 +63,26 @@ class SplitTimes {
   }
 
   /** @param overlap whether a launch may begin before the one ahead has ended */
-  table(overlap: boolean): void {
+  table(overlap: boolean, allRows = ROWS): void {
     console.log(`us in ${SPLITS.join(", ")} parts${overlap ? ", launches overlap" : ""}`);
     for (const [name, cache, shape] of CASES) {
       const step = new TimedStep(this.#bench, shape, cache, overlap);
-      for (const rows of ROWS) {
-        const columns = Object.entries(LENGTHS).flatMap(([title, length]) => {
-          const lengths = Array.from({ length: rows }, (_, row) => length(row));
-          if (!step.holds(lengths)) return [];
-          return `${title}: ${marked(rows * shape.kvHeads, step, lengths)}`;
-        });
-        console.log(`${name} ${cache} ${rows} | ${columns.join(" | ")}`);
+      for (const rows of allRows) {
+        printRow(`${name} ${cache} ${rows}`, step, rows, (lengths) => marked(rows * shape.kvHeads, step, lengths));
+      }
+      step.free();
+    }
+  }
+
+  /** What is gained if only rows of many keys are cut, whatever the number of rows. */
+  least(): void {
+    console.log(`us with ${CUTS.map(({ splits, least }) => `${splits} of ${least}`).join(", ")} keys at least`);
+    for (const [name, cache, shape] of CASES) {
+      const step = new TimedStep(this.#bench, shape, cache, false);
+      for (const rows of CUT_ROWS) {
+        printRow(`${name} ${cache} ${rows}`, step, rows, (lengths) =>
+          CUTS.map((cut) => figure(step.time(lengths, cut))).join(" "),
+        );
       }
       step.free();
     }
@@ -84,6 +103,17 @@ class SplitTimes {
   }
 }
 
+/** Prints what `cell` says of `rows` sequences for each kind of lengths that there is memory for. */
+function printRow(title: string, step: TimedStep, rows: number, cell: (lengths: readonly number[]) => string): void {
+  const columns = Object.entries(LENGTHS).flatMap(([column, length]) => {
+    const lengths = Array.from({ length: rows }, (_, row) => length(row));
+    return step.holds(lengths) ? [`${column}: ${cell(lengths)}`] : [];
+  });
+  console.log(`${title} | ${columns.join(" | ")}`);
+}
+
+const figure = (us: number): string => (us < 100 ? us.toFixed(1) : us.toFixed(0));
+
 /** Times of one cell: every sensible number of parts, and what the rule chooses with its number where it is another. */
 function marked(blocks: number, step: TimedStep, lengths: readonly number[]): string {
   const { splits: chosen, least } = step.chosen(lengths.length);
@@ -92,8 +122,7 @@ function marked(blocks: number, step: TimedStep, lengths: readonly number[]): st
   const times = tried.map((splits) => step.time(lengths, { splits, least }));
   const best = Math.min(...times);
   const cells = times.map((us, i) => {
-    const figure = us < 100 ? us.toFixed(1) : us.toFixed(0);
-    const named = i < sensible.length ? figure : `${chosen} parts: ${figure}`;
+    const named = i < sensible.length ? figure(us) : `${chosen} parts: ${figure(us)}`;
     return `${tried[i] === chosen ? `[${named}]` : named}${us === best ? "*" : ""}`;
   });
   return cells.join(" ");
@@ -183,6 +212,8 @@ runSections(
   (gpu) => new SplitTimes(gpu),
   {
     apart: (times) => times.table(false),
+    few: (times) => times.table(false, FEW_ROWS),
+    least: (times) => times.least(),
     overlapping: (times) => times.table(true),
     idle: (times) => times.idle(),
   },
