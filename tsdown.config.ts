@@ -42,6 +42,7 @@ const GPU_TESTS = {
   "norm-checks": "test/gpu/norm-checks.ts",
   "half-ring-checks": "test/gpu/half-ring-checks.ts",
   "head-checks": "test/gpu/head-checks.ts",
+  "attention-splits": "test/gpu/attention-splits.ts",
 };
 
 // Every program that is started by file name is an entry. Those that run in processes or threads of

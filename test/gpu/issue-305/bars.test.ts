@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { GiB, MiB } from "../../../src/memory/size.js";
 import { barsSvg } from "./bars.js";
 import { EXLLAMA } from "./cases.js";
-import { ran, refused } from "./made-up-records.js";
+import { type Probes, ran, refused } from "./made-up-records.js";
 import type { CaseRecord, RunRecord } from "./record.js";
 
 const held = ran("3,3,3,3", [{ planned: 2588 * MiB, peak: 2586 * MiB, cap: 3 * GiB }]);
@@ -90,7 +90,7 @@ describe("the picture of issue 305", () => {
   test("where the reported context is refused, what the split holds is shown as such", () => {
     const cards = [{ planned: 5067 * MiB, peak: 5062 * MiB, cap: 5 * GiB }];
     const reported = { ...refused, split: "5,2,2,2", ctx: 4096 };
-    const both = words(drawn([reported, ran("5,2,2,2", cards, [1], "auto")]));
+    const both = words(drawn([reported, ran("5,2,2,2", cards, { probe: [1], ctx: "auto" })]));
     expect(both).toEqual(
       expect.arrayContaining(["refused before a weight is read", "--ctx auto, 2304 tokens: caps held", "5062"]),
     );
@@ -128,10 +128,21 @@ describe("the picture of issue 305", () => {
   });
 
   test("answers are called the same where they are, and could have been others", () => {
-    const answers = (probe: number[]) => words(drawn([held, refused, ran("5,2,2,2", [], probe)])).join(" ");
-    expect(answers([1, 2, 3])).toContain("the same answers from every split");
-    expect(answers([1, 2, 4])).toContain("answers differ");
-    expect(words(drawn([ran("3,3,3,3", [], [7, 7, 7])])).join(" ")).not.toContain("answers");
+    const said = (first: Probes, second: Probes) =>
+      words(drawn([ran("3,3,3,3", [], first), refused, ran("5,2,2,2", [], second)])).join(" ");
+    const [telling, other, repeating] = [
+      [1, 2, 3],
+      [1, 2, 4],
+      [7, 7, 7],
+    ];
+    expect(said({ probe: telling }, { probe: telling })).toContain("the same answers from every split");
+    expect(said({ probe: telling }, { probe: other })).toContain("answers differ");
+    expect(said({ probe: repeating }, { probe: repeating })).not.toContain("answers");
+    const sampled = { probe: repeating, sampled: telling };
+    expect(said(sampled, sampled)).toContain("the same answers from every split");
+    expect(said(sampled, { probe: repeating, sampled: other })).toContain("answers differ");
+    // One of them cannot tell: nothing is claimed.
+    expect(said(sampled, { probe: repeating })).not.toContain("answers");
   });
 
   test("text from a record stays text", () => {

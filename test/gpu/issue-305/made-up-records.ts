@@ -5,8 +5,18 @@ import type { CaseRecord } from "./record.js";
 
 type MadeUpCard = { readonly planned: number; readonly peak: number; readonly cap: number };
 
+/** Answers; without `sampled` as records were before there was a second probe. */
+export interface Probes {
+  readonly probe?: readonly number[];
+  readonly sampled?: readonly number[];
+}
+
 /** A case that ran; sizes in bytes. */
-export function ran(split: string, cards: readonly MadeUpCard[], probe = [1, 2, 3], ctx: number | "auto" = 2048): CaseRecord {
+export function ran(
+  split: string,
+  cards: readonly MadeUpCard[],
+  { probe = [1, 2, 3], sampled, ctx = 2048 }: Probes & { readonly ctx?: number | "auto" } = {},
+): CaseRecord {
   return {
     model: "synthetic:llama-13b",
     split,
@@ -23,6 +33,7 @@ export function ran(split: string, cards: readonly MadeUpCard[], probe = [1, 2, 
       firstTokenMs: 250,
       tokenMs: 5,
       probe,
+      ...(sampled && { sampled }),
     },
   };
 }

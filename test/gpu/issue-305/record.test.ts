@@ -22,8 +22,16 @@ describe("what a run of issue 305 must show", () => {
 
   test("splits that answer differently are told, refusals are no answer", () => {
     expect(differingAnswers([held, refused, ran("5,2,2,2", [])])).toEqual([]);
-    expect(differingAnswers([held, refused, ran("5,2,2,2", [], [1, 2, 4])])).toEqual([
+    expect(differingAnswers([held, refused, ran("5,2,2,2", [], { probe: [1, 2, 4] })])).toEqual([
       "synthetic:llama-13b: 5,2,2,2 answers otherwise than 3,3,3,3",
+    ]);
+    const [one, other] = [
+      [8, 9],
+      [9, 8],
+    ].map((sampled) => ran("5,2,2,2", [], { sampled }));
+    expect(differingAnswers([held, one!, one!])).toEqual([]);
+    expect(differingAnswers([held, one!, other!])).toEqual([
+      "synthetic:llama-13b: 5,2,2,2 answers otherwise than 5,2,2,2, sampled",
     ]);
   });
 

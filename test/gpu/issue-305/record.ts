@@ -43,20 +43,28 @@ export function violations({ outcome }: CaseRecord, mostUnused: number): string[
   });
 }
 
-/** Answers to the probe differ between splits of one model: these cases, in words. */
+/** Answers to a probe differ between splits of one model: these cases, in words. */
 export function differingAnswers(records: readonly CaseRecord[]): string[] {
-  const first = new Map<string, { split: string; probe: string }>();
+  const first = new Map<string, { split: string; ids: string }>();
   return records.flatMap(({ model, split, outcome }) => {
     if (outcome.kind === "refused") return [];
-    const probe = outcome.probe.join(" ");
-    const known = first.get(model);
-    if (!known) first.set(model, { split, probe });
-    else if (known.probe !== probe) return [`${model}: ${split} answers otherwise than ${known.split}`];
-    return [];
+    return PROBES.flatMap(([name, adverb]) => {
+      const ids = outcome[name]?.join(" ");
+      if (ids === undefined) return [];
+      const known = first.get(`${name} ${model}`);
+      if (!known) first.set(`${name} ${model}`, { split, ids });
+      else if (known.ids !== ids) return [`${model}: ${split} answers otherwise than ${known.split}${adverb}`];
+      return [];
+    });
   });
 }
 
-/** Whether answers can tell splits apart: one token over and over is what many a mistake would give too. */
+/** Whether answers to one of the probes can tell splits apart: one token over and over is what many a mistake would give too. */
 export function tellingAnswers(records: readonly CaseRecord[]): boolean {
-  return records.every(({ outcome }) => outcome.kind === "refused" || new Set(outcome.probe).size > 1);
+  return PROBES.some(([name]) => records.every(({ outcome }) => outcome.kind === "refused" || new Set(outcome[name]).size > 1));
 }
+
+const PROBES = [
+  ["probe", ""],
+  ["sampled", ", sampled"],
+] as const;

@@ -1,9 +1,9 @@
-// One case on the cards: planned, loaded, its whole context used, a probe answered, given back;
+// One case on the cards: planned, loaded, its whole context used, probes answered, given back;
 // watched from outside from before the first byte to after the last token.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Card } from "../../../src/backend/cuda/cards/cards.js";
-import { loadModel, type Model, PlanRefusedError } from "../../../src/index.js";
+import { type GenerateOptions, loadModel, type Model, PlanRefusedError } from "../../../src/index.js";
 import type { CardSampler } from "../card-sampler.js";
 import type { SplitCase } from "./cases.js";
 
@@ -38,11 +38,16 @@ export interface Ran {
   readonly tokenMs: number;
   /** Greedy ids after a prompt that is the same for every split. */
   readonly probe: readonly number[];
+  /** Ids drawn after the same prompt: of made-up weights the greedy ones are one token over and over. Earlier records have none. */
+  readonly sampled?: readonly number[];
 }
 
 const LAST_TOKENS = 256;
 const PROBE_PROMPT = 300;
 const PROBE_TOKENS = 64;
+const GREEDY = { temperature: 0 };
+/** From all tokens, by their probabilities as they are. */
+const SAMPLED = { temperature: 1, topK: 0, topP: 1, minP: 0, typical: 0, repetitionPenalty: 1, seed: 305 };
 
 export async function runCase(
   { model: name, options, fills }: SplitCase,
@@ -62,8 +67,9 @@ export async function runCase(
   try {
     const loadMs = performance.now() - begun;
     const { plan } = model;
-    const probe = await greedy(model, PROBE_PROMPT, PROBE_TOKENS);
-    const full = fills ? await greedy(model, plan.context - LAST_TOKENS, LAST_TOKENS) : probe;
+    const probe = await answer(model, PROBE_PROMPT, PROBE_TOKENS, GREEDY);
+    const sampled = await answer(model, PROBE_PROMPT, PROBE_TOKENS, SAMPLED);
+    const full = fills ? await answer(model, plan.context - LAST_TOKENS, LAST_TOKENS, GREEDY) : probe;
     const { peak, samples } = await sampler.read();
     return {
       kind: "ran",
@@ -87,13 +93,14 @@ export async function runCase(
       firstTokenMs: full.timings.promptMs,
       tokenMs: 1000 / full.timings.tokensPerSecond,
       probe: probe.ids,
+      sampled: sampled.ids,
     };
   } finally {
     await model.dispose();
   }
 }
 
-function greedy(model: Model, promptTokens: number, maxTokens: number) {
+function answer(model: Model, promptTokens: number, maxTokens: number, sampling: GenerateOptions) {
   const ids = Array.from({ length: promptTokens }, (_, i) => (i * 7919 + 5) % model.info.vocabSize);
-  return model.generate(ids, { maxTokens, temperature: 0, ignoreEos: true }).result;
+  return model.generate(ids, { ...sampling, maxTokens, ignoreEos: true }).result;
 }

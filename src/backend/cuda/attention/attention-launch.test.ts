@@ -1,6 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { decodeLaunch, decodeSplits, headTiles, kernelDim, partialLayout, prefillLaunch } from "./attention-launch.js";
+import {
+  type AttentionShape,
+  decodeLaunch,
+  decodeSplits,
+  headTiles,
+  kernelDim,
+  partialLayout,
+  prefillLaunch,
+} from "./attention-launch.js";
 
 const LLAMA_7B = { heads: 32, kvHeads: 32, headDim: 128 };
 const LLAMA_3_8B = { heads: 32, kvHeads: 8, headDim: 128 };
@@ -99,20 +107,48 @@ describe("attention launches", () => {
   });
 });
 
+/** Parts by rows: where a number begins to hold, up to 256 rows. */
+function runsOf(shape: AttentionShape): string {
+  const runs: string[] = [];
+  for (let rows = 1, last = 0; rows <= 256; rows++) {
+    const splits = decodeSplits(shape, rows);
+    if (splits !== last) runs.push(`${rows}: ${splits}`);
+    last = splits;
+  }
+  return runs.join(", ");
+}
+
 describe("decodeSplits", () => {
   it.each([
-    [LLAMA_7B, 1, 8],
-    [LLAMA_7B, 8, 1],
-    [LLAMA_3_8B, 1, 32],
-    [{ heads: 40, kvHeads: 40, headDim: 128 }, 1, 6],
-    [{ heads: 1, kvHeads: 1, headDim: 64 }, 1, 32],
-  ])("%o, %i tokens: %i parts", (shape, rows, splits) => {
-    expect(decodeSplits(shape, rows)).toBe(splits);
+    ["7B", LLAMA_7B, "1: 8, 2: 4, 3: 8, 4: 2, 5: 3, 6: 4, 7: 7, 8: 1"],
+    ["13B", { heads: 40, kvHeads: 40, headDim: 128 }, "1: 6, 2: 3, 3: 2, 4: 3, 5: 5, 6: 1, 7: 7, 8: 4, 9: 1"],
+    ["Llama-3-8B", LLAMA_3_8B, "1: 32, 2: 16, 3: 11, 4: 8, 5: 6, 6: 5, 7: 9, 8: 4, 9: 3, 12: 2, 17: 1"],
+    ["70B", { heads: 64, kvHeads: 8, headDim: 128 }, "1: 32, 2: 16, 3: 11, 4: 8, 5: 6, 6: 5, 7: 9, 8: 4, 9: 3, 12: 2, 17: 1"],
+    [
+      "one KV head",
+      { heads: 1, kvHeads: 1, headDim: 64 },
+      "1: 32, 9: 29, 10: 26, 11: 24, 12: 22, 13: 20, 14: 18, 15: 17, 16: 16, 17: 15, 18: 14, 19: 13, 21: 12, 23: 11, 25: 10, 27: 9, 30: 8, 34: 7, 38: 6, 45: 5, 53: 4, 67: 3, 89: 2, 133: 1",
+    ],
+  ])("%s, from so many rows on: parts", (_, shape, runs) => {
+    expect(runsOf(shape)).toBe(runs);
+  });
+
+  it("beyond 8 rows fills what is at work at once and no more, and never cuts more because there are more rows", () => {
+    fc.assert(
+      fc.property(shapes, fc.integer({ min: 9, max: 256 }), (shape, rows) => {
+        const splits = decodeSplits(shape, rows);
+        const blocks = headTiles(shape) * rows;
+        expect(splits).toBeGreaterThanOrEqual(1);
+        if (splits > 1) expect(blocks * splits).toBeLessThanOrEqual(264);
+        if (splits < 32) expect(blocks * (splits + 1)).toBeGreaterThan(264);
+        expect(splits).toBeLessThanOrEqual(decodeSplits(shape, rows - 1));
+      }),
+    );
   });
 
   it("has room for the parts of any number of tokens, and a counter for each of their blocks", () => {
     fc.assert(
-      fc.property(shapes, fc.integer({ min: 1, max: 24 }), fc.integer({ min: 1, max: 24 }), (shape, most, some) => {
+      fc.property(shapes, fc.integer({ min: 1, max: 256 }), fc.integer({ min: 1, max: 256 }), (shape, most, some) => {
         const rows = Math.min(most, some);
         const { counters, bytes } = partialLayout(shape, most);
         expect(counters % 256).toBe(0);

@@ -178,13 +178,19 @@ const MOST_SPLITS = 32;
 const USUAL_BLOCKS = 264;
 /** What another part costs, as a share of the whole: its beginning, its merging. */
 const SPLIT_COST = 0.02;
+/** Tokens whose parts may be more blocks than are at work at once. For more tokens that is slower than blocks with all keys, which begin as others end (bench/NOTES.md). */
+const FEW_ROWS = 8;
 
-/** Parts into which each of `rows` tokens' keys are cut: few, but so that no block waits long for another. */
+/**
+ * Parts into which each of `rows` tokens' keys are cut. Up to FEW_ROWS tokens: few, but so that no block waits long for another.
+ * Beyond: as many as are at work at once, never more with more tokens.
+ */
 export function decodeSplits(shape: AttentionShape, rows: number): number {
   const blocks = headTiles(shape) * rows;
   const time = (splits: number) => (Math.ceil((blocks * splits) / USUAL_BLOCKS) / splits) * (1 + SPLIT_COST * splits);
+  const most = rows <= FEW_ROWS ? MOST_SPLITS : Math.min(MOST_SPLITS, USUAL_BLOCKS / blocks);
   let best = 1;
-  for (let splits = 2; splits <= MOST_SPLITS; splits++) if (time(splits) < time(best)) best = splits;
+  for (let splits = 2; splits <= most; splits++) if (time(splits) < time(best)) best = splits;
   return best;
 }
 
