@@ -19,6 +19,8 @@ export interface KernelLaunch {
   readonly overlap?: boolean;
   /** All blocks at once. */
   readonly together?: boolean;
+  /** Blocks of a cluster. */
+  readonly cluster?: number;
 }
 
 /** The value of every fp16 number. */
@@ -36,9 +38,9 @@ export class KernelBench {
     this.gpu = gpu;
   }
 
-  launch({ family, name, grid, block, parameters, shared = 0, overlap = this.#capturing, together = false }: KernelLaunch): void {
-    const kernel = this.gpu.kernels.get(family, name, shared);
-    this.gpu.launcher.launch(this.gpu.stream, { kernel, name, grid: [...grid], block, parameters, shared, overlap, together });
+  launch({ family, shared = 0, overlap = this.#capturing, ...launch }: KernelLaunch): void {
+    const kernel = this.gpu.kernels.get(family, launch.name, shared);
+    this.gpu.launcher.launch(this.gpu.stream, { ...launch, kernel, shared, overlap });
   }
 
   /** A graph of calls whose kernels may overlap, as the engine captures them. */

@@ -14,6 +14,8 @@ export interface KernelCall {
   readonly shared?: number;
   /** All of its blocks run at once, so that they may wait for each other. */
   readonly together?: boolean;
+  /** Blocks of a cluster; default: 1, no clusters. */
+  readonly cluster?: number;
   /** What it is to the step, for profiles: `qkv`, `attention`, … */
   readonly role?: string;
   /** Bytes that it has to move to or from the card's memory beside the KV cache, where a profile compares them with the time. */
@@ -42,9 +44,9 @@ export class KernelQueue {
     else this.#launch(call);
   }
 
-  #launch({ family, name, grid, block, parameters, shared = 0, together = false }: KernelCall): void {
+  #launch({ family, name, grid, block, parameters, shared = 0, together = false, cluster = 1 }: KernelCall): void {
     const kernel = this.context.kernels.get(family, name, shared);
-    const launch = { kernel, name, grid, block, parameters, shared, together, overlap: this.#overlap };
+    const launch = { kernel, name, grid, block, parameters, shared, together, cluster, overlap: this.#overlap };
     this.context.launcher.launch(this.context.stream, launch);
   }
 }

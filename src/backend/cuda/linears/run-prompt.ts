@@ -37,7 +37,7 @@ export function runPrompt(
   const x = gatherInputs(queue, linears[0]!, call.x, call.rows, scratch.gathered);
   const parameters = promptParameters(
     driver,
-    { tokens, piece },
+    { tokens, piece, cluster: launch.cluster },
     {
       ...{ x, rows: call.rows, inputs: spec.in, form, silu },
       linears: linears.map((linear, i) => ({
@@ -61,7 +61,8 @@ export function loadPromptKernels({ card, kernels }: DeviceContext, linears: rea
       groups.add(storage.group);
   for (const group of groups)
     for (const tokens of PROMPT_TOKENS) {
-      const { name, shared } = promptLaunchOf(card, { rows: tokens, inputs: 0, outputs: [], group, silu: false }, tokens);
+      const shape: PromptShape = { rows: tokens, inputs: 0, outputs: [], group, silu: false };
+      const { name, shared } = promptLaunchOf(card, shape, { tokens, cut: 1 });
       kernels.get("linear_prompt", name, shared);
     }
 }
