@@ -34,7 +34,8 @@ describe("promptLaunch", () => {
   });
 
   it("cuts k only where the kernel can: never for silu, never into more parts than there are steps", () => {
-    const cuts = (inputs: number, silu: boolean) => PROMPT_CUTS.filter((cut) => fitsCut(shape(160, [128, 128], silu, inputs), cut));
+    const cuts = (inputs: number, silu: boolean) =>
+      PROMPT_CUTS.filter((cut) => fitsCut(shape(160, [128, 128], silu, inputs), cut));
     expect(cuts(4096, false)).toEqual(PROMPT_CUTS);
     expect(cuts(4096, true)).toEqual([1]);
     expect(cuts(256, false)).toEqual([1, 2]);
