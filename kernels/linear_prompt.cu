@@ -21,6 +21,7 @@
 // Layout       quantized.cuh; weights are those of expand_*: fp16(scale * (code - zero))
 // Limits       sm_90a (empty elsewhere); k % 128 == 0, n % 8 == 0, 16-byte aligned x, y; any m
 // Reference    linear_q4_g*_ref of linear_quantized.cu; the slabs of linear_half.cu
+#include "clusters.cuh"
 #include "linear_prompt.cuh"
 #include "tensor_map.cuh"
 
@@ -37,7 +38,7 @@ struct PromptLinear {
   int32_t m, k;
   int32_t form;                // of y: 0 f16, 1 f32, 2 f32 added to what is there
   int32_t silu;                // f16 silu(first linear) * second, as the first one's y
-  int32_t unused;
+  int32_t cut;                 // parts of k, each a block of a cluster of that size; 1: no clusters
 };
 static_assert(sizeof(PromptLinear) == 80);
 
@@ -48,7 +49,7 @@ struct TensorPromptParams {
 };
 static_assert(sizeof(TensorPromptParams) == 640);
 
-constexpr int kPromptOutputs = 128, kPromptK = 64;
+constexpr int kPromptOutputs = 128, kPromptK = 64, kMostCut = 4;
 
 template <int kN>
 struct PromptTile {
@@ -58,11 +59,17 @@ struct PromptTile {
   static constexpr int kPieces = kN / kPiece;
   static constexpr int kPieceBytes = kPiece * 128;
   static constexpr int kStagingAt = kStages * kStageBytes, kBarriersAt = kStagingAt + 4 * kPieceBytes;
-  static constexpr int kShared = 1024 + kBarriersAt + 16 * kStages;  // from a multiple of 1024 on
+  static constexpr int kHandedAt = kBarriersAt + 16 * kStages;
+  static constexpr int kShared = 1024 + kHandedAt + 16;  // from a multiple of 1024 on
   static_assert(kN % kPiece == 0 && kPiece % 16 == 0 && kStageBytes % 1024 == 0 && kPieceBytes % 2048 == 0 && kShared <= 232448);
+
+  // What the blocks of a cluster hand each other: f32 sums of kPiece / 2 tokens at once, in the ring.
+  static constexpr int kHanded = kPiece / 2, kHandedBytes = kHanded * kPromptOutputs * 4;
+  static constexpr bool holds_parts(int cut) { return cut * 2 * ((kPieces + cut - 1) / cut) * kHandedBytes <= kStagingAt; }
+  static_assert(holds_parts(2) && holds_parts(3) && holds_parts(kMostCut) && kHanded % 8 == 0);
 };
-static_assert(PromptTile<256>::kShared == 230496 && PromptTile<240>::kShared == 226400);
-static_assert(PromptTile<192>::kShared == 230528 && PromptTile<160>::kShared == 205952 && PromptTile<128>::kShared == 164992);
+static_assert(PromptTile<256>::kShared == 230512 && PromptTile<240>::kShared == 226416);
+static_assert(PromptTile<192>::kShared == 230544 && PromptTile<160>::kShared == 205968 && PromptTile<128>::kShared == 165008);
 
 #ifdef EXLLAMA_WGMMA
 
@@ -80,6 +87,15 @@ struct PromptRing {
     if (++slot == kStages) slot = 0, parity ^= 1;
   }
 };
+
+/// x / cut for x < 98304.
+__device__ __forceinline__ int over_cut(const PromptLinear& p, int x) {
+  static_assert(kMostCut == 4);
+  return p.cut == 3 ? uint32_t(x) * 43691u >> 17 : x >> (p.cut >> 1);
+}
+// A cluster is `cut` blocks in a row, for one tile: gridDim.x further there is none.
+__device__ __forceinline__ int first_tile(const PromptLinear& p) { return over_cut(p, blockIdx.x); }
+__device__ __forceinline__ int prompt_rank(const PromptLinear& p) { return blockIdx.x - first_tile(p) * p.cut; }
 
 /// Where the i-th tile of a launch lies.
 struct PromptPlace {
@@ -109,28 +125,53 @@ __device__ __forceinline__ int prompt_tiles(const PromptLinear& p) {
   return rows * across;
 }
 
+/// The part of k that a block of a cluster multiplies, in pairs of steps; without clusters all of it.
+struct PromptPart {
+  int first, end;
+
+  __device__ __forceinline__ static PromptPart of(const PromptLinear& p) {
+    const int pairs = p.k / (2 * kPromptK), rank = prompt_rank(p);
+    return {over_cut(p, rank * pairs), over_cut(p, (rank + 1) * pairs)};
+  }
+  __device__ __forceinline__ int count() const { return end - first; }
+};
+
+/// The pieces of a tile that one of its cluster's blocks finishes: of kPiece tokens in f16, of half as many in f32. Pieces with
+/// no token in them are nobody's.
+struct PromptShare {
+  int first, end;
+
+  template <int kN>
+  __device__ __forceinline__ static PromptShare of(const PromptLinear& p, int token0, int rank) {
+    constexpr int kWhole = PromptTile<kN>::kPiece, kHalf = kWhole / 2;
+    const int tokens = min(p.m - token0, kN), pieces = p.form == 0 ? (tokens + kWhole - 1) / kWhole : (tokens + kHalf - 1) / kHalf;
+    return {over_cut(p, rank * pieces + p.cut - 1), over_cut(p, (rank + 1) * pieces + p.cut - 1)};
+  }
+};
+
 /// The copying thread.
 template <int kN>
 __device__ __forceinline__ void copy_prompt(const TensorPromptParams& p, PromptRing<kN> ring) {
-  constexpr int kBoxes = 8 * PromptTile<kN>::kPieces;  // of the f32 results of a tile
-  const int steps = p.linear.k / kPromptK, tiles = prompt_tiles<kN>(p.linear), across = (p.linear.m + kN - 1) / kN;
-  for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+  const PromptPart part = PromptPart::of(p.linear);
+  const int end = 2 * part.end, tiles = prompt_tiles<kN>(p.linear), across = (p.linear.m + kN - 1) / kN;
+  for (int tile = first_tile(p.linear); tile < tiles; tile += gridDim.x) {
     const int token0 = tile % across * kN;
     const PromptPlace place = PromptPlace::of<kN>(p.linear, tile);
-    for (int step = 0; step < steps; ++step) {
+    const PromptShare share = PromptShare::of<kN>(p.linear, token0, prompt_rank(p.linear));
+    for (int step = 2 * part.first; step < end; ++step) {
       barrier_wait(ring.empty(), ring.parity ^ 1);
       barrier_expect(ring.full(), PromptTile<kN>::kStageBytes);
       copy_box(ring.x(), &p.x_map, step * kPromptK, token0, ring.full());
       ring.advance();
-      // What the tile will be added to, a box per step before its end.
-      const int box = step - (steps - kBoxes);
-      if (p.linear.form == 2 && box >= 0)
+      // What the results will be added to, a box per step before the last.
+      const int box = 4 * share.end - (end - step);
+      if (p.linear.form == 2 && box >= 4 * share.first)
         prefetch_box(&p.y_map[place.linear], place.row0 + 32 * (box % 4), token0 + box / 4 * (PromptTile<kN>::kPiece / 2));
     }
   }
 }
 
-/// A warp's row tile, chunk after chunk, through all tiles of its block; behind the last one some other.
+/// A warp's row tile, chunk after chunk from its part of k on, through all tiles of its block; behind the last one some other.
 template <int kGroup, int kN>
 struct PromptFeed {
   const PromptLinear& p;
@@ -138,7 +179,12 @@ struct PromptFeed {
   int rest, chunk;  // inputs from the superblock's first on, chunk in it
   int tile, warp, lane;
 
-  __device__ __forceinline__ PromptFeed(const PromptLinear& p, int warp, int lane) : p(p), tile(blockIdx.x), warp(warp), lane(lane) { begin_tile(); }
+  __device__ __forceinline__ PromptFeed(const PromptLinear& p, int warp, int lane) : p(p), tile(first_tile(p)), warp(warp), lane(lane) {
+    begin_tile();
+    const int first = PromptPart::of(p).first * 2, before = first / (kSuperblock / kChunk);  // chunks, superblocks
+    superblock += before * Layout<4, kGroup>::superblock_bytes(kSuperblock);
+    rest -= before * kSuperblock, chunk = first % (kSuperblock / kChunk);
+  }
 
   __device__ __forceinline__ void begin_tile() {
     const PromptPlace place = PromptPlace::of<kN>(p, tile < prompt_tiles<kN>(p) ? tile : 0);
@@ -192,28 +238,26 @@ struct PromptStaging {
     meet_group(group);
   }
 
-  /// f16: tokens kFirst .. kFirst + kPiece - 1 of 64 outputs.
-  template <int kFirst>
-  __device__ __forceinline__ void store_f16(const void* map, int output0, int token0, const uint32_t (&pairs)[kN / 4]) {
+  /// f16: kPiece tokens of 64 outputs, kPiece / 4 pairs of a thread.
+  __device__ __forceinline__ void store_f16(const void* map, int output0, int token0, const uint32_t* pairs) {
     const uint32_t piece = take();
     const int row = lane % 8 + lane / 16 * 8, cell = 2 * warp + lane / 8 % 2;
 #pragma unroll
     for (int i = 0; i < Tile::kPiece / 16; ++i) {
       uint32_t r[4];
 #pragma unroll
-      for (int e = 0; e < 4; ++e) r[e] = pairs[(kFirst + 16 * i) / 4 + e];
+      for (int e = 0; e < 4; ++e) r[e] = pairs[4 * i + e];
       store_matrix_x4_transposed(piece + (16 * i + row) * 128 + ((cell ^ (row & 7)) << 4), r);
     }
     filled();
     if (issues()) {
-      store_box(map, output0, token0 + kFirst, piece);
+      store_box(map, output0, token0, piece);
       store_commit();
     }
   }
 
-  /// f32: kPiece / 2 tokens from kFirst on.
-  template <int kFirst>
-  __device__ __forceinline__ void store_f32(const void* map, int output0, int token0, const float (&sum)[kN / 2], float2 bias, bool add) {
+  /// f32: kPiece / 2 tokens.
+  __device__ __forceinline__ void store_f32(const void* map, int output0, int token0, const float* sum, float2 bias, bool add) {
     constexpr int kTokens = Tile::kPiece / 2;
     const uint32_t piece = take();
     const int g = lane / 4, t = lane % 4, cell = warp % 2 * 4 + g / 4;
@@ -223,7 +267,7 @@ struct PromptStaging {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const int row = 2 * t + e % 2;
-        const float v = sum[(kFirst / 8 + j) * 4 + e] + (e < 2 ? bias.x : bias.y);
+        const float v = sum[4 * j + e] + (e < 2 ? bias.x : bias.y);
         asm volatile("st.shared.f32 [%0], %1;" ::"r"(to + (8 * j + row) * 128 + (((cell + e / 2 * 2) ^ row) << 4)), "f"(v) : "memory");
       }
     filled();
@@ -231,8 +275,8 @@ struct PromptStaging {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const uint32_t from = piece + half * (kTokens * 128);
-        if (add) add_box(map, output0 + 32 * half, token0 + kFirst, from);
-        else store_box(map, output0 + 32 * half, token0 + kFirst, from);
+        if (add) add_box(map, output0 + 32 * half, token0, from);
+        else store_box(map, output0 + 32 * half, token0, from);
       }
       store_commit();
     }
@@ -241,14 +285,14 @@ struct PromptStaging {
   template <int kFirst>
   __device__ __forceinline__ void all_f32(const void* map, int output0, int token0, const float (&sum)[kN / 2], float2 bias, bool add) {
     if constexpr (kFirst < kN) {
-      store_f32<kFirst>(map, output0, token0, sum, bias, add);
+      store_f32(map, output0, token0 + kFirst, sum + kFirst / 2, bias, add);
       all_f32<kFirst + Tile::kPiece / 2>(map, output0, token0, sum, bias, add);
     }
   }
   template <int kFirst, int kEnd>
   __device__ __forceinline__ void all_f16(const void* map, int output0, int token0, const uint32_t (&pairs)[kN / 4]) {
     if constexpr (kFirst < kEnd) {
-      store_f16<kFirst>(map, output0, token0, pairs);
+      store_f16(map, output0, token0 + kFirst, pairs + kFirst / 4);
       all_f16<kFirst + Tile::kPiece, kEnd>(map, output0, token0, pairs);
     }
   }
@@ -298,12 +342,8 @@ __device__ __forceinline__ void store_gated(PromptStaging<kN>& staging, const vo
   staging.template all_f16<kFirst, kEnd>(map, output0, token0, pairs);
 }
 
-template <int kN>
-__device__ __forceinline__ void store_prompt(const TensorPromptParams& params, int tile, PromptStaging<kN>& staging, const float (&sum)[kN / 2]) {
-  const PromptLinear& p = params.linear;
-  const PromptPlace place = PromptPlace::of<kN>(p, tile);
-  const int linear = p.silu ? staging.group : place.linear;
-  const int output0 = place.row0 + (p.silu ? 0 : kPromptOutputs / 2 * staging.group), row = output0 + 16 * staging.warp + staging.lane / 4;
+/// Of the rows that a thread has sums of, g and g + 8 from `row` on.
+__device__ __forceinline__ float2 bias_of_rows(const PromptLinear& p, int linear, int row) {
   const __half* biases = of_linear(linear, p.bias0, p.bias1, p.bias2);
   const int n = of_linear(linear, p.n0, p.n1, p.n2);
   float2 bias = make_float2(0.f, 0.f);
@@ -311,6 +351,15 @@ __device__ __forceinline__ void store_prompt(const TensorPromptParams& params, i
     if (row < n) bias.x = __half2float(__ldg(biases + row));
     if (row + 8 < n) bias.y = __half2float(__ldg(biases + row + 8));
   }
+  return bias;
+}
+
+template <int kN>
+__device__ __forceinline__ void store_prompt(const TensorPromptParams& params, int tile, PromptStaging<kN>& staging, const float (&sum)[kN / 2]) {
+  const PromptLinear& p = params.linear;
+  const PromptPlace place = PromptPlace::of<kN>(p, tile);
+  const int output0 = place.row0 + (p.silu ? 0 : kPromptOutputs / 2 * staging.group);
+  const float2 bias = bias_of_rows(p, p.silu ? staging.group : place.linear, output0 + 16 * staging.warp + staging.lane / 4);
   const void* map = &params.y_map[place.linear];
   if (p.form == 0) {
     uint32_t pairs[kN / 4];  // rows g, g + 8 of the first two tokens of eight, of the next two, ...
@@ -328,11 +377,102 @@ __device__ __forceinline__ void store_prompt(const TensorPromptParams& params, i
   }
 }
 
+__device__ __forceinline__ void store_shared_four(uint32_t to, const float* four) {
+  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(four[0]), "f"(four[1]), "f"(four[2]), "f"(four[3]) : "memory");
+}
+
+/// Each block of a cluster hands every other its sums of what that one finishes: in its ring, which products have read to the end and
+/// copies do not fill again. Its own go there as well, so that nobody needs sums in registers afterwards.
+template <int kN>
+__device__ __forceinline__ void hand_parts(const PromptLinear& p, int token0, uint32_t ring, uint32_t barrier, int thread, const float (&sum)[kN / 2]) {
+  using Tile = PromptTile<kN>;
+  const int rank = prompt_rank(p), per_piece = p.form == 0 ? 2 : 1;
+  meet_cluster();  // the others' rings are free, too
+#pragma unroll 1
+  for (int i = 0; i < p.cut; ++i) {
+    const int to = rank + i < p.cut ? rank + i : rank + i - p.cut;
+    const PromptShare share = PromptShare::of<kN>(p, token0, to);
+    const int first = share.first * per_piece, count = (share.end - share.first) * per_piece;
+    const uint32_t own = ring + rank * count * Tile::kHandedBytes + thread * 16;
+    const uint32_t at = cluster_address(own, to), arrived = cluster_address(barrier, to);
+    if (i == 0 && thread == 0) barrier_expect(barrier, (p.cut - 1) * count * Tile::kHandedBytes);
+#pragma unroll
+    for (int handed = 0; handed < kN / Tile::kHanded; ++handed) {
+      if (unsigned(handed - first) >= unsigned(count)) continue;
+#pragma unroll
+      for (int j = 0; j < Tile::kHanded / 8; ++j) {
+        const int offset = (handed - first) * Tile::kHandedBytes + j * (256 * 16);
+        const float* four = sum + (handed * (Tile::kHanded / 8) + j) * 4;
+        if (i == 0) store_shared_four(own + offset, four);
+        else store_cluster(at + offset, four, arrived);
+      }
+    }
+  }
+  wait_handed(barrier);
+}
+
+__device__ __forceinline__ float4 load_shared_four(uint32_t from) {
+  float4 v;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(from) : "memory");
+  return v;
+}
+
+/// A thread's part of what all blocks of the cluster have handed this one of kHanded tokens, added in the order of k.
+template <int kN>
+__device__ __forceinline__ void add_parts(uint32_t at, int cut, int part_bytes, float* sum) {
+  using Tile = PromptTile<kN>;
+#pragma unroll
+  for (int e = 0; e < Tile::kHanded / 2; ++e) sum[e] = 0.f;
+#pragma unroll 1
+  for (int from = 0; from < cut; ++from, at += part_bytes)
+#pragma unroll
+    for (int j = 0; j < Tile::kHanded / 8; ++j) {
+      const float4 four = load_shared_four(at + j * (256 * 16));
+      sum[4 * j] += four.x, sum[4 * j + 1] += four.y, sum[4 * j + 2] += four.z, sum[4 * j + 3] += four.w;
+    }
+}
+
+/// The same as store_prompt, of the pieces that this block finishes.
+template <int kN>
+__device__ __forceinline__ void store_parts(const TensorPromptParams& params, int tile, uint32_t ring, PromptStaging<kN>& staging, int thread) {
+  using Tile = PromptTile<kN>;
+  const PromptLinear& p = params.linear;
+  const PromptPlace place = PromptPlace::of<kN>(p, tile);
+  const int output0 = place.row0 + kPromptOutputs / 2 * staging.group;
+  const float2 bias = bias_of_rows(p, place.linear, output0 + 16 * staging.warp + staging.lane / 4);
+  const void* map = &params.y_map[place.linear];
+  const PromptShare share = PromptShare::of<kN>(p, place.token0, prompt_rank(p));
+  const int part_bytes = (share.end - share.first) * (p.form == 0 ? 2 : 1) * Tile::kHandedBytes;
+  uint32_t at = ring + thread * 16;
+  if (p.form == 0) {
+#pragma unroll 1
+    for (int piece = share.first; piece < share.end; ++piece) {
+      uint32_t pairs[Tile::kPiece / 4];
+#pragma unroll
+      for (int half = 0; half < 2; ++half, at += Tile::kHandedBytes) {
+        float sum[Tile::kHanded / 2];
+        add_parts<kN>(at, p.cut, part_bytes, sum);
+#pragma unroll
+        for (int i = 0; i < Tile::kHanded / 4; ++i)
+          pairs[half * (Tile::kHanded / 4) + i] = half_pair(sum[2 * i] + (i % 2 ? bias.y : bias.x), sum[2 * i + 1] + (i % 2 ? bias.y : bias.x));
+      }
+      staging.store_f16(map, output0, place.token0 + piece * Tile::kPiece, pairs);
+    }
+  } else {
+#pragma unroll 1
+    for (int piece = share.first; piece < share.end; ++piece, at += Tile::kHandedBytes) {
+      float sum[Tile::kHanded / 2];
+      add_parts<kN>(at, p.cut, part_bytes, sum);
+      staging.store_f32(map, output0, place.token0 + piece * Tile::kHanded, sum, bias, p.form == 2);
+    }
+  }
+}
+
 /// A computing warp. Nothing of what the kernel ahead wrote is touched before wait_previous(); weights are nobody's.
 template <int kGroup, int kN>
 __device__ __forceinline__ void compute_prompt(const TensorPromptParams& params, PromptRing<kN> ring, uint32_t staging_at, int warp, int lane) {
   const PromptLinear& p = params.linear;
-  const int pairs = p.k / (2 * kPromptK), tiles = prompt_tiles<kN>(p);
+  const int pairs = PromptPart::of(p).count(), tiles = prompt_tiles<kN>(p);
   const QuadTurn quad(lane);
   PromptStaging<kN> staging{staging_at + warp / 4 * 2 * PromptTile<kN>::kPieceBytes, warp / 4, warp % 4, lane};
   PromptFeed<kGroup, kN> feed(p, warp, lane);
@@ -344,7 +484,7 @@ __device__ __forceinline__ void compute_prompt(const TensorPromptParams& params,
   for (int half = 0; half < 2; ++half) unpack_half(packed[0], half, quad, lane, a[0][half]);
   feed.next(packed[0]);
   wait_previous();
-  for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+  for (int tile = first_tile(p); tile < tiles; tile += gridDim.x) {
     float sum[kN / 2];  // in here: its registers are needed for results too
 #pragma unroll
     for (int i = 0; i < kN / 2; ++i) sum[i] = 0.f;
@@ -375,7 +515,14 @@ __device__ __forceinline__ void compute_prompt(const TensorPromptParams& params,
     wgmma_wait<0>();
     wgmma_results(sum);
     if (lane == 0) barrier_arrive(used);
-    store_prompt<kN>(params, tile, staging, sum);
+    if (p.cut == 1) {
+      store_prompt<kN>(params, tile, staging, sum);
+      continue;
+    }
+    const int thread = warp * kWarp + lane;
+    hand_parts<kN>(p, tile % ((p.m + kN - 1) / kN) * kN, ring.stages, ring.stages + PromptTile<kN>::kHandedAt, thread, sum);
+    store_parts<kN>(params, tile, ring.stages, staging, thread);
+    break;
   }
   if (staging.issues()) store_wait_written();
 }
@@ -393,6 +540,7 @@ __device__ __forceinline__ void prompt_linear(const TensorPromptParams& p) {
       barrier_init(ring.full(), 1);
       barrier_init(ring.empty(), 8);
     }
+    barrier_init(base + Tile::kHandedAt, 1);
     barrier_init_done();
   }
   ring.slot = 0;

@@ -85,7 +85,7 @@ export const PROMPT_LINEAR = layout("PromptLinear", {
   k: "i32",
   form: "i32",
   silu: "i32",
-  unused: "i32",
+  cut: "i32",
 });
 
 export const EXPAND = layout("ExpandParams", {

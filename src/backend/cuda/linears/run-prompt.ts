@@ -37,7 +37,7 @@ export function runPrompt(
   const x = gatherInputs(queue, linears[0]!, call.x, call.rows, scratch.gathered);
   const parameters = promptParameters(
     driver,
-    { tokens, piece },
+    { tokens, piece, cluster: launch.cluster },
     {
       ...{ x, rows: call.rows, inputs: spec.in, form, silu },
       linears: linears.map((linear, i) => ({
@@ -49,7 +49,8 @@ export function runPrompt(
     },
   );
   const bytes = linears.reduce((sum, { weightBytes }) => sum + weightBytes, 0);
-  queue.run({ family: "linear_prompt", ...launch, parameters, role: call.role, bytes });
+  const cluster = launch.cluster > 1 ? launch.cluster : undefined;
+  queue.run({ family: "linear_prompt", ...launch, cluster, parameters, role: call.role, bytes });
   return true;
 }
 
@@ -61,7 +62,8 @@ export function loadPromptKernels({ card, kernels }: DeviceContext, linears: rea
       groups.add(storage.group);
   for (const group of groups)
     for (const tokens of PROMPT_TOKENS) {
-      const { name, shared } = promptLaunchOf(card, { rows: tokens, inputs: 0, outputs: [], group, silu: false }, tokens);
+      const shape: PromptShape = { rows: tokens, inputs: 0, outputs: [], group, silu: false };
+      const { name, shared } = promptLaunchOf(card, shape, { tokens, cut: 1 });
       kernels.get("linear_prompt", name, shared);
     }
 }

@@ -91,7 +91,7 @@ export interface PromptValues {
 /** PromptLinear behind the tensor maps of x and of every y. */
 export function promptParameters(
   driver: CudaDriver,
-  { tokens, piece }: Pick<PromptLaunch, "tokens" | "piece">,
+  { tokens, piece, cluster }: Pick<PromptLaunch, "tokens" | "piece" | "cluster">,
   { x, rows, inputs, form, silu, linears }: PromptValues,
 ): Uint8Array<ArrayBuffer> {
   const [first, second, third] = linears;
@@ -109,7 +109,7 @@ export function promptParameters(
     k: inputs,
     form,
     silu: silu ? 1 : 0,
-    unused: 0,
+    cut: cluster,
   });
   const parameters = new Uint8Array(4 * MAP_BYTES + linear.length);
   parameters.set(tensorMap(driver, { at: x, rows, columns: inputs, stride: inputs }, tokens), 0);
