@@ -277,9 +277,9 @@ class BatchChecks {
   #cutOf(shape: BatchShape, kind: Kind): BatchCut | undefined {
     if (kind === "cluster") return { cluster: clusterOf(shape) };
     if (kind !== "runs" || shape.rows <= 16) return undefined;
-    const { units } = wgmmaBatchLaunch(shape, this.#gpu.card)!;
+    const chosen = wgmmaBatchLaunch(shape, this.#gpu.card);
     const blocks = this.#gpu.card.multiprocessors * (shape.rows > 64 ? 1 : 2);
-    return { runs: Math.min(blocks, (units * shape.inputs) / 256) };
+    return chosen ? { runs: Math.min(blocks, (chosen.units * shape.inputs) / 256) } : undefined;
   }
 
   #runPortable({ shape, weights, biases = [], x, y, residual = 0n, norm = 0n, pieces, overlap }: Call): boolean {

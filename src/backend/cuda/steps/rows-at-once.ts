@@ -11,16 +11,16 @@ import { storageOf } from "../weights/linear-storage.js";
 const STEPS: readonly (readonly [rows: number, ms: number])[] = [
   [1, 1.0],
   [8, 1.83],
-  [9, 2.73],
-  [16, 2.96],
-  [17, 3.64],
-  [32, 4.06],
-  [33, 5.67],
-  [64, 6.55],
-  [65, 7.78],
-  [128, 9.61],
-  [129, 12.7],
-  [256, 16.4],
+  [9, 2.7],
+  [16, 2.98],
+  [17, 3.6],
+  [32, 4.1],
+  [33, 4.7],
+  [64, 5.7],
+  [65, 7.4],
+  [128, 9.4],
+  [129, 10.9],
+  [256, 15.2],
 ];
 /** Taking turns has its price: rows that were queued ahead in vain, an uneven end. */
 const LEAST_GAIN = 1.05;
