@@ -22,7 +22,7 @@
 // Bits         A part's sum is over k in ascending order, parts are added in ascending order of k, then bias, then silu or the residual
 //              stream: the bits depend on the launch's shape, never on timing. Operands as in linear_batch_wgmma.cu.
 // Layout       quantized.cuh; sums: [warp][kN / 8][lane][4] f32 in each block, as lanes have them
-// Limits       sm_90a (empty elsewhere); m <= N; k % 256 == 0, n % 8 == 0, 16-byte aligned x, y; clusters of at most 8 blocks, and of no more
+// Limits       sm_90a (not there elsewhere); m <= N; k % 256 == 0, n % 8 == 0, 16-byte aligned x, y; clusters of at most 8 blocks, and of no more
 //              than a unit has slices: a block without any would wait for the first; norms are not put off (from 17 tokens on nobody asks)
 // Reference    linear_q4_g*_ref of linear_quantized.cu
 #include "linear_batch_cluster.cuh"

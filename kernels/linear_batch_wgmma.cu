@@ -36,7 +36,7 @@
 //              Up to 32 tokens (with groups of 32 and 64: 16) operands are code - zero, exact, and the fp32 sum of each group is scaled;
 //              else they are fp16(scale * (code - zero)).
 // Layout       quantized.cuh; pieces: [place][warp][kN / 8][lane][4] f32, as lanes have them: see BatchFinish::piece()
-// Limits       sm_90a (empty elsewhere); m <= N; k % 256 == 0, n % 8 == 0, 16-byte aligned x, y
+// Limits       sm_90a (not there elsewhere); m <= N; k % 256 == 0, n % 8 == 0, 16-byte aligned x, y
 // Reference    linear_q4_g*_ref of linear_quantized.cu
 #include "linear_batch_finish.cuh"
 #include "linear_batch_products.cuh"

@@ -16,10 +16,15 @@
 //              half of the tokens.
 //   barriers   full[s]: one arrival (the copying thread, which expects kStageBytes) and those bytes, always whole: what lies
 //              outside of x is zeros. empty[s]: eight arrivals, lane 0 of each computing warp once per step. Both
-//              sides walk the same tiles and steps, so every phase ends; no block waits for another.
-// Bits         Every output is summed over k in steps of 16 in ascending order whatever kN, the grid or the tile.
+//              sides walk the same tiles and steps, so every phase ends; no block waits for another but in a cluster.
+//   cut        Where tiles are too few for the card, a cluster of two to four blocks has one tile, each block a part of the k (steps
+//              of 128, as even as they go). When all of a cluster have read their rings (one barrier of the cluster), each sends
+//              the others its sums of the tokens that they finish, into their rings (st.async, counted by a barrier there whose wait
+//              is bounded), and adds what it is sent to its own in the order of k. Not with silu. Clusters run at once by themselves: no circle.
+// Bits         Every output is summed over k in steps of 16 in ascending order whatever kN, the grid or the tile; with a cut the sums of
+//              its parts are added in ascending order: by the launch's shape and the card, never by timing.
 // Layout       quantized.cuh; weights are those of expand_*: fp16(scale * (code - zero))
-// Limits       sm_90a (empty elsewhere); k % 128 == 0, n % 8 == 0, 16-byte aligned x, y; any m
+// Limits       sm_90a (not there elsewhere); k % 128 == 0, n % 8 == 0, 16-byte aligned x, y; any m
 // Reference    linear_q4_g*_ref of linear_quantized.cu; the slabs of linear_half.cu
 #include "clusters.cuh"
 #include "linear_prompt.cuh"

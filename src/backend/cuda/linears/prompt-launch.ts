@@ -58,9 +58,9 @@ const HANDED_TOKEN = 3.4;
 
 /**
  * Multiprocessors that clusters of so many blocks leave idle: of every 16, 18 or so that share a part of the card, what is no multiple. 132 ran
- * 66, 42 and 30 clusters at once. More wait for the first to end: that costs time, not correctness.
+ * 66, 39 and 30 clusters at once. More wait for the first to end: that costs time, not correctness.
  */
-const LEFT_IDLE: readonly number[] = [0, 0, 0, 6, 12];
+const LEFT_IDLE: readonly number[] = [0, 0, 0, 15, 12];
 
 /** Parts of k that there can be: kMostCut of linear_prompt.cu. */
 export const PROMPT_CUTS: readonly number[] = [1, 2, 3, 4];
