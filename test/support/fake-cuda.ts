@@ -218,8 +218,6 @@ export class FakeCuda {
     cuTensorMapEncodeTiled: () => 0,
     cuFuncSetAttribute: () => 0,
     cuFuncLoad: () => 0,
-    cuOccupancyMaxActiveClusters: (out: Int32Array, _: bigint, config: DataView) =>
-      put(out, Math.floor(132 / launchAttributes(config).get(CLUSTER_DIMENSION)!)),
     cuLaunchKernelEx: (config: DataView, kernel: bigint, pointers: BigUint64Array) => {
       const name = this.#names.get(kernel);
       if (!name) throw new Error("a kernel that was never looked up is launched");

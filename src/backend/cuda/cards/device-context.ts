@@ -6,8 +6,6 @@ import type { CudaDriver } from "../driver/driver.js";
 import { viewOf } from "../driver/load.js";
 import { KernelModules } from "../launch/kernel-modules.js";
 import { Launcher } from "../launch/launch.js";
-import { MOST_CLUSTER } from "../linears/batch-cut.js";
-import type { BatchWgmmaCard, ClusterKernel } from "../linears/batch-launch-wgmma.js";
 import { builtTargets, type Capability, compiledFor } from "./compiled-for.js";
 
 const SCHEDULE_AUTO = 0;
@@ -20,7 +18,7 @@ const ATTRIBUTE = { multiprocessors: 16, major: 75, minor: 76, sharedPerBlock: 9
 const PEER_ALREADY_ENABLED = 704;
 
 /** What launches are made for; the compute capability is that which the kernels were compiled for, see compiledFor(). */
-export interface CardShape extends Capability, BatchWgmmaCard {
+export interface CardShape extends Capability {
   readonly multiprocessors: number;
   /** Most dynamic shared memory of a block, bytes. */
   readonly sharedPerBlock: number;
@@ -55,8 +53,6 @@ export class DeviceContext {
   readonly #pinned = new Set<bigint>();
   readonly #events = new Set<bigint>();
   readonly #graphs = new Set<bigint>();
-  /** How many run at once, by kernel. */
-  readonly #clusters = new Map<string, readonly number[]>();
   #open = true;
 
   /** @throws {CudaError} with nothing left behind */
@@ -98,7 +94,7 @@ export class DeviceContext {
     this.id = opened.id;
     this.stream = opened.stream;
     this.handle = opened.context;
-    this.card = { ...opened.card, clustersAtOnce: (kernel) => this.#clustersAtOnce(kernel) };
+    this.card = opened.card;
     this.kernels = new KernelModules(driver, opened.id, opened.folder);
     this.launcher = new Launcher(driver, opened.id);
   }
@@ -233,18 +229,6 @@ export class DeviceContext {
     this.kernels.unload();
     driver.invoke("cuStreamDestroy_v2", [this.stream]);
     driver.invoke("cuDevicePrimaryCtxRelease_v2", [this.ordinal]);
-  }
-
-  /** Of 1, 2, … MOST_CLUSTER blocks; asked of the driver once. The context must be current. */
-  #clustersAtOnce({ family, name, block, shared }: ClusterKernel): readonly number[] {
-    const known = this.#clusters.get(name);
-    if (known) return known;
-    const kernel = this.kernels.get(family, name, shared);
-    const counts = Array.from({ length: MOST_CLUSTER }, (_, i) =>
-      this.launcher.clustersAtOnce({ kernel, name, grid: [i + 1], cluster: i + 1, block, shared }),
-    );
-    this.#clusters.set(name, counts);
-    return counts;
   }
 
   get #site(): { device: string } {

@@ -113,13 +113,9 @@ describe("the CUDA backend's host side", () => {
     const shape = { ...smallLlama, hidden: 256, headDim: 64, intermediate: 2048 };
     using model = makeSynthetic({ ...shape, weights: { ...gptqWeights, order: "absent", groupSize: 128 } });
     const driver = await Driver.load(backendOn(cuda), model.folder, { ...options, prefillChunk: 512 });
-    const asked = () => cuda.made.filter((name) => name === "cuOccupancyMaxActiveClusters").length;
-    const before = asked();
-    expect(before).toBeGreaterThan(0);
     const ids = Array.from({ length: 60 }, (_, i) => i);
     await driver.step([{ sequence: driver.newSequence(), ids, outputs: [{ index: 59, logits: true }] }]);
     expect(cuda.clusters.get("linear_batch_cluster_q4_g128_t64_ordered")).toBe(8);
-    expect(asked()).toBe(before); // once, when the model was loaded
     await driver.runtime.dispose();
     expect(cuda.leaks).toEqual([]);
   });

@@ -51,7 +51,7 @@ export class Launcher {
     this.#driver.call("cuLaunchKernelEx", [config, launch.kernel, this.#pointers, null], this.#site(launch));
   }
 
-  /** How many of its clusters the card has room for at once. */
+  /** How many of its clusters the card has room for at once; for measurements. */
   clustersAtOnce(launch: Omit<Launch, "parameters">): number {
     return this.#driver.i32("cuOccupancyMaxActiveClusters", [launch.kernel, this.#configure(0n, launch)], this.#site(launch));
   }

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type BatchShape, MOST_BATCHED } from "./batch-launch.js";
-import { type ClusterKernel, mostWgmmaPieceBytes, wgmmaBatchLaunch } from "./batch-launch-wgmma.js";
+import { mostWgmmaPieceBytes, wgmmaBatchLaunch } from "./batch-launch-wgmma.js";
 
 const HOPPER = { multiprocessors: 132, major: 9, minor: 0 };
 const SHARED_OF_TWO_BLOCKS = 227 * 1024 + 1024;
@@ -78,16 +78,6 @@ describe("wgmmaBatchLaunch", () => {
       expect(wgmmaBatchLaunch(down(rows, group), HOPPER)?.family).toBe("linear_batch_wgmma");
     },
   );
-
-  it("goes by what the driver says of clusters", () => {
-    const asked: string[] = [];
-    const clustersAtOnce = ({ name, shared }: ClusterKernel) => {
-      asked.push(`${name} ${shared}`);
-      return [264, 132, 79, 62, 47, 31, 31, 30]; // no six or more for each of 32 units
-    };
-    expect(wgmmaBatchLaunch(down(64, 128), { ...HOPPER, clustersAtOnce }, true)?.cluster).toBe(5);
-    expect(asked).toEqual(["linear_batch_cluster_q4_g128_t64_ordered 105984"]);
-  });
 
   it.each([
     ["x in its own order", { cluster: 4 }, down(64, 128), false],

@@ -35,23 +35,21 @@ export const LEAST_WGMMA_BATCHED = 5;
 /** Multiprocessors of the largest card that has these instructions. */
 const MOST_MULTIPROCESSORS = 132;
 
-/** How many clusters of 1, 2, … MOST_CLUSTER blocks an H200 has room for, by blocks of a multiprocessor: as its driver says. */
+/**
+ * How many clusters of 1, 2, … MOST_CLUSTER blocks an H200 has room for, by blocks of a multiprocessor. Chips of one kind may differ in
+ * that by a few; the choice goes by this one for all of them, so that it and the bits are the same: more clusters than there is room for wait their turn.
+ */
 const H200_CLUSTERS: Readonly<Record<number, readonly number[]>> = {
   1: [132, 66, 39, 30, 22, 17, 15, 15],
   2: [264, 132, 79, 62, 47, 39, 32, 30],
 };
 
-export interface ClusterKernel {
+interface ClusterKernel {
   readonly family: "linear_batch_cluster";
   readonly name: string;
   readonly block: number;
   /** Dynamic shared memory, bytes. */
   readonly shared: number;
-}
-
-export interface BatchWgmmaCard extends GemmCard {
-  /** How many clusters of 1, 2, … MOST_CLUSTER blocks run at once, as the driver says; default: as an H200's did. */
-  readonly clustersAtOnce?: (kernel: ClusterKernel) => readonly number[];
 }
 
 export interface WgmmaBatchLaunch {
@@ -77,12 +75,7 @@ export interface WgmmaBatchLaunch {
  * @param cut for measurements and tests; default: what takes least time
  * @returns `null` where there is no kernel for it
  */
-export function wgmmaBatchLaunch(
-  shape: BatchShape,
-  card: BatchWgmmaCard,
-  ordered = false,
-  cut?: BatchCut,
-): WgmmaBatchLaunch | null {
+export function wgmmaBatchLaunch(shape: BatchShape, card: GemmCard, ordered = false, cut?: BatchCut): WgmmaBatchLaunch | null {
   const { bits, group, rows, inputs, outputs, paired = false } = shape;
   const tile = TILES.find(({ tokens }) => tokens >= rows);
   const fits = bits === 4 && inputs % SLICE_INPUTS === 0 && outputs.every((n) => n % OUTPUT_MULTIPLE === 0);
@@ -107,7 +100,7 @@ interface Product {
 /** What was chosen for a card: every step asks several times a layer. */
 const chosen = new WeakMap<GemmCard, Map<number, WgmmaBatchLaunch | null>>();
 
-function chosenLaunch(product: Product, card: BatchWgmmaCard): WgmmaBatchLaunch | null {
+function chosenLaunch(product: Product, card: GemmCard): WgmmaBatchLaunch | null {
   const { tile, group, ordered, units, slices } = product;
   const known = chosen.get(card) ?? new Map<number, WgmmaBatchLaunch | null>();
   if (known.size === 0) chosen.set(card, known);
@@ -121,14 +114,13 @@ function chosenLaunch(product: Product, card: BatchWgmmaCard): WgmmaBatchLaunch 
   return launch;
 }
 
-function cutOf(product: Product, card: BatchWgmmaCard): BatchCut {
+function cutOf(product: Product, card: GemmCard): BatchCut {
   const { tile, units, slices } = product;
   const { tokens } = tile;
   const multiprocessors = Math.min(card.multiprocessors, MOST_MULTIPROCESSORS);
   const blocks = tile.blocks * multiprocessors;
   if (!isCut(tokens)) return { runs: gridOf(blocks, multiprocessors, units, units * slices) };
-  const kernel = clusterKernel(product);
-  const clustersAtOnce = kernel && (card.clustersAtOnce?.(kernel) ?? clustersOf(card, tile.blocks));
+  const clustersAtOnce = clusterKernel(product) && clustersOf(card, tile.blocks);
   return bestCut({ tokens, units, slices, multiprocessors, blocks, clustersAtOnce });
 }
 

@@ -8,15 +8,10 @@ import { writeParameters } from "../launch/parameter-layout.js";
 import type { PlacedLinear } from "../steps/stage.js";
 import { paddedInputs } from "../weights/quantized-layout.js";
 import { type BatchLaunch, type BatchShape, batchLaunch, hasBatchKernel, LEAST_BATCHED } from "./batch-launch.js";
-import {
-  type BatchWgmmaCard,
-  deferredPlaces,
-  LEAST_WGMMA_BATCHED,
-  type WgmmaBatchLaunch,
-  wgmmaBatchLaunch,
-} from "./batch-launch-wgmma.js";
+import { deferredPlaces, LEAST_WGMMA_BATCHED, type WgmmaBatchLaunch, wgmmaBatchLaunch } from "./batch-launch-wgmma.js";
 import { BATCH, BATCH_SUM } from "./batch-layouts.js";
 import { gatherInputs } from "./gather-inputs.js";
+import type { GemmCard } from "./gemm-launch.js";
 import { batchParameters } from "./tensor-map.js";
 
 /** What becomes of a product. */
@@ -140,7 +135,7 @@ export function takesDeferred(
 
 function wgmmaOf(
   shape: BatchShape | null,
-  card: BatchWgmmaCard,
+  card: GemmCard,
   { pieceBytes }: BatchScratch,
   ordered = false,
 ): WgmmaBatchLaunch | null {
