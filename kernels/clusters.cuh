@@ -9,10 +9,14 @@
 
 namespace exllama {
 
-/// All threads of a cluster that have not ended, which have read what they read before; what they wrote need not have come. A release here
-/// would be a fence for the whole device, about a microsecond.
+/// All threads of a cluster that have not ended; what they have read and written of their own shared memory is over. The fences are for that memory
+/// alone: a release of the barrier's would be one for the whole device, about a microsecond.
 __device__ __forceinline__ void meet_cluster() {
-  asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+  __syncwarp();
+  asm volatile(
+      "fence.proxy.async.shared::cta;\nfence.release.sync_restrict::shared::cta.cluster;\n"
+      "barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::
+          : "memory");
 }
 /// Where the cluster's block of this rank has what this block has at a shared address.
 __device__ __forceinline__ uint32_t cluster_address(uint32_t shared, int rank) {

@@ -545,6 +545,8 @@ __device__ __forceinline__ void prompt_linear(const TensorPromptParams& p) {
       barrier_init(ring.full(), 1);
       barrier_init(ring.empty(), 8);
     }
+    barrier_init_done();
+  } else if (threadIdx.x == 128) {  // one of those who meet the cluster's others, whom this barrier is for
     barrier_init(base + Tile::kHandedAt, 1);
     barrier_init_done();
   }
