@@ -9,7 +9,7 @@ import { packageRoot } from "../../../paths.js";
 import { PROMPT_CUTS, PROMPT_TOKENS, promptLaunchOf } from "./prompt-launch.js";
 
 const OUTPUTS = 128;
-const source = readFileSync(join(packageRoot, "kernels", "linear_prompt.cu"), "utf8");
+const source = readFileSync(join(packageRoot, "kernels", "linear_prompt_tiles.cuh"), "utf8");
 
 /** PromptTile */
 function tileOf(tokens: number) {

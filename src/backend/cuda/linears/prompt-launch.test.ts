@@ -83,7 +83,7 @@ describe("promptLaunch", () => {
   });
 
   it("takes the shared memory that the kernels say, and pieces that fill a tile", () => {
-    const source = readFileSync(join(packageRoot, "kernels", "linear_prompt.cu"), "utf8");
+    const source = readFileSync(join(packageRoot, "kernels", "linear_prompt_tiles.cuh"), "utf8");
     for (const tokens of PROMPT_TOKENS) {
       const { shared, piece } = promptLaunchOf(H100, shape(1000, [512]), { tokens, cut: 1 });
       expect(source).toContain(`PromptTile<${tokens}>::kShared == ${shared}`);

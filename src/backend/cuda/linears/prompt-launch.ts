@@ -43,7 +43,7 @@ const STEP_INPUTS = 128;
 /** A row of results begins at a multiple of 16 bytes. */
 const OUTPUT_MULTIPLE = 8;
 
-/** PromptTile of linear_prompt.cu, and relative times of a step of 64 k as measured on an H200 (bench/NOTES.md): 100 are 0.6 µs. */
+/** PromptTile of linear_prompt_tiles.cuh, and relative times of a step of 64 k as measured on an H200 (bench/NOTES.md): 100 are 0.6 µs. */
 const TILES = [
   { tokens: 256, piece: 64, shared: 230512, cost: 100 },
   { tokens: 240, piece: 80, shared: 226416, cost: 96 },
@@ -62,7 +62,7 @@ const HANDED_TOKEN = 3.4;
  */
 const LEFT_IDLE: readonly number[] = [0, 0, 0, 15, 12];
 
-/** Parts of k that there can be: kMostCut of linear_prompt.cu. */
+/** Parts of k that there can be: kMostCut of linear_prompt_tiles.cuh. */
 export const PROMPT_CUTS: readonly number[] = [1, 2, 3, 4];
 
 /** Whether these linears can go through the kernel. */
