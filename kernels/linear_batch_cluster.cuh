@@ -1,6 +1,7 @@
 // How blocks of a cluster finish a unit that they have shared out by k: for linear_batch_cluster.cu.
 #pragma once
 
+#include "clusters.cuh"
 #include "linear_batch_finish.cuh"
 
 #ifdef EXLLAMA_WGMMA
@@ -34,12 +35,6 @@ __device__ __forceinline__ void cluster_arrive_shared() {
 }
 __device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 
-/// Of another block's shared memory, what lies where `address` does in one's own.
-__device__ __forceinline__ uint32_t of_block(uint32_t address, uint32_t rank) {
-  uint32_t v;
-  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(v) : "r"(address), "r"(rank));
-  return v;
-}
 __device__ __forceinline__ void load_cluster(uint32_t from, float (&v)[4]) {
   asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v[0]), "=f"(v[1]), "=f"(v[2]), "=f"(v[3]) : "r"(from) : "memory");
 }
@@ -76,7 +71,7 @@ struct ClusterFinish {
     for (int b = 0; b < kMostCluster; ++b) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) v[b][e] = 0.f;
-      if (b < blocks) load_cluster(of_block(cell, b), v[b]);
+      if (b < blocks) load_cluster(cluster_address(cell, b), v[b]);
     }
 #pragma unroll
     for (int e = 0; e < 4; ++e) sum[e] = v[0][e];
