@@ -78,6 +78,7 @@ describe("promptLaunch", () => {
     expect(cuts(4096, false)).toEqual(PROMPT_CUTS);
     expect(cuts(4096, true)).toEqual([1]);
     expect(cuts(256, false)).toEqual([1, 2]);
+    expect(() => promptLaunchOf(H100, shape(160, [128], false, 256), { tokens: 160, cut: 3 })).toThrow(RangeError);
     expect(promptLaunch(H100, shape(160, [128, 128], true)).cluster).toBe(1);
     expect(promptLaunch(H100, shape(160, [128], false, 128)).cluster).toBe(1);
   });

@@ -84,8 +84,13 @@ export function promptLaunch(card: GemmCard, shape: PromptShape): PromptLaunch {
   );
 }
 
-/** With tiles of so many tokens, and so many parts of k, where fitsCut() allows it. */
+/**
+ * With tiles of so many tokens, and so many parts of k.
+ *
+ * @throws {RangeError} where fitsCut() does not allow it: a part without inputs would be waited for in vain
+ */
 export function promptLaunchOf(card: GemmCard, shape: PromptShape, { tokens, cut }: PromptCut): PromptLaunch {
+  if (!fitsCut(shape, cut)) throw new RangeError(`k of ${shape.inputs} is not cut into ${cut} parts`);
   const { piece, shared } = TILES.find((tile) => tile.tokens === tokens)!;
   const tiles = promptTiles(shape, tokens);
   return {
